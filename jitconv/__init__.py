@@ -1,0 +1,23 @@
+"""jitconv, the convolution textbook that runs: nine convolution variants as readable Numba loops that count their multiplies.
+
+>>> import numpy as np, jitconv
+>>> y, report = jitconv.conv2d(np.ones((1, 3, 8, 8)), np.ones((4, 3, 3, 3)), padding="same")
+>>> report.verify().multiplies
+6912
+"""
+
+from . import filters, formulas, shapes
+from .formulas import Formula
+from .report import ConvResult, CostReport, CountMismatch, Pass
+from .resample import bilinear_kernel, bilinear_upsample, max_pool2d, nearest_upsample
+from .variants.deformable import deform_conv2d, deformable_layer
+from .variants.depthwise import depthwise_conv2d
+from .variants.depthwise_separable import depthwise_separable_conv2d
+from .variants.dilated import dilated_conv2d, zero_stuffed_kernel
+from .variants.grouped import grouped_conv2d
+from .variants.pointwise import pointwise_conv2d
+from .variants.separable import NotSeparableError, factor_kernel, separable_conv2d, separable_terms
+from .variants.standard import conv2d
+from .variants.transposed import conv_transpose2d, convolution_matrix, deconvolve
+
+__version__ = "0.1.0"

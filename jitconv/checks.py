@@ -1,0 +1,316 @@
+"""Argument checks: every error names the argument, the sizes involved, the rule and one fix."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+
+
+def integer(name: str, value: object, minimum: int) -> int:
+    """Return `value` as a Python int, or raise.
+
+    Raises
+    ------
+    TypeError
+        If `value` is no integer. NumPy integers are integers, bool is not.
+    ValueError
+        If `value` is less than `minimum`.
+
+    Examples
+    --------
+    >>> integer("groups", np.int32(4), 1)
+    4
+    >>> integer("stride", 0, 1)
+    Traceback (most recent call last):
+    ...
+    ValueError: stride: must be at least 1, got 0
+    """
+    try:
+        if isinstance(value, (bool, np.bool_)):
+            raise TypeError
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name}: must be an integer, got {value!r} ({type(value).__name__})") from None
+    if number < minimum:
+        raise ValueError(f"{name}: must be at least {minimum}, got {number}")
+    return number
+
+
+def pair(name: str, value: int | Sequence[int], minimum: int) -> tuple[int, int]:
+    """Return an int or a (height, width) pair as a pair.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `value` is neither an integer nor two of them, or one is less than `minimum`.
+
+    Examples
+    --------
+    >>> pair("stride", 2, 1), pair("stride", (2, 1), 1)
+    ((2, 2), (2, 1))
+    """
+    if _is_sequence(value):
+        if len(value) != 2:
+            raise ValueError(f"{name}: must be an int or a (height, width) pair, got {len(value)} values: {value!r}")
+        return integer(f"{name}[0]", value[0], minimum), integer(f"{name}[1]", value[1], minimum)
+    number = integer(name, value, minimum)
+    return number, number
+
+
+def padding_pairs(value: int | Sequence) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return numeric padding as ((top, bottom), (left, right)).
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `value` is no int, (height, width) pair or ((top, bottom), (left, right)), or is negative.
+
+    Examples
+    --------
+    >>> padding_pairs(1), padding_pairs((1, 2)), padding_pairs(((0, 1), (2, 3)))
+    (((1, 1), (1, 1)), ((1, 1), (2, 2)), ((0, 1), (2, 3)))
+    """
+    if _is_sequence(value) and len(value) == 2 and all(map(_is_sequence, value)):
+        return pair("padding[0]", value[0], 0), pair("padding[1]", value[1], 0)
+    if _is_sequence(value) and (len(value) != 2 or any(map(_is_sequence, value))):
+        raise ValueError(
+            f"padding: got {value!r}; write an int, (height, width) or nested pairs ((top, bottom), (left, right))"
+        )
+    height, width = pair("padding", value, 0)
+    return (height, height), (width, width)
+
+
+def _is_sequence(value: object) -> bool:
+    return isinstance(value, (tuple, list)) or (isinstance(value, np.ndarray) and value.ndim > 0)
+
+
+def floats(name: str, value: object, dtype: np.dtype | None = None) -> np.ndarray:
+    """Return an array-like as a float32 or float64 array that a kernel can read, copied only where it must be.
+
+    Parameters
+    ----------
+    name : str
+        The argument's name, for the error.
+    value : array_like
+        An array of any layout, stride or byte order; or nested lists, which take `dtype` (float64 where it is None).
+    dtype : numpy.dtype, optional
+        The float type that the array must have.
+
+    Returns
+    -------
+    numpy.ndarray
+        C-contiguous, aligned, writable, in native byte order.
+
+    Raises
+    ------
+    TypeError
+        If the values are not float32 or float64, or are not `dtype`.
+    ValueError
+        If nested lists are ragged.
+
+    Examples
+    --------
+    >>> floats("x", [[1, 2], [3, 4]]).dtype
+    dtype('float64')
+    >>> floats("x", np.zeros(3, np.uint8))
+    Traceback (most recent call last):
+    ...
+    TypeError: x: must be float32 or float64, got uint8; convert it first: x.astype(np.float32), divided by 255 for an image
+    """
+    if isinstance(value, (list, tuple)) and not hasattr(value, "__array__"):
+        try:
+            array = np.array(value, dtype=dtype or np.float64)
+        except ValueError as error:
+            raise ValueError(f"{name}: nested lists must be numbers in rows of equal length ({error})") from None
+        except TypeError as error:
+            raise TypeError(f"{name}: nested lists must hold real numbers ({error})") from None
+    elif isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{name}: a masked array hides values that the loops would read; fill it first: {name}.filled(0)")
+    else:
+        array = np.asarray(value)
+    kind = array.dtype.newbyteorder("=")
+    if kind not in FLOATS:
+        hint = f"{name}.astype(np.float32)"
+        if kind.kind == "u":
+            hint += ", divided by 255 for an image"
+        elif kind.kind == "c":
+            hint = f"{name}.real, or convolve both parts"
+        elif kind.kind in "OSUV":
+            hint = "np.array(..., dtype=np.float32)"
+        raise TypeError(f"{name}: must be float32 or float64, got {array.dtype}; convert it first: {hint}")
+    if dtype is not None and kind != dtype:
+        raise TypeError(f"{name}: must be {dtype} as x is, got {kind}; convert one: {name}.astype(np.{dtype})")
+    return np.require(array, kind, ["C", "A", "W"])
+
+
+def image(x: object) -> tuple[np.ndarray, bool]:
+    """Return the images as an array (N, C, H, W), and whether they came as a batch.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `x` is no float array of shape (N, C, H, W) or (C, H, W), or has no channels or pixels.
+    """
+    array = floats("x", x)
+    if array.ndim not in (3, 4):
+        raise ValueError(
+            f"x: must have 4 axes (N, C, H, W), or 3 for one image (C, H, W), got shape {array.shape}; "
+            "a grey image is x[np.newaxis]"
+        )
+    batch = array if array.ndim == 4 else array[np.newaxis]
+    if 0 in batch.shape[1:]:
+        raise ValueError(f"x: channels, height and width must be at least 1, got shape {array.shape}")
+    return batch, array.ndim == 4
+
+
+def axes(name: str, array: np.ndarray, names: str) -> None:
+    """Raise unless the array has the axes that `names` lists, none of them empty.
+
+    Raises
+    ------
+    ValueError
+        If the number of axes differs, or one is empty.
+
+    Examples
+    --------
+    >>> axes("row", np.zeros((3, 3)), "(KW,)")
+    Traceback (most recent call last):
+    ...
+    ValueError: row: must have the axes (KW,), each at least 1 long, got shape (3, 3)
+    """
+    wanted = len([part for part in names.strip("()").split(",") if part.strip()])
+    if array.ndim != wanted or 0 in array.shape:
+        raise ValueError(f"{name}: must have the axes {names}, each at least 1 long, got shape {array.shape}")
+
+
+class Layer(NamedTuple):
+    """Checked arrays of one call, in the order in which most kernels take them.
+
+    Attributes
+    ----------
+    x : numpy.ndarray (N, C, H, W)
+    weight : numpy.ndarray (M, C/groups, KH, KW), or (C, M/groups, KH, KW) where transposed
+    bias : numpy.ndarray (M,)
+        Zeros where none was given.
+    has_bias : bool
+        Whether one was given.
+    batched : bool
+        Whether x came with its batch axis.
+    """
+
+    x: np.ndarray
+    weight: np.ndarray
+    bias: np.ndarray
+    has_bias: bool
+    batched: bool
+
+    @property
+    def sizes(self) -> tuple[int, int, int]:
+        """N, C, M."""
+        return (*self.x.shape[:2], self.bias.size)
+
+    @property
+    def parameters(self) -> int:
+        """Values of weight and bias that were given."""
+        return self.weight.size + self.has_bias * self.bias.size
+
+
+def layer(x: object, weight: object, bias: object, groups: int | None = 1, name: str = "weight") -> Layer:
+    """Check what most variants share: images, a weight (M, C/groups, KH, KW) that fits them, and a bias.
+
+    `groups` None stands for depthwise, as many groups as channels; `name` is what an error calls the weight.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If one is no float array of x's type, or the channels do not fit.
+    """
+    x, batched = image(x)
+    weight = floats(name, weight, x.dtype)
+    axes(name, weight, "(M, C/groups, KH, KW)")
+    C, M = x.shape[1], weight.shape[0]
+    if groups is None:
+        groups = C
+        if M % C:
+            raise ValueError(
+                f"{name}: needs the axes (C·multiplier, 1, KH, KW), the first a multiple of the {C} channels of x, "
+                f"got shape {weight.shape}; pass {C} or {2 * C} filters{_channel_hint(x, weight, C)}"
+            )
+    divides("groups", groups, C, "the channels of x")
+    if weight.shape[1] != C // groups:
+        raise ValueError(
+            f"{name}: (M, C/groups, KH, KW) needs C/groups = {C}/{groups} = {C // groups} in its second axis to fit "
+            f"x {x.shape}, got shape {weight.shape}{_channel_hint(x, weight, groups)}"
+        )
+    divides("groups", groups, M, f"the output channels of {name}")
+    return Layer(x, weight, biases(bias, M, x.dtype), bias is not None, batched)
+
+
+def transposed_layer(x: object, weight: object, bias: object, groups: int) -> Layer:
+    """Check the arrays of a transposed convolution, whose weight is (C, M/groups, KH, KW).
+
+    Raises
+    ------
+    TypeError, ValueError
+        If one is no float array of x's type, or the channels do not fit.
+    """
+    x, batched = image(x)
+    weight = floats("weight", weight, x.dtype)
+    axes("weight", weight, "(C, M/groups, KH, KW)")
+    C = x.shape[1]
+    divides("groups", groups, C, "the channels of x")
+    if weight.shape[0] != C:
+        hint = "; x looks like NHWC: pass np.moveaxis(x, -1, -3)" if x.shape[3] == weight.shape[0] else ""
+        if weight.shape[1] == C and not hint:
+            hint = "; weight looks transposed: pass weight.swapaxes(0, 1)"
+        raise ValueError(
+            f"weight: (C, M/groups, KH, KW) needs {C} in its first axis to fit x {x.shape}, got shape {weight.shape}"
+            f"{hint or f'; pass a weight of shape {(C, *weight.shape[1:])}'}"
+        )
+    return Layer(x, weight, biases(bias, weight.shape[1] * groups, x.dtype), bias is not None, batched)
+
+
+def _channel_hint(x: np.ndarray, weight: np.ndarray, groups: int) -> str:
+    if x.shape[3] == weight.shape[1] * groups:
+        return "; x looks like NHWC: pass np.moveaxis(x, -1, -3)"
+    if weight.shape[0] == x.shape[1] // groups:
+        return "; weight looks transposed: pass weight.swapaxes(0, 1)"
+    if weight.shape[2] == x.shape[1] // groups:
+        return "; weight looks like (KH, KW, C, M): pass weight.transpose(3, 2, 0, 1)"
+    if x.shape[1] % weight.shape[1] == 0:
+        return f"; this weight fits groups={x.shape[1] // weight.shape[1]}"
+    return f"; pass a weight of shape ({weight.shape[0]}, {x.shape[1] // groups}, {weight.shape[2]}, {weight.shape[3]})"
+
+
+def divides(name: str, groups: int, channels: int, what: str) -> None:
+    """Raise unless `groups` cuts `channels` into equal parts.
+
+    Raises
+    ------
+    ValueError
+        If the division leaves a rest; the message lists the numbers that divide.
+    """
+    if channels % groups:
+        fitting = ", ".join(str(g) for g in range(1, channels + 1) if channels % g == 0)
+        raise ValueError(f"{name}: {groups} does not divide {channels}, {what}; these do: {fitting}")
+
+
+def biases(bias: object, M: int, dtype: np.dtype, name: str = "bias") -> np.ndarray:
+    """Return the bias (M,), zeros where it is None.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is no float array of the given type and length.
+    """
+    if bias is None:
+        return np.zeros(M, dtype)
+    bias = floats(name, bias, dtype)
+    if bias.shape != (M,):
+        raise ValueError(f"{name}: needs one value an output channel, shape ({M},), got shape {bias.shape}")
+    return bias

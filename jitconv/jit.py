@@ -1,0 +1,57 @@
+"""The only place where Numba's options, caching, threads and launch safety are decided.
+
+The kernels write ``@njit(parallel=True)`` as any Numba code does; the ``njit`` they import is this one.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable
+
+import numba
+import numpy as np
+from numba import prange
+
+__all__ = ["njit", "prange"]
+
+# Fused multiply-add and nothing else: NaN and Inf survive, and the sum keeps the order in which it is written.
+FASTMATH = {"contract"}
+
+# Two threads that launch kernels at once abort the process under Numba's workqueue layer, so launches take turns.
+_launch = threading.RLock()
+
+
+def njit(function: Callable | None = None, *, parallel: bool = False) -> Callable:
+    """Compile a kernel on its first call, keep the machine code in Numba's cache, and launch it safely.
+
+    Parameters
+    ----------
+    function : callable
+        The loops.
+    parallel : bool
+        Whether ``prange`` loops share the threads. A parallel kernel is called from Python only, never from a kernel.
+
+    Returns
+    -------
+    callable
+        The compiled function. ``py_func`` is the same loop nest in plain Python, to step through.
+    """
+    if function is None:
+        return functools.partial(njit, parallel=parallel)
+    options = {"parallel": parallel, "fastmath": FASTMATH}
+    try:
+        compiled = numba.njit(function, cache=True, **options)
+    except RuntimeError:  # no folder for the cache can be written: compile again in each process
+        compiled = numba.njit(function, **options)
+    if not parallel:
+        return compiled
+
+    @functools.wraps(function)
+    def launch(*arrays):
+        # np.errstate: compiled loops never warn about Inf or NaN; with NUMBA_DISABLE_JIT=1 neither must these.
+        with _launch, np.errstate(all="ignore"):
+            return compiled(*arrays)
+
+    launch.py_func = function
+    return launch

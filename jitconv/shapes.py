@@ -1,0 +1,311 @@
+"""Sizes: output, effective kernel, receptive field, taps in bounds. Pure integers, one function a relation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from . import checks
+
+Pair = tuple[int, int]
+
+
+class Window(NamedTuple):
+    """How a kernel walks over an image: every field is a (height, width) pair.
+
+    `taps` counts, on each axis, the pairs (position of the kernel, tap) that land in the image: the V of the in-bounds count.
+    """
+
+    size: Pair
+    kernel: Pair
+    stride: Pair
+    padding: tuple[Pair, Pair]
+    dilation: Pair
+    output: Pair
+    taps: Pair
+
+
+def output_size(size: int, kernel_size: int, stride: int = 1, padding: int | Pair = 0, dilation: int = 1) -> int:
+    """Return ⌊(H − k + 2P)/S⌋ + 1, where k = D·(K − 1) + 1 is the effective kernel size.
+
+    Parameters
+    ----------
+    size, kernel_size, stride, dilation : int
+        Pixels of one axis.
+    padding : int or (int, int)
+        Zeros on both ends, or before and after.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is no integer or too small, or the output would be empty.
+
+    References
+    ----------
+    Document §1, 이미지 크기 변화; with dilation: Dumoulin and Visin, arXiv:1603.07285, relationship 15.
+
+    Examples
+    --------
+    >>> output_size(8, 3), output_size(8, 3, stride=2, padding=1), output_size(224, 7, 2, (3, 3))
+    (6, 4, 112)
+    """
+    size = checks.integer("size", size, 1)
+    kernel_size = checks.integer("kernel_size", kernel_size, 1)
+    stride = checks.integer("stride", stride, 1)
+    before, after = checks.pair("padding", padding, 0)
+    reach = effective_kernel_size(kernel_size, dilation)
+    if size + before + after < reach:
+        raise ValueError(
+            f"kernel: reaches over {reach} = {dilation}·({kernel_size} − 1) + 1 pixels, more than the padded input's "
+            f"{size + before + after} = {size} + {before} + {after}, so that the output would be empty; "
+            f"pad by {reach - size} in all, or take a smaller kernel or dilation"
+        )
+    return (size + before + after - reach) // stride + 1
+
+
+def transposed_output_size(
+    size: int, kernel_size: int, stride: int = 1, padding: int | Pair = 0, dilation: int = 1, output_padding: int = 0
+) -> int:
+    """Return (H − 1)·S − 2P + D·(K − 1) + output_padding + 1: the size that a convolution would have shrunk to H.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is no integer or too small, or the output would be empty.
+
+    References
+    ----------
+    Document §3; Dumoulin and Visin, arXiv:1603.07285, relationship 14.
+
+    Examples
+    --------
+    >>> transposed_output_size(8, 4, stride=2, padding=1)
+    16
+    """
+    size = checks.integer("size", size, 1)
+    stride = checks.integer("stride", stride, 1)
+    before, after = checks.pair("padding", padding, 0)
+    extra = checks.integer("output_padding", output_padding, 0)
+    reach = effective_kernel_size(kernel_size, dilation)
+    result = (size - 1) * stride + reach + extra - before - after
+    if result < 1:
+        raise ValueError(
+            f"padding: crops the output to ({size} − 1)·{stride} + {reach} + {extra} − {before} − {after} = {result} pixels; "
+            f"crop at most {result + before + after - 1} in all"
+        )
+    return result
+
+
+def effective_kernel_size(kernel_size: int, dilation: int = 1) -> int:
+    """Return D·(K − 1) + 1: how many pixels a dilated kernel spans.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is no integer or less than 1.
+
+    References
+    ----------
+    Document §2: a 3×3 kernel with rate 2 sees 5×5.
+
+    Examples
+    --------
+    >>> effective_kernel_size(3, dilation=2)
+    5
+    """
+    return checks.integer("dilation", dilation, 1) * (checks.integer("kernel_size", kernel_size, 1) - 1) + 1
+
+
+def same_padding(size: int, kernel_size: int, stride: int = 1, dilation: int = 1) -> Pair:
+    """Return the (before, after) that gives ⌈size / stride⌉ outputs; an odd pixel goes after.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is no integer or less than 1.
+
+    Examples
+    --------
+    >>> same_padding(7, 3), same_padding(8, 3, stride=2), same_padding(4, 2)
+    ((1, 1), (0, 1), (0, 1))
+    """
+    size, stride = checks.integer("size", size, 1), checks.integer("stride", stride, 1)
+    outputs = -(-size // stride)
+    total = max((outputs - 1) * stride + effective_kernel_size(kernel_size, dilation) - size, 0)
+    return total // 2, total - total // 2
+
+
+def taps_in_bounds(
+    size: int, outputs: int, kernel_size: int, stride: int = 1, before: int = 0, dilation: int = 1
+) -> int:
+    """Return how many pairs (output position, tap) of one axis read a pixel of the image, not of the padding.
+
+    Parameters
+    ----------
+    size, outputs, kernel_size : int
+        Pixels of the image, positions of the kernel, taps of the kernel.
+    stride, before, dilation : int
+        Position p and tap k read pixel p·stride + k·dilation − before.
+
+    Examples
+    --------
+    A 3-tap kernel, padded by 1: each end of the axis loses one of its 7·3 taps.
+
+    >>> taps_in_bounds(7, 7, 3, before=1)
+    19
+    """
+    total = 0
+    for tap in range(kernel_size):
+        first = max(0, -((tap * dilation - before) // stride))
+        last = min(outputs - 1, (size - 1 - tap * dilation + before) // stride)
+        total += max(0, last - first + 1)
+    return total
+
+
+def receptive_field(layers: Iterable[Sequence[int]]) -> int:
+    """Return how many input pixels of one axis an output of a stack of convolutions sees.
+
+    Parameters
+    ----------
+    layers : iterable of (kernel_size, stride, dilation)
+        First layer first; stride and dilation may be left out and are then 1.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a layer has no or too many numbers, or one is no integer of at least 1.
+
+    References
+    ----------
+    Document §2, 수용 영역.
+
+    Examples
+    --------
+    Two 3×3 layers see 5×5; with rates 1, 2, 4 three of them see 15×15.
+
+    >>> receptive_field([(3,), (3,)]), receptive_field([(3, 1, 1), (3, 1, 2), (3, 1, 4)])
+    (5, 15)
+    """
+    field, jump = 1, 1
+    for layer in layers:
+        if not 1 <= len(layer) <= 3:
+            raise ValueError(f"layers: each must be (kernel_size, stride, dilation), got {layer!r}")
+        kernel_size, stride, dilation = (*layer, 1, 1)[:3]
+        field += (effective_kernel_size(kernel_size, dilation) - 1) * jump
+        jump *= checks.integer("stride", stride, 1)
+    return field
+
+
+def window(
+    size: int | Sequence[int],
+    kernel_size: int | Sequence[int],
+    stride: int | Sequence[int] = 1,
+    padding: int | str | Sequence = 0,
+    dilation: int | Sequence[int] = 1,
+) -> Window:
+    """Check and complete the geometry of a convolution.
+
+    Parameters
+    ----------
+    size, kernel_size, stride, dilation : int or (int, int)
+        Both axes, or height and width.
+    padding : int, (int, int), ((top, bottom), (left, right)), 'valid', 'same' or 'same_lower'
+        'same' gives ⌈size / stride⌉ outputs with an odd pixel at the bottom and right, 'same_lower' at the top and left.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is ill-formed, or the output would be empty.
+
+    References
+    ----------
+    Document §1, 이미지 크기 변화.
+
+    Examples
+    --------
+    >>> window(8, 3, padding="same").output, window((8, 6), 3, stride=2).output
+    ((8, 8), (3, 2))
+    """
+    size, kernel, stride, dilation = _pairs(size, kernel_size, stride, dilation)
+    ends = _ends(padding, size, kernel, stride, dilation)
+    each_axis = list(zip(size, kernel, stride, ends, dilation, strict=True))
+    output = tuple(output_size(*axis) for axis in each_axis)
+    taps = tuple(
+        taps_in_bounds(h, oh, k, s, p[0], d) for (h, k, s, p, d), oh in zip(each_axis, output, strict=True)
+    )
+    return Window(size, kernel, stride, ends, dilation, output, taps)
+
+
+def transposed_window(
+    size: int | Sequence[int],
+    kernel_size: int | Sequence[int],
+    stride: int | Sequence[int] = 1,
+    padding: int | str | Sequence = 0,
+    dilation: int | Sequence[int] = 1,
+    output_padding: int | Sequence[int] = 0,
+) -> Window:
+    """Check and complete the geometry of a transposed convolution: the walk of `window` with input and output swapped.
+
+    Parameters
+    ----------
+    size, kernel_size, stride, dilation : int or (int, int)
+        Both axes, or height and width; `size` is the small image that is upsampled.
+    padding : int, (int, int), ((top, bottom), (left, right)), 'valid', 'same' or 'same_lower'
+        Rows and columns cropped from the output. 'same' gives size · stride outputs.
+    output_padding : int or (int, int)
+        Rows at the bottom and columns at the right that the size formula adds; less than stride or dilation.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is ill-formed, or the output would be empty.
+
+    References
+    ----------
+    Document §3.
+
+    Examples
+    --------
+    >>> transposed_window(8, 4, stride=2, padding=1).output, transposed_window(8, 3, stride=2, padding="same").output
+    ((16, 16), (16, 16))
+    """
+    size, kernel, stride, dilation = _pairs(size, kernel_size, stride, dilation)
+    extra = checks.pair("output_padding", output_padding, 0)
+    for axis, name in enumerate(("height", "width")):
+        if extra[axis] >= max(stride[axis], dilation[axis]):
+            raise ValueError(
+                f"output_padding: {extra[axis]} in {name} must be less than stride {stride[axis]} "
+                f"or dilation {dilation[axis]}; it only chooses among the sizes that one stride covers"
+            )
+    if isinstance(padding, str) and padding != "valid":
+        if extra != (0, 0):
+            raise ValueError(f"output_padding: {extra} has no meaning with padding {padding!r}; leave it 0")
+        output = (size[0] * stride[0], size[1] * stride[1])
+        ends = _ends(padding, output, kernel, stride, dilation)
+    else:
+        ends = _ends(padding, size, kernel, stride, dilation)
+        each_axis = zip(size, kernel, stride, ends, dilation, extra, strict=True)
+        output = tuple(transposed_output_size(*axis) for axis in each_axis)
+    each_axis = zip(output, size, kernel, stride, ends, dilation, strict=True)
+    taps = tuple(taps_in_bounds(oh, h, k, s, p[0], d) for oh, h, k, s, p, d in each_axis)
+    return Window(size, kernel, stride, ends, dilation, output, taps)
+
+
+def _pairs(size, kernel_size, stride, dilation) -> tuple[Pair, Pair, Pair, Pair]:
+    return (
+        checks.pair("size", size, 1),
+        checks.pair("kernel_size", kernel_size, 1),
+        checks.pair("stride", stride, 1),
+        checks.pair("dilation", dilation, 1),
+    )
+
+
+def _ends(padding, size: Pair, kernel: Pair, stride: Pair, dilation: Pair) -> tuple[Pair, Pair]:
+    if not isinstance(padding, str):
+        return checks.padding_pairs(padding)
+    if padding == "valid":
+        return (0, 0), (0, 0)
+    if padding not in ("same", "same_lower"):
+        raise ValueError(f"padding: unknown word {padding!r}; write 'valid', 'same', 'same_lower' or numbers")
+    ends = tuple(same_padding(*axis) for axis in zip(size, kernel, stride, dilation, strict=True))
+    return ends if padding == "same" else tuple(end[::-1] for end in ends)

@@ -1,0 +1,309 @@
+"""Deformable convolution (변형 가능 컨볼루션), section 9 of the document.
+
+Every tap of every output pixel is moved by an offset (오프셋) of its own, a fraction of pixels down and right, and reads the image
+there by bilinear interpolation (이중선형 보간) of the four corner pixels. The offsets come from a convolution of their own:
+`deformable_layer` runs both. With a mask, each sample is weighted as well (version 2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from .. import arrays, checks, formulas, shapes
+from ..jit import njit, prange
+from ..report import NOT_COUNTED, ConvResult, CostReport, Pass, pack
+from .standard import conv2d
+
+
+@njit
+def place_samples(dy, dx, h, w, step, H, W, place, corners, outside):
+    # dy, dx (OW,) offsets of one tap along an output row; h, w its first place without offset; place (OW,) upper left corner
+    # in a padded plane (H + 3) * (W + 3); corners (4, OW) weights of the four corner pixels; outside (OW,) no corner in the image
+    multiplies = 0
+    for ow in range(dy.size):
+        ih, iw = h + np.float64(dy[ow]), w + ow * step + np.float64(dx[ow])
+        outside[ow] = not (ih > -1 and ih < H and iw > -1 and iw < W)  # true for NaN, and before any conversion to an integer
+        if outside[ow]:
+            ih, iw = float(H), float(W)  # there the padding is zero at all four corners
+        below, right = ih - np.floor(ih), iw - np.floor(iw)
+        place[ow] = (int(np.floor(ih)) + 1) * (W + 3) + int(np.floor(iw)) + 1
+        corners[0, ow], corners[1, ow] = (1 - below) * (1 - right), (1 - below) * right
+        corners[2, ow], corners[3, ow] = below * (1 - right), below * right
+        multiplies += 4
+    return multiplies
+
+
+@njit(parallel=True)
+def deformable_loops(x, offset, mask, weight, bias, y, size, stride, padding, dilation, counts):
+    # x (N, C, (H + 3) * (W + 3)): a zero above and left, two below and right; offset (N, 2 * G * KH * KW, OH, OW), y before x;
+    # mask (N, G * KH * KW, OH, OW), empty where there is none; weight (M, C/g, KH, KW), bias (M,), y (N, M, OH, OW)
+    C = x.shape[1]
+    N, M, OH, OW = y.shape
+    _, CG, KH, KW = weight.shape
+    H, W = size
+    (SH, SW), (top, left), (DH, DW) = stride, padding, dilation
+    CO, MG = C // (offset.shape[1] // (2 * KH * KW)), M // (C // CG)  # channels that share offsets; outputs of a group
+    for job in prange(N * OH):  # a job is one output row of all channels, for a sample serves them all
+        n, oh = job // OH, job % OH
+        place, outside = np.empty(OW, np.intp), np.empty(OW, np.bool_)
+        sample, corners = np.empty(OW, x.dtype), np.empty((4, OW), x.dtype)
+        corner_weights, corner_values, masked, multiplies, on_padding = 0, 0, 0, 0, 0
+        for m in range(M):
+            y[n, m, oh] = bias[m]
+        for tap in range(offset.shape[1] // 2):  # of all offset groups
+            g, kh, kw = tap // (KH * KW), tap // KW % KH, tap % KW
+            dy, dx = offset[n, 2 * tap, oh], offset[n, 2 * tap + 1, oh]
+            h, w = oh * SH + kh * DH - top, kw * DW - left
+            corner_weights += place_samples(dy, dx, h, w, SW, H, W, place, corners, outside)
+            for c in range(g * CO, g * CO + CO):
+                pixels, below = x[n, c], x[n, c, W + 3 :]
+                for ow in range(OW):
+                    i, j = np.uintp(place[ow]), np.uintp(place[ow] + 1)
+                    sample[ow] = corners[0, ow] * pixels[i] + corners[1, ow] * pixels[j]
+                    sample[ow] += corners[2, ow] * below[i] + corners[3, ow] * below[j]
+                    corner_values += 4
+                if mask.size > 0:
+                    for ow in range(OW):
+                        sample[ow] *= mask[n, tap, oh, ow]
+                        masked += 1
+                for m in range(c // CG * MG, c // CG * MG + MG):
+                    out, k = y[n, m, oh], weight[m, c % CG, kh, kw]
+                    for ow in range(OW):
+                        out[ow] += sample[ow] * k
+                        multiplies += 1
+                        on_padding += outside[ow]
+        counts[job] = corner_weights, corner_values, masked, multiplies, on_padding
+
+
+def deform_conv2d(
+    x: ArrayLike,
+    offset: ArrayLike,
+    weight: ArrayLike,
+    bias: ArrayLike | None = None,
+    *,
+    stride: int | Sequence[int] = 1,
+    padding: int | str | Sequence = 0,
+    dilation: int | Sequence[int] = 1,
+    mask: ArrayLike | None = None,
+) -> ConvResult:
+    """Convolve with taps moved by offsets, as `torchvision.ops.deform_conv2d` does, and count every multiply.
+
+    A corner pixel counts only if it lies in the image, its weight unchanged, so that a sample fades to zero between −1 and 0 and
+    between H − 1 and H. A sample whose offset is NaN or infinite lies outside and is zero.
+
+    Parameters
+    ----------
+    x : array_like (N, C, H, W) or (C, H, W)
+        float32 or float64.
+    offset : array_like (N, 2·G·KH·KW, OH, OW), or without N for one image
+        Pixels down, then right, for each tap in row-major order, for each of G offset groups, which cut C on their own.
+    weight : array_like (M, C/groups, KH, KW)
+        Of x's type. The number of groups follows from it.
+    bias : array_like (M,), optional
+        Added to every output of its channel.
+    stride, padding, dilation
+        As in `conv2d`.
+    mask : array_like (N, G·KH·KW, OH, OW), or without N for one image, optional
+        Factor of each sample: version 2.
+
+    Returns
+    -------
+    ConvResult
+        `output` (N, M, OH, OW), or (M, OH, OW) for one image, and `report` with the parts "corner weights" (4 a sample),
+        "corner values" (4 a sample and channel), "mask" and "kernel". On padding are the kernel's multiplies whose sample lies
+        wholly outside the image.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is ill-formed or does not fit the others, or the output would be empty or too large to hold.
+
+    References
+    ----------
+    Document §9; Dai et al., arXiv:1703.06211; Zhu et al., arXiv:1811.11168.
+
+    Examples
+    --------
+    A 1×1 kernel, moved half a pixel to the right.
+
+    >>> import numpy as np
+    >>> offset = np.zeros((2, 1, 3))
+    >>> offset[1] = 0.5
+    >>> y, report = deform_conv2d(np.array([[[10.0, 20.0, 40.0]]]), offset, np.ones((1, 1, 1, 1)))
+    >>> y, report.parts
+    (array([[[15., 30., 20.]]]), {'corner weights': 12, 'corner values': 12, 'kernel': 3})
+    """
+    return _deform(x, offset, weight, bias, mask, {"stride": stride, "padding": padding, "dilation": dilation}, {})
+
+
+def _deform(x, offset, weight, bias, mask, options: dict, branches: dict[str, CostReport]) -> ConvResult:
+    """Check, sample, convolve and report; `branches` are the reports of the convolutions that made offset and mask."""
+    x, batched = checks.image(x)
+    weight = checks.floats("weight", weight, x.dtype)
+    checks.axes("weight", weight, "(M, C/groups, KH, KW)")
+    groups = max(1, x.shape[1] // weight.shape[1])
+    layer = checks.layer(x, weight, bias, groups)._replace(batched=batched)
+    window = shapes.window(x.shape[2:], weight.shape[2:], **options)
+    (N, C, M), taps = layer.sizes, weight.shape[2] * weight.shape[3]
+    offset = _each_sample("offset", offset, layer, window, "2·G·KH·KW", 2 * taps)
+    offset_groups = offset.shape[1] // (2 * taps)
+    has_mask = mask is not None
+    if has_mask:
+        mask = _each_sample("mask", mask, layer, window, "G·KH·KW", taps, offset_groups)
+    else:
+        mask = np.empty((0, 0, 0, 0), x.dtype)
+
+    padded, _ = arrays.pad(x, ((1, 2), (1, 2)))
+    y = arrays.empty("output", (N, M, *window.output), x.dtype)
+    counts = np.zeros((N * window.output[0], 5), np.int64)
+    before = (window.padding[0][0], window.padding[1][0])
+    strides = (window.stride, before, window.dilation)
+    deformable_loops(padded.reshape(N, C, -1), offset, mask, weight, layer.bias, y, window.size, *strides, counts)
+
+    corner_weights, corner_values, masked, multiplies, on_padding = counts.sum(axis=0).tolist()
+    passes = (
+        *(branch.passes[0]._replace(name=f"{name} branch") for name, branch in branches.items()),
+        Pass("corner weights", corner_weights, accumulates=False),
+        Pass("corner values", corner_values),
+        *([Pass("mask", masked, accumulates=False)] if has_mask else []),
+        Pass("kernel", multiplies, on_padding),
+    )
+    costs = formulas.deformable(
+        N,
+        C,
+        M,
+        window,
+        samples=_samples_in_image(offset, window),
+        groups=groups,
+        offset_groups=offset_groups,
+        mask=has_mask,
+        layer=bool(branches),
+        bias=layer.has_bias,
+        **{f"{name}_bias": branch.has("bias") for name, branch in branches.items()},
+    )
+    parameters = layer.parameters + sum(branch.parameters for branch in branches.values())
+    variant = "deformable layer" if branches else "deformable"
+    not_counted = (*NOT_COUNTED, "floor", *(["sigmoid of the mask"] if "mask" in branches else []))
+    return pack(batched, y, CostReport(variant, "direct", y.shape, parameters, passes, costs, not_counted))
+
+
+def _each_sample(
+    name: str, value: ArrayLike, layer: checks.Layer, window: shapes.Window, rule: str, taps: int, groups: int | None = None
+) -> np.ndarray:
+    """Check an array that holds values for every sample: offset or mask."""
+    array = checks.floats(name, value, layer.x.dtype)
+    if array.ndim == 3 and not layer.batched:
+        array = array[np.newaxis]
+    N, C, _ = layer.sizes
+    expected = (N, taps * (groups or 1), *window.output)
+    fits = array.ndim == 4 and array.shape[0] == N and array.shape[2:] == window.output and array.shape[1] >= taps
+    if not fits or array.shape[1] % taps or (groups and array.shape[1] != taps * groups):
+        more = "" if groups else "; a multiple of that for more offset groups G"
+        raise ValueError(
+            f"{name}: must be (N, {rule}, OH, OW) = {expected} for a {window.kernel[0]}×{window.kernel[1]} kernel and output "
+            f"{window.output}{more}; got shape {array.shape}"
+        )
+    checks.divides(f"{name} groups (its channels / {taps})", array.shape[1] // taps, C, "the channels of x")
+    return array
+
+
+def _samples_in_image(offset: np.ndarray, window: shapes.Window) -> int:
+    """Count the samples with a corner in the image, in NumPy, independently of the loops."""
+    N, _, OH, OW = offset.shape
+    KH, KW = window.kernel
+    moves = offset.reshape(N, -1, KH, KW, 2, OH, OW)
+    inside = True
+    for axis, positions in enumerate((np.arange(OH)[:, np.newaxis], np.arange(OW))):
+        taps = np.arange(window.kernel[axis]) * window.dilation[axis] - window.padding[axis][0]
+        taps = taps.reshape((-1, 1, 1, 1) if axis == 0 else (-1, 1, 1))
+        place = moves[:, :, :, :, axis] + (taps + positions * window.stride[axis]).astype(np.float64)
+        inside = inside & (place > -1) & (place < window.size[axis])
+    return int(np.count_nonzero(inside))
+
+
+def deformable_layer(
+    x: ArrayLike,
+    offset_weight: ArrayLike,
+    weight: ArrayLike,
+    bias: ArrayLike | None = None,
+    *,
+    offset_bias: ArrayLike | None = None,
+    mask_weight: ArrayLike | None = None,
+    mask_bias: ArrayLike | None = None,
+    stride: int | Sequence[int] = 1,
+    padding: int | str | Sequence = 0,
+    dilation: int | Sequence[int] = 1,
+) -> ConvResult:
+    """Run the document's two convolutions: one that makes the offsets from the image, one that samples at them.
+
+    Parameters
+    ----------
+    x : array_like (N, C, H, W) or (C, H, W)
+        float32 or float64.
+    offset_weight : array_like (2·G·KH·KW, C, KH, KW)
+        Kernel of the offset branch, as large as `weight`'s, run with the same stride, padding and dilation.
+    weight : array_like (M, C/groups, KH, KW)
+        Of x's type.
+    bias : array_like (M,), optional
+        Added to every output of its channel.
+    offset_bias : array_like (2·G·KH·KW,), optional
+        Added to the offsets.
+    mask_weight : array_like (G·KH·KW, C, KH, KW), optional
+        Kernel of the mask branch, whose output goes through a sigmoid: version 2.
+    mask_bias : array_like (G·KH·KW,), optional
+        Added before the sigmoid; needs `mask_weight`.
+    stride, padding, dilation
+        As in `conv2d`.
+
+    Returns
+    -------
+    ConvResult
+        `output` (N, M, OH, OW), or (M, OH, OW) for one image, and `report` with the parts "offset branch", "mask branch" and
+        those of `deform_conv2d`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `deform_conv2d`.
+
+    References
+    ----------
+    Document §9, Layer 구조 및 동작 방식.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x, weight = np.ones((3, 8, 8)), np.ones((2, 3, 3, 3))
+    >>> y, report = deformable_layer(x, np.zeros((18, 3, 3, 3)), weight, padding=1)
+    >>> bool(np.array_equal(y, conv2d(x, weight, padding=1).output)), report.parts["offset branch"]
+    (True, 31104)
+    """
+    x, batched = checks.image(x)
+    weight = checks.floats("weight", weight, x.dtype)
+    checks.axes("weight", weight, "(M, C/groups, KH, KW)")
+    options = {"stride": stride, "padding": padding, "dilation": dilation}
+    branches, taps = {}, weight.shape[2] * weight.shape[3]
+    if mask_weight is None and mask_bias is not None:
+        raise ValueError("mask_bias: has no meaning without mask_weight; pass both or neither")
+    for name, kernel, added, each in (
+        ("offset", offset_weight, offset_bias, 2 * taps),
+        ("mask", mask_weight, mask_bias, taps),
+    ):
+        if kernel is None:
+            continue
+        kernel = checks.floats(f"{name}_weight", kernel, x.dtype)
+        if kernel.ndim != 4 or kernel.shape[0] % each or kernel.shape[1:] != (x.shape[1], *weight.shape[2:]):
+            raise ValueError(
+                f"{name}_weight: must be (G·{each}, {x.shape[1]}, {weight.shape[2]}, {weight.shape[3]}), {each} values for "
+                f"each offset group and the size of weight, got shape {kernel.shape}"
+            )
+        checks.biases(added, kernel.shape[0], x.dtype, f"{name}_bias")
+        branches[name] = conv2d(x, kernel, added, **options)
+    offset, mask = branches["offset"].output, None
+    if "mask" in branches:
+        mask = np.tanh(branches["mask"].output / 2) / 2 + 0.5  # the sigmoid, without overflow
+    y, report = _deform(x, offset, weight, bias, mask, options, {name: r.report for name, r in branches.items()})
+    return pack(batched, y, report)

@@ -1,0 +1,95 @@
+"""Depthwise convolution (깊이별 컨볼루션), section 5 of the document.
+
+Every input channel has filters of its own and no channel meets another: the loop over input channels is gone. It is the
+grouped convolution with as many groups as channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from .. import arrays, checks, formulas, shapes
+from ..jit import njit, prange
+from ..report import ConvResult, result
+
+
+@njit(parallel=True)
+def depthwise_loops(x, border, weight, bias, y, stride, dilation, counts):
+    # x (N, C, HP, WP) padded, border (HP, WP) true on its zeros, weight (C * multiplier, 1, KH, KW), bias (M,)
+    N, M, OH, OW = y.shape
+    _, _, KH, KW = weight.shape
+    (SH, SW), (DH, DW) = stride, dilation
+    for job in prange(N * M * OH):
+        n, m, oh = job // (M * OH), job // OH % M, job % OH
+        c = m // (M // x.shape[1])  # the only input channel that m reads
+        multiplies, on_padding = 0, 0
+        out = y[n, m, oh]
+        out[:] = bias[m]
+        for kh in range(KH):
+            for kw in range(KW):
+                w = weight[m, 0, kh, kw]
+                row, edge = x[n, c, oh * SH + kh * DH, kw * DW :], border[oh * SH + kh * DH, kw * DW :]
+                for ow in range(OW):
+                    iw = np.uintp(ow * SW)
+                    out[ow] += row[iw] * w
+                    multiplies += 1
+                    on_padding += edge[iw]
+        counts[job] = multiplies, on_padding
+
+
+def depthwise_conv2d(
+    x: ArrayLike,
+    weight: ArrayLike,
+    bias: ArrayLike | None = None,
+    *,
+    stride: int | Sequence[int] = 1,
+    padding: int | str | Sequence = 0,
+    dilation: int | Sequence[int] = 1,
+) -> ConvResult:
+    """Convolve each channel with filters of its own.
+
+    Arguments, result and errors are those of `conv2d`, without groups.
+
+    Parameters
+    ----------
+    x : array_like (N, C, H, W) or (C, H, W)
+        float32 or float64.
+    weight : array_like (C·multiplier, 1, KH, KW)
+        Of x's type. Output channel m reads input channel m // multiplier.
+    bias : array_like (C·multiplier,), optional
+        Added to every output of its channel.
+    stride, padding, dilation
+        As in `conv2d`.
+
+    Returns
+    -------
+    ConvResult
+        `output` (N, C·multiplier, OH, OW), or without N for one image, and `report`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `conv2d`.
+
+    References
+    ----------
+    Document §5.
+
+    Examples
+    --------
+    The document's example, 8×8×3 with a 3×3 filter for each channel.
+
+    >>> import numpy as np
+    >>> y, report = depthwise_conv2d(np.ones((3, 8, 8)), np.ones((3, 1, 3, 3)))
+    >>> y.shape, report.parameters, report.multiplies
+    ((3, 6, 6), 27, 972)
+    """
+    layer = checks.layer(x, weight, bias, groups=None)
+    window = shapes.window(layer.x.shape[2:], layer.weight.shape[2:], stride, padding, dilation)
+    padded, border = arrays.pad(layer.x, window.padding)
+    y, counts = arrays.outputs(layer, window.output)
+    depthwise_loops(padded, border, layer.weight, layer.bias, y, window.stride, window.dilation, counts)
+    return result("depthwise", layer, y, counts, formulas.depthwise(*layer.sizes, window, bias=layer.has_bias))

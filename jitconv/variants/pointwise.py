@@ -1,0 +1,87 @@
+"""Pointwise convolution (1×1 컨볼루션), section 7 of the document.
+
+Nothing is gathered from neighbours: every output pixel is a linear combination (선형 조합) of the channels of one input pixel.
+The loops over the taps are gone; what is left is a matrix product over the channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from .. import arrays, checks, formulas, shapes
+from ..jit import njit, prange
+from ..report import ConvResult, result
+
+
+@njit(parallel=True)
+def pointwise_loops(x, weight, bias, y, stride, counts):
+    # x (N, C, H, W), weight (M, C, 1, 1), bias (M,), y (N, M, OH, OW)
+    N, M, OH, OW = y.shape
+    C = weight.shape[1]
+    SH, SW = stride
+    for job in prange(N * M * OH):
+        n, m, oh = job // (M * OH), job // OH % M, job % OH
+        multiplies = 0
+        out = y[n, m, oh]
+        out[:] = bias[m]
+        for c in range(C):
+            w, row = weight[m, c, 0, 0], x[n, c, oh * SH]
+            for ow in range(OW):
+                out[ow] += row[np.uintp(ow * SW)] * w
+                multiplies += 1
+        counts[job, 0] = multiplies
+
+
+def pointwise_conv2d(
+    x: ArrayLike, weight: ArrayLike, bias: ArrayLike | None = None, *, stride: int | Sequence[int] = 1
+) -> ConvResult:
+    """Combine the channels of each pixel.
+
+    Parameters
+    ----------
+    x : array_like (N, C, H, W) or (C, H, W)
+        float32 or float64.
+    weight : array_like (M, C, 1, 1) or (M, C)
+        Of x's type.
+    bias : array_like (M,), optional
+        Added to every output of its channel.
+    stride : int or (int, int)
+        Step in pixels.
+
+    Returns
+    -------
+    ConvResult
+        `output` (N, M, OH, OW), or (M, OH, OW) for one image, and `report`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is ill-formed or does not fit the others, or the kernel is larger than 1×1.
+
+    References
+    ----------
+    Document §7.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x = np.arange(8.0).reshape(2, 2, 2)
+    >>> y, report = pointwise_conv2d(x, [[1, 1], [-1, 1], [0, 2]])
+    >>> y[0], report.multiplies
+    (array([[ 4.,  6.],
+           [ 8., 10.]]), 24)
+    """
+    x, batched = checks.image(x)
+    weight = checks.floats("weight", weight, x.dtype)
+    if weight.ndim == 2:
+        weight = weight[:, :, np.newaxis, np.newaxis]
+    layer = checks.layer(x, weight, bias)._replace(batched=batched)
+    if layer.weight.shape[2:] != (1, 1):
+        raise ValueError(f"weight: must be (M, C, 1, 1) or (M, C), got shape {weight.shape}; conv2d takes larger kernels")
+    window = shapes.window(x.shape[2:], 1, stride)
+    y, counts = arrays.outputs(layer, window.output)
+    pointwise_loops(x, layer.weight, layer.bias, y, window.stride, counts)
+    return result("pointwise", layer, y, counts, formulas.pointwise(*layer.sizes, window, bias=layer.has_bias))
