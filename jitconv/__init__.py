@@ -7,7 +7,9 @@
 """
 
 from . import filters, formulas, shapes
+from .comparison import Comparison, compare, warm_up
 from .formulas import Formula
+from .jit import info
 from .report import ConvResult, CostReport, CountMismatch, Pass
 from .resample import bilinear_kernel, bilinear_upsample, max_pool2d, nearest_upsample
 from .variants.deformable import deform_conv2d, deformable_layer
@@ -20,4 +22,38 @@ from .variants.separable import NotSeparableError, factor_kernel, separable_conv
 from .variants.standard import conv2d
 from .variants.transposed import conv_transpose2d, convolution_matrix, deconvolve
 
+__all__ = [
+    "Comparison",
+    "ConvResult",
+    "CostReport",
+    "CountMismatch",
+    "Formula",
+    "NotSeparableError",
+    "Pass",
+    "bilinear_kernel",
+    "bilinear_upsample",
+    "compare",
+    "conv2d",
+    "conv_transpose2d",
+    "convolution_matrix",
+    "deconvolve",
+    "deform_conv2d",
+    "deformable_layer",
+    "depthwise_conv2d",
+    "depthwise_separable_conv2d",
+    "dilated_conv2d",
+    "factor_kernel",
+    "filters",
+    "formulas",
+    "grouped_conv2d",
+    "info",
+    "max_pool2d",
+    "nearest_upsample",
+    "pointwise_conv2d",
+    "separable_conv2d",
+    "separable_terms",
+    "shapes",
+    "warm_up",
+    "zero_stuffed_kernel",
+]
 __version__ = "0.1.0"

@@ -6,14 +6,19 @@ The kernels write ``@njit(parallel=True)`` as any Numba code does; the ``njit`` 
 from __future__ import annotations
 
 import functools
+import os
+import platform
 import threading
 from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
 
+import llvmlite.binding
 import numba
 import numpy as np
 from numba import prange
 
-__all__ = ["njit", "prange"]
+__all__ = ["info", "njit", "prange"]
 
 # Fused multiply-add and nothing else: NaN and Inf survive, and the sum keeps the order in which it is written.
 FASTMATH = {"contract"}
@@ -55,3 +60,27 @@ def njit(function: Callable | None = None, *, parallel: bool = False) -> Callabl
 
     launch.py_func = function
     return launch
+
+
+def info() -> dict[str, str]:
+    """Return what decides how fast and where the loops run: versions, threads, threading layer, cache folder.
+
+    Examples
+    --------
+    >>> sorted(info())
+    ['cache', 'jitconv', 'llvmlite', 'matplotlib', 'numba', 'numpy', 'processor', 'python', 'threading layer', 'threads']
+    """
+    versions = {name: metadata.version(name) for name in ("numba", "llvmlite", "numpy", "matplotlib")}
+    try:
+        layer = numba.threading_layer()
+    except ValueError:  # no parallel loop has run yet
+        layer = f"{numba.config.THREADING_LAYER} (chosen at the first parallel loop)"
+    return {
+        "jitconv": metadata.version("jitconv"),
+        "python": platform.python_version(),
+        **versions,
+        "processor": f"{llvmlite.binding.get_host_cpu_name()}, {os.cpu_count()} logical cores",
+        "threads": f"{numba.get_num_threads()} of {numba.config.NUMBA_NUM_THREADS}",
+        "threading layer": layer,
+        "cache": numba.config.CACHE_DIR or str(Path(__file__).parent / "__pycache__"),
+    }

@@ -157,11 +157,12 @@ def _deform(x, offset, weight, bias, mask, options: dict, branches: dict[str, Co
         mask = np.empty((0, 0, 0, 0), x.dtype)
 
     padded, _ = arrays.pad(x, ((1, 2), (1, 2)))
+    planes = padded.reshape(N, C, padded.shape[2] * padded.shape[3])
     y = arrays.empty("output", (N, M, *window.output), x.dtype)
     counts = np.zeros((N * window.output[0], 5), np.int64)
     before = (window.padding[0][0], window.padding[1][0])
     strides = (window.stride, before, window.dilation)
-    deformable_loops(padded.reshape(N, C, -1), offset, mask, weight, layer.bias, y, window.size, *strides, counts)
+    deformable_loops(planes, offset, mask, weight, layer.bias, y, window.size, *strides, counts)
 
     corner_weights, corner_values, masked, multiplies, on_padding = counts.sum(axis=0).tolist()
     passes = (
@@ -212,9 +213,9 @@ def _each_sample(
 
 def _samples_in_image(offset: np.ndarray, window: shapes.Window) -> int:
     """Count the samples with a corner in the image, in NumPy, independently of the loops."""
-    N, _, OH, OW = offset.shape
+    N, channels, OH, OW = offset.shape
     KH, KW = window.kernel
-    moves = offset.reshape(N, -1, KH, KW, 2, OH, OW)
+    moves = offset.reshape(N, channels // (2 * KH * KW), KH, KW, 2, OH, OW)
     inside = True
     for axis, positions in enumerate((np.arange(OH)[:, np.newaxis], np.arange(OW))):
         taps = np.arange(window.kernel[axis]) * window.dilation[axis] - window.padding[axis][0]

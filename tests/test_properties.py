@@ -1,0 +1,37 @@
+"""Every variant against its oracle: outputs, counts and verify(), over shapes and options drawn by Hypothesis."""
+
+import calls
+import naive
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+
+@pytest.mark.parametrize("function", calls.FUNCTIONS)
+@given(data=st.data())
+def test_variant_matches_its_oracle_and_its_formulas(function, data):
+    call = data.draw(calls.calls(function))
+    y, report = call.run()
+    expected = call.expected()
+    assert y.shape == expected.shape == report.output_shape
+    assert y.dtype == call.arrays[0].dtype
+    assert y.flags.c_contiguous
+    scale = max(1, np.abs(expected).max(initial=0))
+    np.testing.assert_allclose(y, expected, atol=scale * (1e-4 if y.dtype == np.float32 else 1e-10))
+
+    report.verify()
+    assert (report.multiplies, report.multiplies_on_padding) == naive.counts(call.function, *call.arrays, **call.options)
+    assert report.parameters == sum(np.size(a) for a in call.arrays[1:] if a is not None) - (
+        np.size(call.arrays[1]) if function == "deform_conv2d" else 0
+    )
+    numbers = [report.parameters, report.multiplies, report.flops, *report.parts.values()]
+    assert all(type(n) is int for n in numbers)
+
+
+@given(calls.calls())
+def test_inputs_are_not_modified(call):
+    before = [None if a is None else a.copy() for a in call.arrays]
+    call.run()
+    for array, copy in zip(call.arrays, before, strict=True):
+        np.testing.assert_array_equal(array, copy)

@@ -1,0 +1,121 @@
+"""Sizes against brute force, and formulas that say, put in and compute the same thing."""
+
+import math
+from fractions import Fraction
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+from hypothesis import given
+
+from jitconv import formulas, shapes
+from jitconv.formulas import Formula
+
+sizes, taps, steps, ends = st.integers(1, 30), st.integers(1, 5), st.integers(1, 4), st.integers(0, 6)
+
+
+@given(sizes, taps, steps, ends, ends, steps)
+def test_output_size_is_the_number_of_places_where_the_kernel_fits(size, kernel, stride, before, after, dilation):
+    reach = shapes.effective_kernel_size(kernel, dilation)
+    places = [p for p in range(-before, size + after, stride) if p + reach <= size + after]
+    if not places:
+        with pytest.raises(ValueError, match="the output would be empty"):
+            shapes.output_size(size, kernel, stride, (before, after), dilation)
+        return
+    assert shapes.output_size(size, kernel, stride, (before, after), dilation) == len(places)
+    inside = sum(0 <= p + k * dilation < size for p in places for k in range(kernel))
+    assert shapes.taps_in_bounds(size, len(places), kernel, stride, before, dilation) == inside
+
+
+@given(sizes, taps, steps, steps)
+def test_same_padding_gives_ceil_of_size_over_stride(size, kernel, stride, dilation):
+    before, after = shapes.same_padding(size, kernel, stride, dilation)
+    assert 0 <= after - before <= 1
+    assert shapes.output_size(size, kernel, stride, (before, after), dilation) == math.ceil(size / stride)
+
+
+@given(sizes, taps, steps, ends, steps)
+def test_transposed_size_undoes_output_size(size, kernel, stride, padding, dilation):
+    if size + 2 * padding < shapes.effective_kernel_size(kernel, dilation):
+        return
+    small = shapes.output_size(size, kernel, stride, padding, dilation)
+    rest = (size + 2 * padding - shapes.effective_kernel_size(kernel, dilation)) % stride
+    assert shapes.transposed_output_size(small, kernel, stride, padding, dilation, rest) == size
+
+
+@given(st.lists(st.tuples(taps, steps, steps), min_size=1, max_size=4))
+def test_receptive_field_is_what_one_output_reaches(layers):
+    reached = {0}
+    for kernel, stride, dilation in reversed(layers):
+        reached = {p * stride + k * dilation for p in reached for k in range(kernel)}
+    assert shapes.receptive_field(layers) == max(reached) - min(reached) + 1
+
+
+ALL = [
+    *formulas.standard(2, 6, 4, shapes.window((8, 9), (3, 2), 2, 1), bias=True),
+    *formulas.dilated(1, 6, 4, shapes.window(8, 3, padding="same", dilation=2)),
+    *formulas.transposed(1, 6, 4, shapes.transposed_window(8, 4, 2, 1), groups=2),
+    *formulas.separable(3, 6, shapes.window((8, 9), (3, 5), (1, 2), "same")),
+    *formulas.depthwise(1, 6, 12, shapes.window(8, 3)),
+    *formulas.pointwise(2, 6, 4, shapes.window((8, 9), 1, 2)),
+    *formulas.depthwise_separable(1, 6, 12, 4, shapes.window(8, (3, 2))),
+    *formulas.grouped(1, 6, 4, shapes.window(8, 3, padding=((0, 1), (2, 1))), groups=2),
+    *formulas.deformable(
+        2, 6, 4, shapes.window(8, 3), samples=500, groups=2, offset_groups=3, mask=True, layer=True, bias=True, mask_bias=True
+    ),
+]
+
+
+@pytest.mark.parametrize("formula", ALL, ids=lambda f: f"{f.name}: {f.symbols}")
+def test_the_numbers_put_in_give_the_value(formula):
+    """Evaluated a second way: Python's own floats, by replacing the written signs."""
+    text = formula.substituted.replace("⌊", "math.floor(").replace("⌋", ")").replace("·", "*").replace("−", "-")
+    assert math.isclose(eval(text), formula.value)
+    assert formula.section
+    assert isinstance(formula.value, int) or formula.name == "ratio to standard"
+
+
+def test_formulas_do_not_overflow():
+    value = Formula.of("dense", "", "K²·C·M·H·W", **{"K²": 9}, C=10**9, M=10**9, H=10**9, W=10**9).value
+    assert value == 9 * 10**36
+
+
+@pytest.mark.parametrize("K", [1, 3, 5, 7])
+def test_ratios_are_those_of_the_documents_counts(K):
+    window = shapes.window(16, K, padding="same")
+
+    def values(found):
+        return {f.name: f.value for f in found}
+
+    standard = values(formulas.standard(1, 12, 24, window))
+    for other in (formulas.grouped(1, 12, 24, window, groups=4), formulas.depthwise_separable(1, 12, 12, 24, window)):
+        other = values(other)
+        assert other["document"] == other["ratio to standard"] * standard["document"]
+        assert other["parameters"] == other["ratio to standard"] * standard["parameters"]
+    single = values(formulas.standard(1, 1, 1, window))
+    separable = values(formulas.separable(1, 1, window))
+    assert separable["ratio to standard"] == Fraction(2, K) == Fraction(separable["document"], single["document"])
+
+
+@pytest.mark.parametrize(
+    ("case", "dense", "in_bounds"),
+    [
+        ((56, 3, 1, 1, 1), 168, 166),
+        ((14, 3, 1, 1, 1), 42, 40),
+        ((7, 3, 1, 1, 1), 21, 19),
+        ((7, 5, 1, 2, 1), 35, 29),
+        ((14, 3, 1, 6, 6), 42, 30),
+        ((4, 2, 1, (0, 1), 1), 8, 7),
+    ],
+)
+def test_published_shares_of_taps_in_bounds(case, dense, in_bounds):
+    """Worked by hand; the last is the 196 of 256 that XLA's cost analysis prints for a 2×2 'SAME' convolution of 4×4."""
+    size, kernel, stride, padding, dilation = case
+    outputs = shapes.output_size(*case)
+    before = padding if isinstance(padding, int) else padding[0]
+    assert outputs * kernel == dense
+    assert shapes.taps_in_bounds(size, outputs, kernel, stride, before, dilation) == in_bounds
+
+
+def test_window_takes_numpy_integers():
+    assert shapes.window(np.int64(8), (np.int32(3), 3), padding=np.uint8(1)).output == (8, 8)
