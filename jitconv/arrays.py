@@ -21,7 +21,9 @@ def empty(name: str, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     """
     size = math.prod(shape) * np.dtype(dtype).itemsize
     try:
-        if hasattr(os, "sysconf") and size > os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"):
+        if hasattr(os, "sysconf") and size > os.sysconf("SC_PAGE_SIZE") * os.sysconf(
+            "SC_PHYS_PAGES"
+        ):
             raise MemoryError  # np.empty may promise more than there is
         return np.empty(shape, dtype)
     except (MemoryError, ValueError):

@@ -35,7 +35,9 @@ def integer(name: str, value: object, minimum: int) -> int:
             raise TypeError
         number = operator.index(value)
     except TypeError:
-        raise TypeError(f"{name}: must be an integer, got {value!r} ({type(value).__name__})") from None
+        raise TypeError(
+            f"{name}: must be an integer, got {value!r} ({type(value).__name__})"
+        ) from None
     if number < minimum:
         raise ValueError(f"{name}: must be at least {minimum}, got {number}")
     return number
@@ -56,7 +58,9 @@ def pair(name: str, value: int | Sequence[int], minimum: int) -> tuple[int, int]
     """
     if _is_sequence(value):
         if len(value) != 2:
-            raise ValueError(f"{name}: must be an int or a (height, width) pair, got {len(value)} values: {value!r}")
+            raise ValueError(
+                f"{name}: must be an int or a (height, width) pair, got {len(value)} values: {value!r}"
+            )
         return integer(f"{name}[0]", value[0], minimum), integer(f"{name}[1]", value[1], minimum)
     number = integer(name, value, minimum)
     return number, number
@@ -68,7 +72,8 @@ def padding_pairs(value: int | Sequence) -> tuple[tuple[int, int], tuple[int, in
     Raises
     ------
     TypeError, ValueError
-        If `value` is no int, (height, width) pair or ((top, bottom), (left, right)), or is negative.
+        If `value` is no int, (height, width) pair or ((top, bottom), (left, right)), or is
+        negative.
 
     Examples
     --------
@@ -97,7 +102,8 @@ def floats(name: str, value: object, dtype: np.dtype | None = None) -> np.ndarra
     name : str
         The argument's name, for the error.
     value : array_like
-        An array of any layout, stride or byte order; or nested lists, which take `dtype` (float64 where it is None).
+        An array of any layout, stride or byte order; or nested lists, which take `dtype` (float64
+        where it is None).
     dtype : numpy.dtype, optional
         The float type that the array must have.
 
@@ -126,11 +132,15 @@ def floats(name: str, value: object, dtype: np.dtype | None = None) -> np.ndarra
         try:
             array = np.array(value, dtype=dtype or np.float64)
         except ValueError as error:
-            raise ValueError(f"{name}: nested lists must be numbers in rows of equal length ({error})") from None
+            raise ValueError(
+                f"{name}: nested lists must be numbers in rows of equal length ({error})"
+            ) from None
         except TypeError as error:
             raise TypeError(f"{name}: nested lists must hold real numbers ({error})") from None
     elif isinstance(value, np.ma.MaskedArray):
-        raise TypeError(f"{name}: a masked array hides values that the loops would read; fill it first: {name}.filled(0)")
+        raise TypeError(
+            f"{name}: a masked array hides values that the loops would read; fill it first: {name}.filled(0)"
+        )
     else:
         array = np.asarray(value)
     kind = array.dtype.newbyteorder("=")
@@ -142,9 +152,13 @@ def floats(name: str, value: object, dtype: np.dtype | None = None) -> np.ndarra
             hint = f"{name}.real, or convolve both parts"
         elif kind.kind in "OSUV":
             hint = "np.array(..., dtype=np.float32)"
-        raise TypeError(f"{name}: must be float32 or float64, got {array.dtype}; convert it first: {hint}")
+        raise TypeError(
+            f"{name}: must be float32 or float64, got {array.dtype}; convert it first: {hint}"
+        )
     if dtype is not None and kind != dtype:
-        raise TypeError(f"{name}: must be {dtype} as x is, got {kind}; convert one: {name}.astype(np.{dtype})")
+        raise TypeError(
+            f"{name}: must be {dtype} as x is, got {kind}; convert one: {name}.astype(np.{dtype})"
+        )
     return np.require(array, kind, ["C", "A", "W"])
 
 
@@ -164,7 +178,9 @@ def image(x: object) -> tuple[np.ndarray, bool]:
         )
     batch = array if array.ndim == 4 else array[np.newaxis]
     if 0 in batch.shape[1:]:
-        raise ValueError(f"x: channels, height and width must be at least 1, got shape {array.shape}")
+        raise ValueError(
+            f"x: channels, height and width must be at least 1, got shape {array.shape}"
+        )
     return batch, array.ndim == 4
 
 
@@ -185,7 +201,9 @@ def axes(name: str, array: np.ndarray, names: str) -> None:
     """
     wanted = len([part for part in names.strip("()").split(",") if part.strip()])
     if array.ndim != wanted or 0 in array.shape:
-        raise ValueError(f"{name}: must have the axes {names}, each at least 1 long, got shape {array.shape}")
+        raise ValueError(
+            f"{name}: must have the axes {names}, each at least 1 long, got shape {array.shape}"
+        )
 
 
 class Layer(NamedTuple):
@@ -220,10 +238,13 @@ class Layer(NamedTuple):
         return self.weight.size + self.has_bias * self.bias.size
 
 
-def layer(x: object, weight: object, bias: object, groups: int | None = 1, name: str = "weight") -> Layer:
+def layer(
+    x: object, weight: object, bias: object, groups: int | None = 1, name: str = "weight"
+) -> Layer:
     """Check what most variants share: images, a weight (M, C/groups, KH, KW) that fits them, and a bias.
 
-    `groups` None stands for depthwise, as many groups as channels; `name` is what an error calls the weight.
+    `groups` None stands for depthwise, as many groups as channels; `name` is what an error calls
+    the weight.
 
     Raises
     ------
@@ -265,14 +286,20 @@ def transposed_layer(x: object, weight: object, bias: object, groups: int) -> La
     C = x.shape[1]
     divides("groups", groups, C, "the channels of x")
     if weight.shape[0] != C:
-        hint = "; x looks like NHWC: pass np.moveaxis(x, -1, -3)" if x.shape[3] == weight.shape[0] else ""
+        hint = (
+            "; x looks like NHWC: pass np.moveaxis(x, -1, -3)"
+            if x.shape[3] == weight.shape[0]
+            else ""
+        )
         if weight.shape[1] == C and not hint:
             hint = "; weight looks transposed: pass weight.swapaxes(0, 1)"
         raise ValueError(
             f"weight: (C, M/groups, KH, KW) needs {C} in its first axis to fit x {x.shape}, got shape {weight.shape}"
             f"{hint or f'; pass a weight of shape {(C, *weight.shape[1:])}'}"
         )
-    return Layer(x, weight, biases(bias, weight.shape[1] * groups, x.dtype), bias is not None, batched)
+    return Layer(
+        x, weight, biases(bias, weight.shape[1] * groups, x.dtype), bias is not None, batched
+    )
 
 
 def _channel_hint(x: np.ndarray, weight: np.ndarray, groups: int) -> str:
@@ -297,7 +324,9 @@ def divides(name: str, groups: int, channels: int, what: str) -> None:
     """
     if channels % groups:
         fitting = ", ".join(str(g) for g in range(1, channels + 1) if channels % g == 0)
-        raise ValueError(f"{name}: {groups} does not divide {channels}, {what}; these do: {fitting}")
+        raise ValueError(
+            f"{name}: {groups} does not divide {channels}, {what}; these do: {fitting}"
+        )
 
 
 def biases(bias: object, M: int, dtype: np.dtype, name: str = "bias") -> np.ndarray:
@@ -312,5 +341,7 @@ def biases(bias: object, M: int, dtype: np.dtype, name: str = "bias") -> np.ndar
         return np.zeros(M, dtype)
     bias = floats(name, bias, dtype)
     if bias.shape != (M,):
-        raise ValueError(f"{name}: needs one value an output channel, shape ({M},), got shape {bias.shape}")
+        raise ValueError(
+            f"{name}: needs one value an output channel, shape ({M},), got shape {bias.shape}"
+        )
     return bias

@@ -16,14 +16,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return 0, or 1 where a count disagrees with its formula. Unusable arguments exit with 2."""
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")  # a terminal without ✓ shows ? instead of an error
-    parser = argparse.ArgumentParser(prog="python -m jitconv", description="The convolution textbook that runs.")
+    parser = argparse.ArgumentParser(
+        prog="python -m jitconv", description="The convolution textbook that runs."
+    )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     command = commands.add_parser("compare", help="run all nine variants on an image, counted")
-    command.add_argument("image", nargs="?", metavar="IMAGE", help="PNG, JPEG …; default: matplotlib's sample photo")
-    command.add_argument("--kernel-size", type=int, default=3, metavar="K", help="taps on each side (default: 3)")
-    command.add_argument("--out-channels", type=int, metavar="M", help="default: as many as input channels")
-    command.add_argument("--groups", type=int, metavar="G", help="of the grouped convolution (default: 2 where that divides)")
-    command.add_argument("--save", type=Path, metavar="FILE", help="write a figure: PNG, PDF, SVG …")
+    command.add_argument(
+        "image", nargs="?", metavar="IMAGE", help="PNG, JPEG …; default: matplotlib's sample photo"
+    )
+    command.add_argument(
+        "--kernel-size", type=int, default=3, metavar="K", help="taps on each side (default: 3)"
+    )
+    command.add_argument(
+        "--out-channels", type=int, metavar="M", help="default: as many as input channels"
+    )
+    command.add_argument(
+        "--groups",
+        type=int,
+        metavar="G",
+        help="of the grouped convolution (default: 2 where that divides)",
+    )
+    command.add_argument(
+        "--save", type=Path, metavar="FILE", help="write a figure: PNG, PDF, SVG …"
+    )
     commands.add_parser("info", help="print versions, threads, threading layer, cache folder")
     options = parser.parse_args(arguments)
     if options.command == "info":
@@ -39,10 +54,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _compare(options: argparse.Namespace) -> int:
     if options.save:
         _check_figure(options.save)
-    job = comparison.Job.prepare(options.image, options.kernel_size, options.out_channels, options.groups)
+    job = comparison.Job.prepare(
+        options.image, options.kernel_size, options.out_channels, options.groups
+    )
     print(job.title)
     seconds = comparison.warm_up()
-    print(f"{seconds:.1f} s to compile the loops, or to load them: the first run on a machine compiles, later ones do not\n")
+    print(
+        f"{seconds:.1f} s to compile the loops, or to load them: the first run on a machine compiles, later ones do not\n"
+    )
     print(comparison.line(comparison.HEAD))
     rows = []
     for row in job.rows():
@@ -63,7 +82,11 @@ def _check_figure(path: Path) -> None:
     formats = Figure().canvas.get_supported_filetypes()
     if path.suffix.lstrip(".").lower() not in formats:
         raise ValueError(f"--save: {path} must end in one of {', '.join(sorted(formats))}")
-    if path.is_dir() or not path.resolve().parent.is_dir() or not os.access(path.resolve().parent, os.W_OK):
+    if (
+        path.is_dir()
+        or not path.resolve().parent.is_dir()
+        or not os.access(path.resolve().parent, os.W_OK)
+    ):
         raise ValueError(f"--save: cannot write {path}; its folder must exist and be writable")
 
 

@@ -28,7 +28,17 @@ from .variants.transposed import conv_transpose2d
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-HEAD = ("variant", "parameters", "document's", "measured", "on padding", "", "× standard", "ms", "GFLOP/s")
+HEAD = (
+    "variant",
+    "parameters",
+    "document's",
+    "measured",
+    "on padding",
+    "",
+    "× standard",
+    "ms",
+    "GFLOP/s",
+)
 ALIGN = "<>>>><>>>"
 WIDTHS = (19, 10, 13, 13, 10, 1, 10, 8, 7)
 LEGEND = (
@@ -66,7 +76,7 @@ class Row(NamedTuple):
             f"{report.parameters:,}",
             f"{report.value('document'):,}",
             f"{report.multiplies:,}",
-            f"{report.multiplies_on_padding / max(1, report.multiplies):.2%}",
+            f"{report.multiplies_on_padding / report.multiplies:.2%}",
             "✓" if report.agrees else "✗",
             f"{self.ratio:.4f}",
             f"{self.seconds * 1e3:,.1f}",
@@ -118,7 +128,10 @@ class Comparison:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the comparison as plain values that `json.dump` takes."""
-        rows = [{**row.report.to_dict(), "ratio": row.ratio, "seconds": row.seconds} for row in self.rows]
+        rows = [
+            {**row.report.to_dict(), "ratio": row.ratio, "seconds": row.seconds}
+            for row in self.rows
+        ]
         return {"title": self.title, "rows": rows}
 
     def plot(self) -> Figure:
@@ -140,13 +153,15 @@ def compare(
     Parameters
     ----------
     x : array_like (N, C, H, W) or (C, H, W), or the path of an image, optional
-        An image becomes feature maps: its colours × six named filters. None takes matplotlib's sample photo.
+        An image becomes feature maps: its colours × six named filters. None takes matplotlib's
+        sample photo.
     kernel_size : int
         Taps on each side of the kernels.
     out_channels : int, optional
         Output channels of the variants that mix channels; as many as input channels where None.
     groups : int, optional
-        Groups of the grouped convolution; the least number above 1 that divides input and output channels where None.
+        Groups of the grouped convolution; the least number above 1 that divides input and output
+        channels where None.
 
     Returns
     -------
@@ -156,7 +171,7 @@ def compare(
     Raises
     ------
     TypeError, ValueError
-        If an argument is ill-formed, or the path is no image.
+        If an argument is ill-formed, there is no image in the batch, or the path is no image.
 
     Examples
     --------
@@ -179,7 +194,11 @@ class Job:
 
     @classmethod
     def prepare(
-        cls, x: ArrayLike | str | Path | None, kernel_size: int, out_channels: int | None, groups: int | None
+        cls,
+        x: ArrayLike | str | Path | None,
+        kernel_size: int,
+        out_channels: int | None,
+        groups: int | None,
     ) -> Job:
         """Load the image, make feature maps and weights, and check the options."""
         kernel_size = checks.integer("kernel_size", kernel_size, 1)
@@ -189,7 +208,11 @@ class Job:
             photo = np.moveaxis(image, 0, -1).squeeze()
         else:
             x, _ = checks.image(x)
-            photo, source = x[0, 0] if len(x) else np.zeros((1, 1)), "array"
+            if len(x) == 0:
+                raise ValueError(
+                    f"x: must hold at least one image to compare on, got shape {x.shape}"
+                )
+            photo, source = x[0, 0], "array"
         N, C, H, W = x.shape
         M = C if out_channels is None else checks.integer("out_channels", out_channels, 1)
         if groups is None:
@@ -212,8 +235,9 @@ class Job:
                 y, report = call()
                 seconds.append(time.perf_counter() - begin)
             standard = standard or report.multiplies
-            preview = y[0, 0].copy() if len(y) else np.zeros((1, 1))
-            yield Row(report, report.multiplies / max(1, standard or 0), statistics.median(seconds), preview)
+            yield Row(
+                report, report.multiplies / standard, statistics.median(seconds), y[0, 0].copy()
+            )
 
 
 def warm_up(dtype: str = "float32") -> float:
@@ -238,12 +262,18 @@ def _calls(x: np.ndarray, K: int, M: int, groups: int) -> dict[str, Callable[[],
     bell /= bell.sum()
     slope = -line * bell if K > 1 else bell
     angle = np.pi * np.arange(max(C, M)) / max(C, M)
-    edges = np.cos(angle)[:, None, None] * np.outer(bell, slope) + np.sin(angle)[:, None, None] * np.outer(slope, bell)
+    edges = np.cos(angle)[:, None, None] * np.outer(bell, slope) + np.sin(angle)[
+        :, None, None
+    ] * np.outer(slope, bell)
     mix = rng.random((M, C)) / C
     dense = (mix[:, :, None, None] * edges[:M, None]).astype(dtype)
     each = edges[:C, None].astype(dtype)
     offsets = rng.normal(0, 0.5, (2 * K * K, C, K, K)).astype(dtype)
-    swapped, part, mix = dense.swapaxes(0, 1).copy(), dense[:, : C // groups].copy(), mix.astype(dtype)
+    swapped, part, mix = (
+        dense.swapaxes(0, 1).copy(),
+        dense[:, : C // groups].copy(),
+        mix.astype(dtype),
+    )
     column, row = bell.astype(dtype), slope.astype(dtype)
     return {
         "standard": lambda: conv2d(x, dense, padding="same"),
@@ -264,8 +294,8 @@ def load_image(path: str | Path | None = None, largest: int = 1024) -> tuple[np.
     Parameters
     ----------
     path : str or Path, optional
-        Grey, RGB or RGBA, of any format that matplotlib reads; alpha is left out. None takes the photo of Grace Hopper that
-        comes with matplotlib.
+        Grey, RGB or RGBA, of any format that matplotlib reads; alpha is left out. None takes the
+        photo of Grace Hopper that comes with matplotlib.
     largest : int
         Where a side is longer, only every second, third … pixel is taken.
 
@@ -297,14 +327,22 @@ def load_image(path: str | Path | None = None, largest: int = 1024) -> tuple[np.
             pixels = image.imread(path)
     except FileNotFoundError:
         raise ValueError(f"{path}: there is no such file") from None
-    except (OSError, ValueError, SyntaxError) as error:  # what matplotlib and Pillow raise for files that are no images
-        raise ValueError(f"{path}: matplotlib cannot read it as an image ({error}); PNG and JPEG files work") from None
+    except (
+        OSError,
+        ValueError,
+        SyntaxError,
+    ) as error:  # what matplotlib and Pillow raise for files that are no images
+        raise ValueError(
+            f"{path}: matplotlib cannot read it as an image ({error}); PNG and JPEG files work"
+        ) from None
     pixels = np.atleast_3d(pixels)
     pixels = pixels[:, :, : 3 if pixels.shape[2] >= 3 else 1]
     scale = np.iinfo(pixels.dtype).max if pixels.dtype.kind in "ui" else 1
     step = -(-max(pixels.shape[:2]) // largest)
-    description = Path(path).name + (f", every {step}th pixel" if step > 1 else "")
-    return np.ascontiguousarray(np.moveaxis(pixels[::step, ::step], -1, 0), np.float32) / np.float32(scale), description
+    description = Path(path).name + (f", 1 of {step}×{step} pixels" if step > 1 else "")
+    return np.ascontiguousarray(
+        np.moveaxis(pixels[::step, ::step], -1, 0), np.float32
+    ) / np.float32(scale), description
 
 
 def feature_maps(image: np.ndarray) -> np.ndarray:

@@ -51,7 +51,9 @@ def sobel(direction: str = "x", dtype: DTypeLike = np.float32) -> np.ndarray:
     return kernel if direction == "x" else np.ascontiguousarray(kernel.T)
 
 
-def gaussian(size: int = 3, sigma: float | None = None, dtype: DTypeLike = np.float32) -> np.ndarray:
+def gaussian(
+    size: int = 3, sigma: float | None = None, dtype: DTypeLike = np.float32
+) -> np.ndarray:
     """Return a Gaussian that sums to 1; it separates.
 
     Parameters
@@ -59,7 +61,8 @@ def gaussian(size: int = 3, sigma: float | None = None, dtype: DTypeLike = np.fl
     size : int
         Odd number of taps on each side.
     sigma : float, optional
-        Standard deviation in pixels; size / 6 where it is None, which puts three deviations on either side.
+        Standard deviation in pixels; size / 6 where it is None, which puts three deviations on
+        either side.
     dtype : data-type
         float32 or float64.
 

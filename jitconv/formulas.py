@@ -2,12 +2,13 @@
 
 This module knows nothing of the loops, so that formula and measurement are two independent numbers.
 
-Symbols: N images; C (the document's I) input and M (its O) output channels; K² taps of a kernel, or KH·KW; H·W pixels of the
-input, OH·OW of the output; g groups; G offset groups; V pairs (output position, tap) of one axis that land in the image.
-A MAC is one multiply and the add that follows it; the document's 연산량 counts MACs; FLOPs are 2 × MACs.
+Symbols: N images; C (the document's I) input and M (its O) output channels; K² taps of a kernel, or
+KH·KW; H·W pixels of the input, OH·OW of the output; g groups; G offset groups; V pairs (output
+position, tap) of one axis that land in the image. A MAC is one multiply and the add that follows
+it; the document's 연산량 counts MACs; FLOPs are 2 × MACs.
 
-Names in each result: `document` is the document's formula, with the input size; `dense` counts every tap of every output, on
-padding or not; `in bounds` counts the taps that land in the image.
+Names in each result: `document` is the document's formula, with the input size; `dense` counts
+every tap of every output, on padding or not; `in bounds` counts the taps that land in the image.
 """
 
 from __future__ import annotations
@@ -55,7 +56,13 @@ class Formula(NamedTuple):
         for written, python in {"·": "*", "−": "-", "⌊": "floor(", "⌋": ")"}.items():
             exact = exact.replace(written, python)
         value = Fraction(eval(exact, {"Fraction": Fraction, "floor": math.floor}))
-        return cls(name, symbols, substituted, value.numerator if value.denominator == 1 else value, section)
+        return cls(
+            name,
+            symbols,
+            substituted,
+            value.numerator if value.denominator == 1 else value,
+            section,
+        )
 
     def __str__(self) -> str:
         value = f"{self.value:,}" if isinstance(self.value, int) else f"{float(self.value):.4f}"
@@ -115,15 +122,20 @@ def dilated(N: int, C: int, M: int, window: Window, *, bias: bool = False) -> tu
     put = _Put(N, window)
     return (
         *standard(N, C, M, window, bias=bias),
-        *put.each_axis("effective kernel", "§2", "D·(K − 1) + 1", D=window.dilation, K=window.kernel),
+        *put.each_axis(
+            "effective kernel", "§2", "D·(K − 1) + 1", D=window.dilation, K=window.kernel
+        ),
     )
 
 
-def transposed(N: int, C: int, M: int, window: Window, *, groups: int = 1, bias: bool = False) -> tuple[Formula, ...]:
+def transposed(
+    N: int, C: int, M: int, window: Window, *, groups: int = 1, bias: bool = False
+) -> tuple[Formula, ...]:
     """Return the costs of a transposed convolution, with its three honest numbers.
 
-    `document` is based on the input (every input pixel meets every tap), `dense` on the output (a convolution over the
-    zero-stuffed input), `in bounds` leaves out the taps that land on cropped rows and columns.
+    `document` is based on the input (every input pixel meets every tap), `dense` on the output (a
+    convolution over the zero-stuffed input), `in bounds` leaves out the taps that land on cropped
+    rows and columns.
 
     Parameters
     ----------
@@ -294,7 +306,9 @@ def depthwise_separable(
     )
 
 
-def grouped(N: int, C: int, M: int, window: Window, *, groups: int, bias: bool = False) -> tuple[Formula, ...]:
+def grouped(
+    N: int, C: int, M: int, window: Window, *, groups: int, bias: bool = False
+) -> tuple[Formula, ...]:
     """Return the costs of a grouped convolution: g convolutions of C/g channels to M/g.
 
     Parameters are those of `standard`, and the number of groups.
@@ -341,8 +355,9 @@ def deformable(
 ) -> tuple[Formula, ...]:
     """Return the costs of a deformable convolution, part by part.
 
-    Each sample (offset group, tap, output pixel) takes 4 multiplies for its corner weights, shared by the channels of its
-    offset group; each of its C/G values takes 4 more, and one for the mask; then the kernel multiplies as usual.
+    Each sample (offset group, tap, output pixel) takes 4 multiplies for its corner weights, shared
+    by the channels of its offset group; each of its C/G values takes 4 more, and one for the mask;
+    then the kernel multiplies as usual.
 
     Parameters
     ----------
@@ -377,7 +392,9 @@ def deformable(
     put = _Put(N, window, C=C, I=C, M=M, O=M, g=groups, G=offset_groups, V=samples)
     K, each_image = put.K, "" if N == 1 else "N·"
     shared = "/g" if groups > 1 else ""
-    branches = {"offset": f"2·G·{K}", "mask": f"G·{K}"} if layer else {}  # the channels that each branch makes
+    branches = (
+        {"offset": f"2·G·{K}", "mask": f"G·{K}"} if layer else {}
+    )  # the channels that each branch makes
     if not mask:
         branches.pop("mask", None)
     parts = {"corner weights": "4·G", "corner values": "4·C", **({"mask": "C"} if mask else {})}
@@ -385,8 +402,16 @@ def deformable(
     outputs = f"({' + '.join([f'M{shared}', *branches.values()])})" if layer else f"M{shared}"
     biases = {"M": bias, f"2·G·{K}": offset_bias, f"G·{K}": mask_bias}
     return (
-        put("parameters", "§9", " + ".join([f"I·O·{K}{shared}", *(f"I·{made}·{K}" for made in branches.values())])),
-        *([put("bias", "one a channel", " + ".join(b for b in biases if biases[b]))] if any(biases.values()) else []),
+        put(
+            "parameters",
+            "§9",
+            " + ".join([f"I·O·{K}{shared}", *(f"I·{made}·{K}" for made in branches.values())]),
+        ),
+        *(
+            [put("bias", "one a channel", " + ".join(b for b in biases if biases[b]))]
+            if any(biases.values())
+            else []
+        ),
         put.batch("document", "§8, over H·W", f"{K}·C·{outputs}·H·W"),
         put.batch(
             "dense",
@@ -404,7 +429,10 @@ def deformable(
                 ]
             ),
         ),
-        *(put.batch(f"dense, {name} branch", "over OH·OW", f"{made}·C·{K}·OH·OW") for name, made in branches.items()),
+        *(
+            put.batch(f"dense, {name} branch", "over OH·OW", f"{made}·C·{K}·OH·OW")
+            for name, made in branches.items()
+        ),
         *(
             put.batch(f"in bounds, {name} branch", "taps in the image", f"{made}·C·V_h·V_w")
             for name, made in branches.items()
@@ -452,10 +480,19 @@ class _Put:
     def output(self) -> list[Formula]:
         """⌊(H − k + 2P)/S⌋ + 1, with the effective kernel for k; P + Q where the two ends differ."""
         before, after = zip(*self.window.padding, strict=True)
-        reach = tuple(d * (k - 1) + 1 for d, k in zip(self.window.dilation, self.window.kernel, strict=True))
+        reach = tuple(
+            d * (k - 1) + 1 for d, k in zip(self.window.dilation, self.window.kernel, strict=True)
+        )
         both = "2·P" if before == after else "P + Q"
         return self.each_axis(
-            "output", "§1", f"⌊(H − k + {both})/S⌋ + 1", H=self.window.size, k=reach, P=before, Q=after, S=self.window.stride
+            "output",
+            "§1",
+            f"⌊(H − k + {both})/S⌋ + 1",
+            H=self.window.size,
+            k=reach,
+            P=before,
+            Q=after,
+            S=self.window.stride,
         )
 
     @staticmethod
@@ -465,5 +502,10 @@ class _Put:
             return [Formula.of(f"{name} size", section, symbols, **height)]
         return [
             Formula.of(f"{name} height", section, symbols, **height),
-            Formula.of(f"{name} width", section, symbols.replace("H", "W"), **{"W": width.get("H"), **width}),
+            Formula.of(
+                f"{name} width",
+                section,
+                symbols.replace("H", "W"),
+                **{"W": width.get("H"), **width},
+            ),
         ]

@@ -1,6 +1,7 @@
 """The only place where Numba's options, caching, threads and launch safety are decided.
 
-The kernels write ``@njit(parallel=True)`` as any Numba code does; the ``njit`` they import is this one.
+The kernels write ``@njit(parallel=True)`` as any Numba code does; the ``njit`` they import is this
+one.
 """
 
 from __future__ import annotations
@@ -20,10 +21,12 @@ from numba import prange
 
 __all__ = ["info", "njit", "prange"]
 
-# Fused multiply-add and nothing else: NaN and Inf survive, and the sum keeps the order in which it is written.
+# Fused multiply-add and nothing else: NaN and Inf survive, and the sum keeps the order in which it
+# is written.
 FASTMATH = {"contract"}
 
-# Two threads that launch kernels at once abort the process under Numba's workqueue layer, so launches take turns.
+# Two threads that launch kernels at once abort the process under Numba's workqueue layer, so
+# launches take turns.
 _launch = threading.RLock()
 
 
@@ -35,7 +38,8 @@ def njit(function: Callable | None = None, *, parallel: bool = False) -> Callabl
     function : callable
         The loops.
     parallel : bool
-        Whether ``prange`` loops share the threads. A parallel kernel is called from Python only, never from a kernel.
+        Whether ``prange`` loops share the threads. A parallel kernel is called from Python only,
+        never from a kernel.
 
     Returns
     -------
@@ -54,7 +58,8 @@ def njit(function: Callable | None = None, *, parallel: bool = False) -> Callabl
 
     @functools.wraps(function)
     def launch(*arrays):
-        # np.errstate: compiled loops never warn about Inf or NaN; with NUMBA_DISABLE_JIT=1 neither must these.
+        # np.errstate: compiled loops never warn about Inf or NaN; with NUMBA_DISABLE_JIT=1 neither
+        # must these.
         with _launch, np.errstate(all="ignore"):
             return compiled(*arrays)
 
@@ -70,7 +75,9 @@ def info() -> dict[str, str]:
     >>> sorted(info())
     ['cache', 'jitconv', 'llvmlite', 'matplotlib', 'numba', 'numpy', 'processor', 'python', 'threading layer', 'threads']
     """
-    versions = {name: metadata.version(name) for name in ("numba", "llvmlite", "numpy", "matplotlib")}
+    versions = {
+        name: metadata.version(name) for name in ("numba", "llvmlite", "numpy", "matplotlib")
+    }
     try:
         layer = numba.threading_layer()
     except ValueError:  # no parallel loop has run yet

@@ -121,8 +121,9 @@ class CostReport:
     def verify(self) -> CostReport:
         """Check that what the loops counted is what the formulas say, pass by pass and in all.
 
-        A loop that multiplies the zeros of the padding must have done the dense count, a loop that skips them the count in
-        bounds; in both, multiplies − on padding = in bounds. The parameters held must be those of the formula.
+        A loop that multiplies the zeros of the padding must have done the dense count, a loop that
+        skips them the count in bounds; in both, multiplies − on padding = in bounds. The parameters
+        held must be those of the formula.
 
         Returns
         -------
@@ -146,7 +147,9 @@ class CostReport:
             if measured != formula.value:
                 found.append(f"{what} {measured:,} measured, but {formula.name}: {formula}")
 
-        def compare_pass(name: str, multiplies: int, on_padding: int, dense: str, in_bounds: str) -> None:
+        def compare_pass(
+            name: str, multiplies: int, on_padding: int, dense: str, in_bounds: str
+        ) -> None:
             compare(f"{name} in bounds", multiplies - on_padding, self._formula(in_bounds))
             if on_padding:
                 compare(name, multiplies, self._formula(dense))
@@ -154,11 +157,15 @@ class CostReport:
         held = self.value("parameters") + (self.value("bias") if self.has("bias") else 0)
         if held != self.parameters:
             found.append(f"parameters {self.parameters:,} held, but {held:,} by formula")
-        compare_pass("multiplies", self.multiplies, self.multiplies_on_padding, "dense", "in bounds")
+        compare_pass(
+            "multiplies", self.multiplies, self.multiplies_on_padding, "dense", "in bounds"
+        )
         if len(self.passes) > 1:
             for name, multiplies, on_padding, _ in self.passes:
                 dense, in_bounds = f"dense, {name}", f"in bounds, {name}"
-                compare_pass(name, multiplies, on_padding, dense, in_bounds if self.has(in_bounds) else dense)
+                compare_pass(
+                    name, multiplies, on_padding, dense, in_bounds if self.has(in_bounds) else dense
+                )
         return found
 
     @property
@@ -170,8 +177,16 @@ class CostReport:
         tick = "✓" if self.agrees else "✗"
         share = self.multiplies_on_padding / self.multiplies if self.multiplies else 0
         rows = [("parameters held", f"{self.parameters:,}", tick)]
-        rows += [(f"  {f.name}, {f.section}", "", str(f)) for f in self.formulas if f.name in ("parameters", "bias")]
-        for name, label in (("document", "document's"), ("dense", "dense"), ("in bounds", "in bounds")):
+        rows += [
+            (f"  {f.name}, {f.section}", "", str(f))
+            for f in self.formulas
+            if f.name in ("parameters", "bias")
+        ]
+        for name, label in (
+            ("document", "document's"),
+            ("dense", "dense"),
+            ("in bounds", "in bounds"),
+        ):
             formula = self._formula(name)
             explained = " = ".join(dict.fromkeys((formula.symbols, formula.substituted)))
             rows.append((f"{label}, {formula.section}", f"{formula.value:,}", explained))
@@ -179,9 +194,13 @@ class CostReport:
         rows.append(("  of which on padding", f"{self.multiplies_on_padding:,}", f"{share:.1%}"))
         if len(self.passes) > 1:
             rows += [(f"  {name}", f"{count:,}", "") for name, count in self.parts.items()]
-        rows.append(("FLOPs", f"{self.flops:,}", f"2 × {self.macs:,} MACs, multiplies that an add follows"))
+        rows.append(
+            ("FLOPs", f"{self.flops:,}", f"2 × {self.macs:,} MACs, multiplies that an add follows")
+        )
         shown = {"parameters", "bias", "document", "dense", "in bounds"}
-        rows += [(f.name, "", str(f)) for f in self.formulas if f.name not in shown and "," not in f.name]
+        rows += [
+            (f.name, "", str(f)) for f in self.formulas if f.name not in shown and "," not in f.name
+        ]
         return rows
 
     def _title(self) -> str:
@@ -190,7 +209,9 @@ class CostReport:
     def __str__(self) -> str:
         mismatches = [f"✗ {line}" for line in self._mismatches()]
         lines = table.text(("", "", ""), self._rows(), "<><")
-        return "\n".join([self._title(), *lines, *mismatches, "not counted: " + ", ".join(self.not_counted)])
+        return "\n".join(
+            [self._title(), *lines, *mismatches, "not counted: " + ", ".join(self.not_counted)]
+        )
 
     def _repr_html_(self) -> str:
         return table.html(("", "", ""), self._rows(), "<><", self._title())
@@ -213,7 +234,8 @@ class CostReport:
             "macs": self.macs,
             "flops": self.flops,
             "formulas": [
-                {**f._asdict(), "value": f.value if isinstance(f.value, int) else float(f.value)} for f in self.formulas
+                {**f._asdict(), "value": f.value if isinstance(f.value, int) else float(f.value)}
+                for f in self.formulas
             ],
             "not_counted": list(self.not_counted),
             "agrees": self.agrees,
@@ -245,7 +267,9 @@ class ConvResult(NamedTuple):
         return self.report._repr_html_()
 
 
-def result(variant: str, layer: Layer, y: np.ndarray, counts: np.ndarray, formulas: tuple[Formula, ...]) -> ConvResult:
+def result(
+    variant: str, layer: Layer, y: np.ndarray, counts: np.ndarray, formulas: tuple[Formula, ...]
+) -> ConvResult:
     """Pack the output and what one pass of loops counted.
 
     Parameters
@@ -262,9 +286,15 @@ def result(variant: str, layer: Layer, y: np.ndarray, counts: np.ndarray, formul
         What the call costs on paper.
     """
     passes = (Pass("kernel", *counts.sum(axis=0).tolist()),)
-    return pack(layer.batched, y, CostReport(variant, "direct", y.shape, layer.parameters, passes, formulas))
+    return pack(
+        layer.batched, y, CostReport(variant, "direct", y.shape, layer.parameters, passes, formulas)
+    )
 
 
 def pack(batched: bool, y: np.ndarray, report: CostReport) -> ConvResult:
     """Return a batch for a batch and one image for one image."""
-    return ConvResult(y, report) if batched else ConvResult(y[0], replace(report, output_shape=y.shape[1:]))
+    return (
+        ConvResult(y, report)
+        if batched
+        else ConvResult(y[0], replace(report, output_shape=y.shape[1:]))
+    )

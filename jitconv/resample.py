@@ -52,9 +52,17 @@ def max_pool2d(
             [13., 15.]]])
     """
     x, batched = checks.image(x)
-    window = shapes.window(x.shape[2:], kernel_size, kernel_size if stride is None else stride, padding)
-    if any(end >= kernel for ends, kernel in zip(window.padding, window.kernel, strict=True) for end in ends):
-        raise ValueError(f"padding: {window.padding} must be smaller than the window {window.kernel} on every side")
+    window = shapes.window(
+        x.shape[2:], kernel_size, kernel_size if stride is None else stride, padding
+    )
+    if any(
+        end >= kernel
+        for ends, kernel in zip(window.padding, window.kernel, strict=True)
+        for end in ends
+    ):
+        raise ValueError(
+            f"padding: {window.padding} must be smaller than the window {window.kernel} on every side"
+        )
     padded = np.pad(x, ((0, 0), (0, 0), *window.padding), constant_values=-np.inf)
     views = np.lib.stride_tricks.sliding_window_view(padded, window.kernel, axis=(2, 3))
     y = views[:, :, :: window.stride[0], :: window.stride[1]].max(axis=(4, 5))
@@ -94,8 +102,8 @@ def nearest_upsample(x: ArrayLike, scale: int | Sequence[int]) -> np.ndarray:
 def bilinear_upsample(x: ArrayLike, scale: int | Sequence[int]) -> np.ndarray:
     """Interpolate between the four nearest pixels (이중선형 보간).
 
-    Pixels are squares whose centres count, as in ``torch.nn.functional.interpolate(mode="bilinear", align_corners=False)``;
-    beyond the outermost centres the edge pixels go on.
+    Pixels are squares whose centres count, as in ``torch.nn.functional.interpolate(mode="bilinear",
+    align_corners=False)``; beyond the outermost centres the edge pixels go on.
 
     Parameters
     ----------
@@ -131,8 +139,9 @@ def bilinear_upsample(x: ArrayLike, scale: int | Sequence[int]) -> np.ndarray:
 def bilinear_kernel(scale: int, channels: int = 1, dtype: DTypeLike = np.float32) -> np.ndarray:
     """Return the weight with which a transposed convolution interpolates bilinearly.
 
-    ``conv_transpose2d(x, weight, stride=scale, padding=(K - scale) // 2, groups=channels)`` is `bilinear_upsample(x, scale)`,
-    but for the output's edges, where a transposed convolution sees zeros beyond the image.
+    ``conv_transpose2d(x, weight, stride=scale, padding=(K - scale) // 2, groups=channels)`` is
+    `bilinear_upsample(x, scale)`, but for the output's edges, where a transposed convolution sees
+    zeros beyond the image.
 
     Parameters
     ----------

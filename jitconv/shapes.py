@@ -13,7 +13,8 @@ Pair = tuple[int, int]
 class Window(NamedTuple):
     """How a kernel walks over an image: every field is a (height, width) pair.
 
-    `taps` counts, on each axis, the pairs (position of the kernel, tap) that land in the image: the V of the in-bounds count.
+    `taps` counts, on each axis, the pairs (position of the kernel, tap) that land in the image: the
+    V of the in-bounds count.
     """
 
     size: Pair
@@ -25,7 +26,9 @@ class Window(NamedTuple):
     taps: Pair
 
 
-def output_size(size: int, kernel_size: int, stride: int = 1, padding: int | Pair = 0, dilation: int = 1) -> int:
+def output_size(
+    size: int, kernel_size: int, stride: int = 1, padding: int | Pair = 0, dilation: int = 1
+) -> int:
     """Return ⌊(H − k + 2P)/S⌋ + 1, where k = D·(K − 1) + 1 is the effective kernel size.
 
     Parameters
@@ -42,7 +45,8 @@ def output_size(size: int, kernel_size: int, stride: int = 1, padding: int | Pai
 
     References
     ----------
-    Document §1, 이미지 크기 변화; with dilation: Dumoulin and Visin, arXiv:1603.07285, relationship 15.
+    Document §1, 이미지 크기 변화; with dilation: Dumoulin and Visin, arXiv:1603.07285, relationship
+    15.
 
     Examples
     --------
@@ -64,7 +68,12 @@ def output_size(size: int, kernel_size: int, stride: int = 1, padding: int | Pai
 
 
 def transposed_output_size(
-    size: int, kernel_size: int, stride: int = 1, padding: int | Pair = 0, dilation: int = 1, output_padding: int = 0
+    size: int,
+    kernel_size: int,
+    stride: int = 1,
+    padding: int | Pair = 0,
+    dilation: int = 1,
+    output_padding: int = 0,
 ) -> int:
     """Return (H − 1)·S − 2P + D·(K − 1) + output_padding + 1: the size that a convolution would have shrunk to H.
 
@@ -113,7 +122,11 @@ def effective_kernel_size(kernel_size: int, dilation: int = 1) -> int:
     >>> effective_kernel_size(3, dilation=2)
     5
     """
-    return checks.integer("dilation", dilation, 1) * (checks.integer("kernel_size", kernel_size, 1) - 1) + 1
+    return (
+        checks.integer("dilation", dilation, 1)
+        * (checks.integer("kernel_size", kernel_size, 1) - 1)
+        + 1
+    )
 
 
 def same_padding(size: int, kernel_size: int, stride: int = 1, dilation: int = 1) -> Pair:
@@ -210,7 +223,8 @@ def window(
     size, kernel_size, stride, dilation : int or (int, int)
         Both axes, or height and width.
     padding : int, (int, int), ((top, bottom), (left, right)), 'valid', 'same' or 'same_lower'
-        'same' gives ⌈size / stride⌉ outputs with an odd pixel at the bottom and right, 'same_lower' at the top and left.
+        'same' gives ⌈size / stride⌉ outputs with an odd pixel at the bottom and right, 'same_lower'
+        at the top and left.
 
     Raises
     ------
@@ -231,7 +245,8 @@ def window(
     each_axis = list(zip(size, kernel, stride, ends, dilation, strict=True))
     output = tuple(output_size(*axis) for axis in each_axis)
     taps = tuple(
-        taps_in_bounds(h, oh, k, s, p[0], d) for (h, k, s, p, d), oh in zip(each_axis, output, strict=True)
+        taps_in_bounds(h, oh, k, s, p[0], d)
+        for (h, k, s, p, d), oh in zip(each_axis, output, strict=True)
     )
     return Window(size, kernel, stride, ends, dilation, output, taps)
 
@@ -253,7 +268,8 @@ def transposed_window(
     padding : int, (int, int), ((top, bottom), (left, right)), 'valid', 'same' or 'same_lower'
         Rows and columns cropped from the output. 'same' gives size · stride outputs.
     output_padding : int or (int, int)
-        Rows at the bottom and columns at the right that the size formula adds; less than stride or dilation.
+        Rows at the bottom and columns at the right that the size formula adds; less than stride or
+        dilation.
 
     Raises
     ------
@@ -279,7 +295,9 @@ def transposed_window(
             )
     if isinstance(padding, str) and padding != "valid":
         if extra != (0, 0):
-            raise ValueError(f"output_padding: {extra} has no meaning with padding {padding!r}; leave it 0")
+            raise ValueError(
+                f"output_padding: {extra} has no meaning with padding {padding!r}; leave it 0"
+            )
         output = (size[0] * stride[0], size[1] * stride[1])
         ends = _ends(padding, output, kernel, stride, dilation)
     else:
@@ -306,6 +324,8 @@ def _ends(padding, size: Pair, kernel: Pair, stride: Pair, dilation: Pair) -> tu
     if padding == "valid":
         return (0, 0), (0, 0)
     if padding not in ("same", "same_lower"):
-        raise ValueError(f"padding: unknown word {padding!r}; write 'valid', 'same', 'same_lower' or numbers")
+        raise ValueError(
+            f"padding: unknown word {padding!r}; write 'valid', 'same', 'same_lower' or numbers"
+        )
     ends = tuple(same_padding(*axis) for axis in zip(size, kernel, stride, dilation, strict=True))
     return ends if padding == "same" else tuple(end[::-1] for end in ends)

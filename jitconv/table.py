@@ -19,7 +19,10 @@ def text(head: Sequence[str], rows: Rows, align: str, width: int = 100) -> list[
     for row in shown:
         for i, part in enumerate(textwrap.wrap(row[-1], room) or [""]):
             cells = [*row[:-1], part] if i == 0 else [*[""] * (len(row) - 1), part]
-            padded = (f"{cell:{side}{wide}}" for cell, side, wide in zip(cells, align, widths, strict=True))
+            padded = (
+                f"{cell:{side}{wide}}"
+                for cell, side, wide in zip(cells, align, widths, strict=True)
+            )
             lines.append("  ".join(padded).rstrip())
     return lines
 
@@ -29,7 +32,10 @@ def html(head: Sequence[str], rows: Rows, align: str, caption: str) -> str:
 
     def line(cells: Sequence[str], tag: str) -> str:
         sides = ("left" if side == "<" else "right" for side in align)
-        inner = (f'<{tag} style="text-align:{side}">{escape(c.strip())}</{tag}>' for c, side in zip(cells, sides, strict=True))
+        inner = (
+            f'<{tag} style="text-align:{side}">{escape(c.strip())}</{tag}>'
+            for c, side in zip(cells, sides, strict=True)
+        )
         return "<tr>" + "".join(inner) + "</tr>"
 
     body = ([line(head, "th")] if any(head) else []) + [line(row, "td") for row in rows]

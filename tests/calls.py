@@ -24,7 +24,12 @@ class Call(NamedTuple):
 either = st.integers(1, 3) | st.tuples(st.integers(1, 3), st.integers(1, 3))
 dilations = st.integers(1, 2) | st.tuples(st.integers(1, 3), st.integers(1, 3))
 ends = st.tuples(st.integers(0, 3), st.integers(0, 3))
-paddings = st.integers(0, 3) | ends | st.tuples(ends, ends) | st.sampled_from(["valid", "same", "same_lower"])
+paddings = (
+    st.integers(0, 3)
+    | ends
+    | st.tuples(ends, ends)
+    | st.sampled_from(["valid", "same", "same_lower"])
+)
 FUNCTIONS = (
     "conv2d",
     "dilated_conv2d",
@@ -70,10 +75,19 @@ def calls(draw, function=None, dtypes=(np.float32, np.float64)):
             steps = zip(naive.pair(options["stride"]), naive.pair(options["dilation"]), strict=True)
             options["output_padding"] = tuple(draw(st.integers(0, max(step) - 1)) for step in steps)
         options["groups"] = groups
-        strides = (naive.pair(options["stride"]), naive.pair(options["dilation"]), naive.pair(options.get("output_padding", 0)))
+        strides = (
+            naive.pair(options["stride"]),
+            naive.pair(options["dilation"]),
+            naive.pair(options.get("output_padding", 0)),
+        )
         cropped = naive.ends(options["padding"], size, (KH, KW), *strides[:2])
-        full = [(h - 1) * s + d * (k - 1) + 1 + e for h, k, s, d, e in zip(size, (KH, KW), *strides, strict=True)]
-        if any(sum(c) >= f for c, f in zip(cropped, full, strict=True)) and not isinstance(options["padding"], str):
+        full = [
+            (h - 1) * s + d * (k - 1) + 1 + e
+            for h, k, s, d, e in zip(size, (KH, KW), *strides, strict=True)
+        ]
+        if any(sum(c) >= f for c, f in zip(cropped, full, strict=True)) and not isinstance(
+            options["padding"], str
+        ):
             options["padding"] = 0
         return Call(function, (x, array(C, MG, KH, KW), bias), options)
 
@@ -93,7 +107,9 @@ def calls(draw, function=None, dtypes=(np.float32, np.float64)):
         last = draw(st.integers(1, 3))
         bias = None if bias is None else array(last)
         return Call(function, (x, array(M, 1, KH, KW), array(last, M), bias), options)
-    output = [(h + sum(p) - r) // s + 1 for h, p, r, s in zip(size, padded, reach, stride, strict=True)]
+    output = [
+        (h + sum(p) - r) // s + 1 for h, p, r, s in zip(size, padded, reach, stride, strict=True)
+    ]
     offset_groups = draw(st.sampled_from([g for g in range(1, C + 1) if C % g == 0]))
     front = (N,) if batched else ()
     spread = draw(st.sampled_from([0.0, 0.4, 2.0]))

@@ -1,8 +1,9 @@
 """Independent oracles: each public function again, from its definition, in slow float64 NumPy, importing nothing of jitconv.
 
-They are written differently from the kernels: output pixel by output pixel over windows cut from a padded image, the transposed
-convolution as a scatter onto a canvas, bilinear samples as a sum of hat functions over all pixels. Arguments and defaults are those
-of the functions that they stand for; results are plain arrays.
+They are written differently from the kernels: output pixel by output pixel over windows cut from a
+padded image, the transposed convolution as a scatter onto a canvas, bilinear samples as a sum of
+hat functions over all pixels. Arguments and defaults are those of the functions that they stand
+for; results are plain arrays.
 """
 
 import itertools
@@ -23,7 +24,9 @@ def ends(padding, size, kernel, stride, dilation):
         both = []
         for h, k, s, d in zip(size, kernel, stride, dilation, strict=True):
             total = 0
-            while (h + total - d * (k - 1) - 1) // s + 1 < math.ceil(h / s):  # the least that gives ceil(h / s) outputs
+            while (h + total - d * (k - 1) - 1) // s + 1 < math.ceil(
+                h / s
+            ):  # the least that gives ceil(h / s) outputs
                 total += 1
             both.append((total // 2, total - total // 2)[:: 1 if padding == "same" else -1])
         return tuple(both)
@@ -49,7 +52,10 @@ def conv2d(x, weight, bias=None, *, stride=1, padding=0, dilation=1, groups=1):
     M, CG, KH, KW = weight.shape
     padded = np.pad(x, ((0, 0), (0, 0), *ends(padding, x.shape[2:], (KH, KW), (SH, SW), (DH, DW))))
     reach_h, reach_w = DH * (KH - 1) + 1, DW * (KW - 1) + 1
-    rows, columns = range(0, padded.shape[2] - reach_h + 1, SH), range(0, padded.shape[3] - reach_w + 1, SW)
+    rows, columns = (
+        range(0, padded.shape[2] - reach_h + 1, SH),
+        range(0, padded.shape[3] - reach_w + 1, SW),
+    )
     y = np.zeros((len(x), M, len(rows), len(columns)))
     for (oh, top), (ow, left) in itertools.product(enumerate(rows), enumerate(columns)):
         windows = padded[:, :, top : top + reach_h : DH, left : left + reach_w : DW]
@@ -70,7 +76,11 @@ def grouped_conv2d(x, weight, bias=None, *, groups, **options):
 def depthwise_conv2d(x, weight, bias=None, **options):
     multiplier = len(weight) // np.shape(x)[-3]
     planes = [
-        conv2d(np.asarray(x)[..., m // multiplier : m // multiplier + 1, :, :], weight[m : m + 1], **options)
+        conv2d(
+            np.asarray(x)[..., m // multiplier : m // multiplier + 1, :, :],
+            weight[m : m + 1],
+            **options,
+        )
         for m in range(len(weight))
     ]
     y = np.concatenate(planes, axis=-3)
@@ -90,24 +100,44 @@ def separable_conv2d(x, column, row, **options):
 
 
 def depthwise_separable_conv2d(x, depthwise_weight, pointwise_weight, bias=None, **options):
-    return pointwise_conv2d(depthwise_conv2d(x, depthwise_weight, **options), pointwise_weight, bias)
+    return pointwise_conv2d(
+        depthwise_conv2d(x, depthwise_weight, **options), pointwise_weight, bias
+    )
 
 
 @batch
-def conv_transpose2d(x, weight, bias=None, *, stride=1, padding=0, output_padding=0, dilation=1, groups=1):
+def conv_transpose2d(
+    x, weight, bias=None, *, stride=1, padding=0, output_padding=0, dilation=1, groups=1
+):
     (SH, SW), (DH, DW), (EH, EW) = pair(stride), pair(dilation), pair(output_padding)
     (N, C, H, W), (_, MG, KH, KW) = x.shape, weight.shape
-    canvas = np.zeros((N, MG * groups, (H - 1) * SH + DH * (KH - 1) + 1 + EH, (W - 1) * SW + DW * (KW - 1) + 1 + EW))
+    canvas = np.zeros(
+        (
+            N,
+            MG * groups,
+            (H - 1) * SH + DH * (KH - 1) + 1 + EH,
+            (W - 1) * SW + DW * (KW - 1) + 1 + EW,
+        )
+    )
     if padding in ("same", "same_lower"):
         size = (H * SH, W * SW)
         (top, _), (left, _) = ends(padding, size, (KH, KW), (SH, SW), (DH, DW))
-        canvas = np.zeros((N, MG * groups, max(canvas.shape[2], top + size[0]), max(canvas.shape[3], left + size[1])))
+        canvas = np.zeros(
+            (
+                N,
+                MG * groups,
+                max(canvas.shape[2], top + size[0]),
+                max(canvas.shape[3], left + size[1]),
+            )
+        )
     else:
         (top, bottom), (left, right) = ends(padding, (H, W), (KH, KW), (SH, SW), (DH, DW))
         size = (canvas.shape[2] - top - bottom, canvas.shape[3] - left - right)
     for c, ih, iw in np.ndindex(C, H, W):
         g = c * groups // C
-        landing = canvas[:, g * MG : (g + 1) * MG, ih * SH :, iw * SW :][:, :, : DH * (KH - 1) + 1 : DH, : DW * (KW - 1) + 1 : DW]
+        landing = canvas[:, g * MG : (g + 1) * MG, ih * SH :, iw * SW :][
+            :, :, : DH * (KH - 1) + 1 : DH, : DW * (KW - 1) + 1 : DW
+        ]
         landing += x[:, c, ih, iw][:, None, None, None] * weight[c]
     y = canvas[:, :, top : top + size[0], left : left + size[1]]
     return y if bias is None else y + bias[:, None, None]
@@ -119,7 +149,9 @@ def deform_conv2d(x, offset, weight, bias=None, *, stride=1, padding=0, dilation
         mask = None if mask is None else np.asarray(mask)[None]
         options = {"stride": stride, "padding": padding, "dilation": dilation, "mask": mask}
         return deform_conv2d(x[None], np.asarray(offset)[None], weight, bias, **options)[0]
-    samples, _ = deformable_samples(x, offset, weight.shape, stride, padding, dilation)  # (N, C, KH, KW, OH, OW)
+    samples, _ = deformable_samples(
+        x, offset, weight.shape, stride, padding, dilation
+    )  # (N, C, KH, KW, OH, OW)
     M, CG, KH, KW = weight.shape
     N, C, *_, OH, OW = samples.shape
     if mask is not None:
@@ -150,23 +182,38 @@ def deformable_samples(x, offset, weight_shape, stride=1, padding=0, dilation=1)
         h, w = oh * SH + kh * DH - top + dy, ow * SW + kw * DW - left + dx
         if -1 < h < H and -1 < w < W:
             inside[n, g, kh, kw, oh, ow] = True
-            hats = np.maximum(0, 1 - abs(np.arange(H) - h))[:, None] * np.maximum(0, 1 - abs(np.arange(W) - w))
+            hats = np.maximum(0, 1 - abs(np.arange(H) - h))[:, None] * np.maximum(
+                0, 1 - abs(np.arange(W) - w)
+            )
             samples[n, c, kh, kw, oh, ow] = (hats * x[n, c]).sum()
     return samples, inside
 
 
 def deformable_layer(
-    x, offset_weight, weight, bias=None, *, offset_bias=None, mask_weight=None, mask_bias=None, **options
+    x,
+    offset_weight,
+    weight,
+    bias=None,
+    *,
+    offset_bias=None,
+    mask_weight=None,
+    mask_bias=None,
+    **options,
 ):
     offset = conv2d(x, offset_weight, offset_bias, **options)
-    mask = None if mask_weight is None else 1 / (1 + np.exp(-conv2d(x, mask_weight, mask_bias, **options)))
+    mask = (
+        None
+        if mask_weight is None
+        else 1 / (1 + np.exp(-conv2d(x, mask_weight, mask_bias, **options)))
+    )
     return deform_conv2d(x, offset, weight, bias, mask=mask, **options)
 
 
 def counts(function, x, *arrays, **options):
     """Return (multiplies, multiplies on padding) of a call, by counting on images of ones and kernels of ones.
 
-    Convolved with ones, an image of ones gives in each output pixel the number of its taps that lie in the image.
+    Convolved with ones, an image of ones gives in each output pixel the number of its taps that lie
+    in the image.
     """
     ones = [np.ones_like(np.asarray(a), np.float64) for a in (x, *arrays) if a is not None]
     if function in ("conv2d", "dilated_conv2d", "grouped_conv2d", "depthwise_conv2d"):
@@ -181,8 +228,16 @@ def counts(function, x, *arrays, **options):
         sizes = (np.shape(x)[-2:], (np.size(arrays[0]), np.size(arrays[1])))
         stride, dilation = pair(options.get("stride", 1)), pair(options.get("dilation", 1))
         vertical, horizontal = ends(options.get("padding", 0), *sizes, stride, dilation)
-        down = {"stride": (stride[0], 1), "dilation": (dilation[0], 1), "padding": (vertical, (0, 0))}
-        across = {"stride": (1, stride[1]), "dilation": (1, dilation[1]), "padding": ((0, 0), horizontal)}
+        down = {
+            "stride": (stride[0], 1),
+            "dilation": (dilation[0], 1),
+            "padding": (vertical, (0, 0)),
+        }
+        across = {
+            "stride": (1, stride[1]),
+            "dilation": (1, dilation[1]),
+            "padding": ((0, 0), horizontal),
+        }
         middle = separable_conv2d(ones[0], ones[1], [1.0], **down)
         y = separable_conv2d(np.ones_like(middle), [1.0], ones[2], **across)
         total = middle.size * sizes[1][0] + y.size * sizes[1][1]
@@ -192,7 +247,9 @@ def counts(function, x, *arrays, **options):
         middle = depthwise_conv2d(ones[0], ones[1], **options)
         return first[0] + counts("pointwise_conv2d", middle, arrays[1])[0], first[1]
     if function == "deform_conv2d":
-        x, offset = (np.asarray(a)[None] if np.ndim(x) == 3 else np.asarray(a) for a in (x, arrays[0]))
+        x, offset = (
+            np.asarray(a)[None] if np.ndim(x) == 3 else np.asarray(a) for a in (x, arrays[0])
+        )
         mask, weight = options.pop("mask", None), np.asarray(arrays[1])
         samples, inside = deformable_samples(x, offset, weight.shape, **options)
         C, G, MG = x.shape[1], inside.shape[1], len(weight) * weight.shape[1] // x.shape[1]

@@ -29,7 +29,10 @@ def test_dilated_is_standard_with_zeros_in_the_kernel(x, weight):
     assert dense.multiplies * 9 == report.multiplies * 35  # a 5×7 kernel
 
 
-@pytest.mark.parametrize("options", [{}, {"stride": 2, "padding": 1}, {"dilation": 2, "groups": 2, "padding": ((0, 3), (2, 1))}])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"stride": 2, "padding": 1}, {"dilation": 2, "groups": 2, "padding": ((0, 3), (2, 1))}],
+)
 def test_transposed_is_the_adjoint_of_standard(x, rng, options):
     """<conv(x), y> = <x, conv_transpose(y)>."""
     weight = rng.normal(size=(6, 4 // options.get("groups", 1), 3, 3))
@@ -79,7 +82,9 @@ def test_separable_is_standard_with_the_outer_product(x, rng):
 def test_nine_multiplies_a_pixel_become_six(x):
     column, row = jitconv.factor_kernel(jitconv.filters.sobel("x", np.float64))
     y, report = jitconv.separable_conv2d(x, column, row, padding="same")
-    full, standard = jitconv.depthwise_conv2d(x, np.tile(jitconv.filters.sobel("x", np.float64), (4, 1, 1, 1)), padding="same")
+    full, standard = jitconv.depthwise_conv2d(
+        x, np.tile(jitconv.filters.sobel("x", np.float64), (4, 1, 1, 1)), padding="same"
+    )
     close(y, full)
     assert report.multiplies / x.size == 6
     assert standard.multiplies / x.size == 9
@@ -91,20 +96,33 @@ def test_depthwise_is_grouped_with_as_many_groups_as_channels(x, rng):
     depthwise, a = jitconv.depthwise_conv2d(x, weight, bias, **options)
     grouped, b = jitconv.grouped_conv2d(x, weight, bias, groups=4, **options)
     np.testing.assert_array_equal(depthwise, grouped)
-    assert (a.parameters, a.multiplies, a.multiplies_on_padding) == (b.parameters, b.multiplies, b.multiplies_on_padding)
+    assert (a.parameters, a.multiplies, a.multiplies_on_padding) == (
+        b.parameters,
+        b.multiplies,
+        b.multiplies_on_padding,
+    )
 
 
 def test_depthwise_mixes_no_channels(x, rng):
     weight = rng.normal(size=(8, 1, 3, 3))
     changed = x.copy()
     changed[:, 1] += 1
-    difference = jitconv.depthwise_conv2d(changed, weight).output - jitconv.depthwise_conv2d(x, weight).output
+    difference = (
+        jitconv.depthwise_conv2d(changed, weight).output
+        - jitconv.depthwise_conv2d(x, weight).output
+    )
     assert set(np.nonzero(difference)[1]) == {2, 3}  # multiplier 2: the outputs of channel 1
 
 
 def test_depthwise_separable_is_its_two_calls(x, rng):
-    depthwise, pointwise, bias = rng.normal(size=(8, 1, 3, 3)), rng.normal(size=(5, 8)), rng.normal(size=5)
-    y, report = jitconv.depthwise_separable_conv2d(x, depthwise, pointwise, bias, stride=2, padding=1)
+    depthwise, pointwise, bias = (
+        rng.normal(size=(8, 1, 3, 3)),
+        rng.normal(size=(5, 8)),
+        rng.normal(size=5),
+    )
+    y, report = jitconv.depthwise_separable_conv2d(
+        x, depthwise, pointwise, bias, stride=2, padding=1
+    )
     between, first = jitconv.depthwise_conv2d(x, depthwise, stride=2, padding=1)
     expected, second = jitconv.pointwise_conv2d(between, pointwise, bias)
     np.testing.assert_array_equal(y, expected)
@@ -125,7 +143,9 @@ def test_grouped_is_each_group_on_its_own(x, rng):
     assert report.multiplies == sum(h.report.multiplies for h in halves)
 
 
-@pytest.mark.parametrize("options", [{}, {"stride": 2, "padding": "same"}, {"dilation": 2, "padding": (1, 2)}])
+@pytest.mark.parametrize(
+    "options", [{}, {"stride": 2, "padding": "same"}, {"dilation": 2, "padding": (1, 2)}]
+)
 def test_zero_offsets_are_standard(x, weight, options):
     expected, report = jitconv.conv2d(x, weight, **options)
     offset = np.zeros((2, 18, *expected.shape[2:]))
@@ -142,14 +162,18 @@ def test_integer_offsets_are_shifted_sampling(x, weight):
     shifted = np.zeros_like(x)
     shifted[:, :, :-2, 1:] = x[:, :, 2:, :-1]  # shifted[h, w] = x[h + 2, w - 1], zero outside
     expected, _ = jitconv.conv2d(shifted, weight)
-    close(y[:, :, :, 1:], expected[:, :, :, 1:])  # the first column would read w = -1, which the shifted image does not hold
+    close(
+        y[:, :, :, 1:], expected[:, :, :, 1:]
+    )  # the first column would read w = -1, which the shifted image does not hold
 
 
 def test_a_mask_of_ones_changes_nothing_and_a_half_halves(x, weight, rng):
     offset = rng.normal(size=(2, 18, 7, 6))
     plain, _ = jitconv.deform_conv2d(x, offset, weight)
     close(jitconv.deform_conv2d(x, offset, weight, mask=np.ones((2, 9, 7, 6))).output, plain)
-    close(jitconv.deform_conv2d(x, offset, weight, mask=np.full((2, 9, 7, 6), 0.5)).output, plain / 2)
+    close(
+        jitconv.deform_conv2d(x, offset, weight, mask=np.full((2, 9, 7, 6), 0.5)).output, plain / 2
+    )
 
 
 def test_a_rotating_offset_rotates_the_kernel(rng):
@@ -167,19 +191,42 @@ def test_deformable_layer_is_its_convolutions(x, weight, rng):
     offsets, masks = rng.normal(size=(18, 4, 3, 3)) / 9, rng.normal(size=(9, 4, 3, 3))
     bias, offset_bias, mask_bias = rng.normal(size=6), rng.normal(size=18), rng.normal(size=9)
     y, report = jitconv.deformable_layer(
-        x, offsets, weight, bias, offset_bias=offset_bias, mask_weight=masks, mask_bias=mask_bias, stride=2, padding=1
+        x,
+        offsets,
+        weight,
+        bias,
+        offset_bias=offset_bias,
+        mask_weight=masks,
+        mask_bias=mask_bias,
+        stride=2,
+        padding=1,
     )
     offset, first = jitconv.conv2d(x, offsets, offset_bias, stride=2, padding=1)
     raw, second = jitconv.conv2d(x, masks, mask_bias, stride=2, padding=1)
-    expected, third = jitconv.deform_conv2d(x, offset, weight, bias, stride=2, padding=1, mask=1 / (1 + np.exp(-raw)))
+    expected, third = jitconv.deform_conv2d(
+        x, offset, weight, bias, stride=2, padding=1, mask=1 / (1 + np.exp(-raw))
+    )
     close(y, expected)
-    assert report.parts == {"offset branch": first.multiplies, "mask branch": second.multiplies, **third.parts}
+    assert report.parts == {
+        "offset branch": first.multiplies,
+        "mask branch": second.multiplies,
+        **third.parts,
+    }
     assert report.parameters == first.parameters + second.parameters + third.parameters
     report.verify()
 
 
 @pytest.mark.parametrize(
-    "function", ["conv2d", "conv_transpose2d", "separable", "depthwise", "pointwise", "depthwise_separable", "deform"]
+    "function",
+    [
+        "conv2d",
+        "conv_transpose2d",
+        "separable",
+        "depthwise",
+        "pointwise",
+        "depthwise_separable",
+        "deform",
+    ],
 )
 def test_convolution_is_linear_in_the_image(function, x, weight, rng):
     offset, column, row = rng.normal(size=(2, 18, 7, 6)), rng.normal(size=3), rng.normal(size=3)
@@ -189,12 +236,17 @@ def test_convolution_is_linear_in_the_image(function, x, weight, rng):
         "separable": lambda v: jitconv.separable_conv2d(v, column, row),
         "depthwise": lambda v: jitconv.depthwise_conv2d(v, weight[:4, :1]),
         "pointwise": lambda v: jitconv.pointwise_conv2d(v, weight[..., 0, 0]),
-        "depthwise_separable": lambda v: jitconv.depthwise_separable_conv2d(v, weight[:4, :1], weight[..., 0, 0]),
+        "depthwise_separable": lambda v: jitconv.depthwise_separable_conv2d(
+            v, weight[:4, :1], weight[..., 0, 0]
+        ),
         "deform": lambda v: jitconv.deform_conv2d(v, offset, weight),
     }[function]
     other = rng.normal(size=x.shape)
     np.testing.assert_allclose(
-        convolve(2 * x - 3 * other).output, 2 * convolve(x).output - 3 * convolve(other).output, rtol=1e-9, atol=1e-9
+        convolve(2 * x - 3 * other).output,
+        2 * convolve(x).output - 3 * convolve(other).output,
+        rtol=1e-9,
+        atol=1e-9,
     )
 
 
@@ -231,6 +283,8 @@ def test_a_kernel_that_does_not_separate_says_so():
     assert caught.value.error == pytest.approx(np.abs(best - jitconv.filters.laplacian()).max() / 4)
 
 
-@pytest.mark.parametrize("kernel", [jitconv.filters.sobel("y"), jitconv.filters.gaussian(5), jitconv.filters.box(4)])
+@pytest.mark.parametrize(
+    "kernel", [jitconv.filters.sobel("y"), jitconv.filters.gaussian(5), jitconv.filters.box(4)]
+)
 def test_named_filters_separate(kernel):
     np.testing.assert_allclose(np.outer(*jitconv.factor_kernel(kernel)), kernel, atol=1e-6)

@@ -21,7 +21,9 @@ def test_variant_matches_its_oracle_and_its_formulas(function, data):
     np.testing.assert_allclose(y, expected, atol=scale * (1e-4 if y.dtype == np.float32 else 1e-10))
 
     report.verify()
-    assert (report.multiplies, report.multiplies_on_padding) == naive.counts(call.function, *call.arrays, **call.options)
+    assert (report.multiplies, report.multiplies_on_padding) == naive.counts(
+        call.function, *call.arrays, **call.options
+    )
     assert report.parameters == sum(np.size(a) for a in call.arrays[1:] if a is not None) - (
         np.size(call.arrays[1]) if function == "deform_conv2d" else 0
     )

@@ -11,11 +11,18 @@ from hypothesis import given
 from jitconv import formulas, shapes
 from jitconv.formulas import Formula
 
-sizes, taps, steps, ends = st.integers(1, 30), st.integers(1, 5), st.integers(1, 4), st.integers(0, 6)
+sizes, taps, steps, ends = (
+    st.integers(1, 30),
+    st.integers(1, 5),
+    st.integers(1, 4),
+    st.integers(0, 6),
+)
 
 
 @given(sizes, taps, steps, ends, ends, steps)
-def test_output_size_is_the_number_of_places_where_the_kernel_fits(size, kernel, stride, before, after, dilation):
+def test_output_size_is_the_number_of_places_where_the_kernel_fits(
+    size, kernel, stride, before, after, dilation
+):
     reach = shapes.effective_kernel_size(kernel, dilation)
     places = [p for p in range(-before, size + after, stride) if p + reach <= size + after]
     if not places:
@@ -31,7 +38,9 @@ def test_output_size_is_the_number_of_places_where_the_kernel_fits(size, kernel,
 def test_same_padding_gives_ceil_of_size_over_stride(size, kernel, stride, dilation):
     before, after = shapes.same_padding(size, kernel, stride, dilation)
     assert 0 <= after - before <= 1
-    assert shapes.output_size(size, kernel, stride, (before, after), dilation) == math.ceil(size / stride)
+    assert shapes.output_size(size, kernel, stride, (before, after), dilation) == math.ceil(
+        size / stride
+    )
 
 
 @given(sizes, taps, steps, ends, steps)
@@ -61,7 +70,17 @@ ALL = [
     *formulas.depthwise_separable(1, 6, 12, 4, shapes.window(8, (3, 2))),
     *formulas.grouped(1, 6, 4, shapes.window(8, 3, padding=((0, 1), (2, 1))), groups=2),
     *formulas.deformable(
-        2, 6, 4, shapes.window(8, 3), samples=500, groups=2, offset_groups=3, mask=True, layer=True, bias=True, mask_bias=True
+        2,
+        6,
+        4,
+        shapes.window(8, 3),
+        samples=500,
+        groups=2,
+        offset_groups=3,
+        mask=True,
+        layer=True,
+        bias=True,
+        mask_bias=True,
     ),
 ]
 
@@ -69,14 +88,21 @@ ALL = [
 @pytest.mark.parametrize("formula", ALL, ids=lambda f: f"{f.name}: {f.symbols}")
 def test_the_numbers_put_in_give_the_value(formula):
     """Evaluated a second way: Python's own floats, by replacing the written signs."""
-    text = formula.substituted.replace("⌊", "math.floor(").replace("⌋", ")").replace("·", "*").replace("−", "-")
+    text = (
+        formula.substituted.replace("⌊", "math.floor(")
+        .replace("⌋", ")")
+        .replace("·", "*")
+        .replace("−", "-")
+    )
     assert math.isclose(eval(text), formula.value)
     assert formula.section
     assert isinstance(formula.value, int) or formula.name == "ratio to standard"
 
 
 def test_formulas_do_not_overflow():
-    value = Formula.of("dense", "", "K²·C·M·H·W", **{"K²": 9}, C=10**9, M=10**9, H=10**9, W=10**9).value
+    value = Formula.of(
+        "dense", "", "K²·C·M·H·W", **{"K²": 9}, C=10**9, M=10**9, H=10**9, W=10**9
+    ).value
     assert value == 9 * 10**36
 
 
@@ -88,13 +114,20 @@ def test_ratios_are_those_of_the_documents_counts(K):
         return {f.name: f.value for f in found}
 
     standard = values(formulas.standard(1, 12, 24, window))
-    for other in (formulas.grouped(1, 12, 24, window, groups=4), formulas.depthwise_separable(1, 12, 12, 24, window)):
+    for other in (
+        formulas.grouped(1, 12, 24, window, groups=4),
+        formulas.depthwise_separable(1, 12, 12, 24, window),
+    ):
         other = values(other)
         assert other["document"] == other["ratio to standard"] * standard["document"]
         assert other["parameters"] == other["ratio to standard"] * standard["parameters"]
     single = values(formulas.standard(1, 1, 1, window))
     separable = values(formulas.separable(1, 1, window))
-    assert separable["ratio to standard"] == Fraction(2, K) == Fraction(separable["document"], single["document"])
+    assert (
+        separable["ratio to standard"]
+        == Fraction(2, K)
+        == Fraction(separable["document"], single["document"])
+    )
 
 
 @pytest.mark.parametrize(

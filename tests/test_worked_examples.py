@@ -33,7 +33,11 @@ def test_standard_correlates_without_flipping():
 def test_padding_of_7x7_spends_18_percent():
     """On each axis 19 of the 21 taps land in the image: 441 dense, 361 in bounds, 80 on padding."""
     _, report = jitconv.conv2d(np.ones((1, 7, 7)), np.ones((1, 1, 3, 3)), padding="same")
-    assert (report.multiplies, report.multiplies_in_bounds, report.multiplies_on_padding) == (441, 361, 80)
+    assert (report.multiplies, report.multiplies_in_bounds, report.multiplies_on_padding) == (
+        441,
+        361,
+        80,
+    )
     assert f"{report.multiplies_on_padding / report.multiplies:.0%}" == "18%"
 
 
@@ -49,9 +53,15 @@ def test_dilation_sees_5x5_with_nine_parameters():
 
 def test_transposed_has_three_honest_numbers():
     """8×8, K 4, stride 2, padding 1: 64 pixels × 16 taps = 1024; 256 outputs × 16 = 4096; 30 × 30 taps not cropped = 900."""
-    y, report = jitconv.conv_transpose2d(np.ones((1, 8, 8)), np.ones((1, 1, 4, 4)), stride=2, padding=1)
+    y, report = jitconv.conv_transpose2d(
+        np.ones((1, 8, 8)), np.ones((1, 1, 4, 4)), stride=2, padding=1
+    )
     assert y.shape == (1, 16, 16)
-    assert (report.value("document"), report.value("dense"), report.value("in bounds")) == (1024, 4096, 900)
+    assert (report.value("document"), report.value("dense"), report.value("in bounds")) == (
+        1024,
+        4096,
+        900,
+    )
     assert (report.multiplies, report.multiplies_on_padding) == (900, 0)
     assert y.sum() == 900  # ones times ones
 
@@ -65,17 +75,25 @@ def test_transposed_lands_and_overlaps():
 def test_output_padding_is_computed_not_appended():
     """With a crop of 1, the extra column is where the last tap lands: it is 30, not zero."""
     y, _ = jitconv.conv_transpose2d(
-        np.array([[[1.0, 10.0]]]), [[[[1, 2, 3]]]], stride=(1, 2), padding=((0, 0), (1, 1)), output_padding=(0, 1)
+        np.array([[[1.0, 10.0]]]),
+        [[[[1, 2, 3]]]],
+        stride=(1, 2),
+        padding=((0, 0), (1, 1)),
+        output_padding=(0, 1),
     )
     np.testing.assert_array_equal(y, [[[2, 13, 20, 30]]])
 
 
 def test_separable_passes():
     """Row 1 2 4 with the row kernel −1 0 1, 'same': 2, 3, −2; the column kernel 1 2 1 doubles a single row."""
-    y, report = jitconv.separable_conv2d(np.array([[[1.0, 2.0, 4.0]]]), [1, 2, 1], [-1, 0, 1], padding="same")
+    y, report = jitconv.separable_conv2d(
+        np.array([[[1.0, 2.0, 4.0]]]), [1, 2, 1], [-1, 0, 1], padding="same"
+    )
     np.testing.assert_array_equal(y, [[[4, 6, -4]]])
     assert report.parts == {"column pass": 9, "row pass": 9}
-    assert report.multiplies_on_padding == 6 + 2  # two of three column taps; one row tap at each end
+    assert (
+        report.multiplies_on_padding == 6 + 2
+    )  # two of three column taps; one row tap at each end
 
 
 def test_grouped_keeps_groups_apart():
@@ -89,7 +107,9 @@ def test_grouped_keeps_groups_apart():
 
 def test_depthwise_multiplier_order():
     """Output channel m reads input channel m // multiplier."""
-    y, _ = jitconv.depthwise_conv2d(np.array([1.0, 10.0]).reshape(2, 1, 1), np.arange(1.0, 5).reshape(4, 1, 1, 1))
+    y, _ = jitconv.depthwise_conv2d(
+        np.array([1.0, 10.0]).reshape(2, 1, 1), np.arange(1.0, 5).reshape(4, 1, 1, 1)
+    )
     np.testing.assert_array_equal(y.ravel(), [1, 2, 30, 40])
 
 
@@ -166,14 +186,20 @@ def test_offset_groups_cut_the_channels_on_their_own():
 
 def test_same_puts_the_odd_pixel_at_the_end_and_same_lower_at_the_start():
     x, weight = np.arange(1.0, 5).reshape(1, 1, 4), np.ones((1, 1, 1, 2))
-    np.testing.assert_array_equal(jitconv.conv2d(x, weight, padding="same").output, [[[3, 5, 7, 4]]])
-    np.testing.assert_array_equal(jitconv.conv2d(x, weight, padding="same_lower").output, [[[1, 3, 5, 7]]])
+    np.testing.assert_array_equal(
+        jitconv.conv2d(x, weight, padding="same").output, [[[3, 5, 7, 4]]]
+    )
+    np.testing.assert_array_equal(
+        jitconv.conv2d(x, weight, padding="same_lower").output, [[[1, 3, 5, 7]]]
+    )
 
 
 def test_max_pool_and_nearest():
     x = np.array([[[1.0, 2.0], [3.0, np.nan]]])
     assert np.isnan(jitconv.max_pool2d(x, 2)).item()
-    np.testing.assert_array_equal(jitconv.max_pool2d(-np.ones((1, 2, 2)), 2, padding=1), -np.ones((1, 2, 2)))
+    np.testing.assert_array_equal(
+        jitconv.max_pool2d(-np.ones((1, 2, 2)), 2, padding=1), -np.ones((1, 2, 2))
+    )
     np.testing.assert_array_equal(jitconv.nearest_upsample(x[:, :1], (2, 1)), [[[1, 2], [1, 2]]])
 
 

@@ -10,7 +10,11 @@ from matplotlib.figure import Figure
 if TYPE_CHECKING:
     from ..comparison import Comparison
 
-MEASURED, FORMULA, INK = "#0072b2", "#e69f00", "#333333"  # Okabe and Ito's blue and orange: told apart by everyone, and in grey
+MEASURED, FORMULA, INK = (
+    "#0072b2",
+    "#e69f00",
+    "#333333",
+)  # Okabe and Ito's blue and orange: told apart by everyone, and in grey
 
 
 def plot_comparison(comparison: Comparison) -> Figure:
@@ -44,13 +48,31 @@ def plot_comparison(comparison: Comparison) -> Figure:
     names, places = [row.report.variant for row in rows], np.arange(len(rows))
     measured = np.array([row.report.multiplies for row in rows])
     ax.barh(places, measured, height=0.62, color=MEASURED, label="measured in the loops")
-    for name, marker, label in (("in bounds", "|", "formula: in bounds"), ("dense", "o", "formula: dense")):
+    for name, marker, label in (
+        ("in bounds", "|", "formula: in bounds"),
+        ("dense", "o", "formula: dense"),
+    ):
         values = [row.report.value(name) for row in rows]
-        ax.plot(values, places, marker, color=FORMULA, markeredgecolor=INK, markersize=12 if marker == "|" else 7, label=label)
+        ax.plot(
+            values,
+            places,
+            marker,
+            color=FORMULA,
+            markeredgecolor=INK,
+            markersize=12 if marker == "|" else 7,
+            label=label,
+        )
     for place, row in zip(places, rows, strict=True):
         mark = "✓" if row.report.agrees else "✗"
         largest = max(row.report.multiplies, row.report.value("dense"))
-        ax.annotate(f"{row.report.multiplies:,} {mark}", (largest, place), (9, 0), textcoords="offset points", va="center", fontsize=8)
+        ax.annotate(
+            f"{row.report.multiplies:,} {mark}",
+            (largest, place),
+            (9, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=8,
+        )
     ax.set_xscale("log")
     ax.set_xlim(max(1, measured.min() // 4), measured.max() * 60)
     ax.set_yticks(places, names, fontsize=9)

@@ -1,9 +1,10 @@
 """One room a section of the document: the idea, the loops, the public function.
 
-Extents are upper case, and the index that walks one is its lower-case letter: N images, C input channels, M output channels,
-H × W input, OH × OW output, KH × KW kernel; ih, iw stand in the input, oh, ow in the output. SH, SW are the stride, DH, DW the
-dilation, HP × WP the padded input. The arrays are x, weight, bias and y.
+Extents are upper case, and the index that walks one is its lower-case letter: N images, C input
+channels, M output channels, H × W input, OH × OW output, KH × KW kernel; ih, iw stand in the input,
+oh, ow in the output. SH, SW are the stride, DH, DW the dilation, HP × WP the padded input. The
+arrays are x, weight, bias and y.
 
-Reading order: standard, dilated, grouped, depthwise and pointwise are one loop nest with one thing changed each; then separable,
-depthwise_separable, transposed, deformable.
+Reading order: standard, dilated, grouped, depthwise and pointwise are one loop nest with one thing
+changed each; then separable, depthwise_separable, transposed, deformable.
 """

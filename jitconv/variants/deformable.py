@@ -1,8 +1,9 @@
 """Deformable convolution (변형 가능 컨볼루션), section 9 of the document.
 
-Every tap of every output pixel is moved by an offset (오프셋) of its own, a fraction of pixels down and right, and reads the image
-there by bilinear interpolation (이중선형 보간) of the four corner pixels. The offsets come from a convolution of their own:
-`deformable_layer` runs both. With a mask, each sample is weighted as well (version 2).
+Every tap of every output pixel is moved by an offset (오프셋) of its own, a fraction of pixels down
+and right, and reads the image there by bilinear interpolation (이중선형 보간) of the four corner
+pixels. The offsets come from a convolution of their own: `deformable_layer` runs both. With a mask,
+each sample is weighted as well (version 2).
 """
 
 from __future__ import annotations
@@ -20,12 +21,15 @@ from .standard import conv2d
 
 @njit
 def place_samples(dy, dx, h, w, step, H, W, place, corners, outside):
-    # dy, dx (OW,) offsets of one tap along an output row; h, w its first place without offset; place (OW,) upper left corner
-    # in a padded plane (H + 3) * (W + 3); corners (4, OW) weights of the four corner pixels; outside (OW,) no corner in the image
+    # dy, dx (OW,) offsets of one tap along an output row; h, w its first place without offset;
+    # place (OW,) upper left corner in a padded plane (H + 3) * (W + 3); corners (4, OW) weights of
+    # the four corner pixels; outside (OW,) no corner in the image
     multiplies = 0
     for ow in range(dy.size):
         ih, iw = h + np.float64(dy[ow]), w + ow * step + np.float64(dx[ow])
-        outside[ow] = not (ih > -1 and ih < H and iw > -1 and iw < W)  # true for NaN, and before any conversion to an integer
+        outside[ow] = not (
+            ih > -1 and ih < H and iw > -1 and iw < W
+        )  # true for NaN, and before any conversion to an integer
         if outside[ow]:
             ih, iw = float(H), float(W)  # there the padding is zero at all four corners
         below, right = ih - np.floor(ih), iw - np.floor(iw)
@@ -38,15 +42,21 @@ def place_samples(dy, dx, h, w, step, H, W, place, corners, outside):
 
 @njit(parallel=True)
 def deformable_loops(x, offset, mask, weight, bias, y, size, stride, padding, dilation, counts):
-    # x (N, C, (H + 3) * (W + 3)): a zero above and left, two below and right; offset (N, 2 * G * KH * KW, OH, OW), y before x;
-    # mask (N, G * KH * KW, OH, OW), empty where there is none; weight (M, C/g, KH, KW), bias (M,), y (N, M, OH, OW)
+    # x (N, C, (H + 3) * (W + 3)): a zero above and left, two below and right; offset (N, 2 * G * KH
+    # * KW, OH, OW), y before x; mask (N, G * KH * KW, OH, OW), empty where there is none; weight
+    # (M, C/g, KH, KW), bias (M,), y (N, M, OH, OW)
     C = x.shape[1]
     N, M, OH, OW = y.shape
     _, CG, KH, KW = weight.shape
     H, W = size
     (SH, SW), (top, left), (DH, DW) = stride, padding, dilation
-    CO, MG = C // (offset.shape[1] // (2 * KH * KW)), M // (C // CG)  # channels that share offsets; outputs of a group
-    for job in prange(N * OH):  # a job is one output row of all channels, for a sample serves them all
+    CO, MG = (
+        C // (offset.shape[1] // (2 * KH * KW)),
+        M // (C // CG),
+    )  # channels that share offsets; outputs of a group
+    for job in prange(
+        N * OH
+    ):  # a job is one output row of all channels, for a sample serves them all
         n, oh = job // OH, job % OH
         place, outside = np.empty(OW, np.intp), np.empty(OW, np.bool_)
         sample, corners = np.empty(OW, x.dtype), np.empty((4, OW), x.dtype)
@@ -91,15 +101,17 @@ def deform_conv2d(
 ) -> ConvResult:
     """Convolve with taps moved by offsets, as `torchvision.ops.deform_conv2d` does, and count every multiply.
 
-    A corner pixel counts only if it lies in the image, its weight unchanged, so that a sample fades to zero between −1 and 0 and
-    between H − 1 and H. A sample whose offset is NaN or infinite lies outside and is zero.
+    A corner pixel counts only if it lies in the image, its weight unchanged, so that a sample fades
+    to zero between −1 and 0 and between H − 1 and H. A sample whose offset is NaN or infinite lies
+    outside and is zero.
 
     Parameters
     ----------
     x : array_like (N, C, H, W) or (C, H, W)
         float32 or float64.
     offset : array_like (N, 2·G·KH·KW, OH, OW), or without N for one image
-        Pixels down, then right, for each tap in row-major order, for each of G offset groups, which cut C on their own.
+        Pixels down, then right, for each tap in row-major order, for each of G offset groups, which
+        cut C on their own.
     weight : array_like (M, C/groups, KH, KW)
         Of x's type. The number of groups follows from it.
     bias : array_like (M,), optional
@@ -112,14 +124,15 @@ def deform_conv2d(
     Returns
     -------
     ConvResult
-        `output` (N, M, OH, OW), or (M, OH, OW) for one image, and `report` with the parts "corner weights" (4 a sample),
-        "corner values" (4 a sample and channel), "mask" and "kernel". On padding are the kernel's multiplies whose sample lies
-        wholly outside the image.
+        `output` (N, M, OH, OW), or (M, OH, OW) for one image, and `report` with the parts "corner
+        weights" (4 a sample), "corner values" (4 a sample and channel), "mask" and "kernel". On
+        padding are the kernel's multiplies whose sample lies wholly outside the image.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is ill-formed or does not fit the others, or the output would be empty or too large to hold.
+        If an argument is ill-formed or does not fit the others, or the output would be empty or too
+        large to hold.
 
     References
     ----------
@@ -136,10 +149,20 @@ def deform_conv2d(
     >>> y, report.parts
     (array([[[15., 30., 20.]]]), {'corner weights': 12, 'corner values': 12, 'kernel': 3})
     """
-    return _deform(x, offset, weight, bias, mask, {"stride": stride, "padding": padding, "dilation": dilation}, {})
+    return _deform(
+        x,
+        offset,
+        weight,
+        bias,
+        mask,
+        {"stride": stride, "padding": padding, "dilation": dilation},
+        {},
+    )
 
 
-def _deform(x, offset, weight, bias, mask, options: dict, branches: dict[str, CostReport]) -> ConvResult:
+def _deform(
+    x, offset, weight, bias, mask, options: dict, branches: dict[str, CostReport]
+) -> ConvResult:
     """Check, sample, convolve and report; `branches` are the reports of the convolutions that made offset and mask."""
     x, batched = checks.image(x)
     weight = checks.floats("weight", weight, x.dtype)
@@ -188,11 +211,19 @@ def _deform(x, offset, weight, bias, mask, options: dict, branches: dict[str, Co
     parameters = layer.parameters + sum(branch.parameters for branch in branches.values())
     variant = "deformable layer" if branches else "deformable"
     not_counted = (*NOT_COUNTED, "floor", *(["sigmoid of the mask"] if "mask" in branches else []))
-    return pack(batched, y, CostReport(variant, "direct", y.shape, parameters, passes, costs, not_counted))
+    return pack(
+        batched, y, CostReport(variant, "direct", y.shape, parameters, passes, costs, not_counted)
+    )
 
 
 def _each_sample(
-    name: str, value: ArrayLike, layer: checks.Layer, window: shapes.Window, rule: str, taps: int, groups: int | None = None
+    name: str,
+    value: ArrayLike,
+    layer: checks.Layer,
+    window: shapes.Window,
+    rule: str,
+    taps: int,
+    groups: int | None = None,
 ) -> np.ndarray:
     """Check an array that holds values for every sample: offset or mask."""
     array = checks.floats(name, value, layer.x.dtype)
@@ -200,14 +231,21 @@ def _each_sample(
         array = array[np.newaxis]
     N, C, _ = layer.sizes
     expected = (N, taps * (groups or 1), *window.output)
-    fits = array.ndim == 4 and array.shape[0] == N and array.shape[2:] == window.output and array.shape[1] >= taps
+    fits = (
+        array.ndim == 4
+        and array.shape[0] == N
+        and array.shape[2:] == window.output
+        and array.shape[1] >= taps
+    )
     if not fits or array.shape[1] % taps or (groups and array.shape[1] != taps * groups):
         more = "" if groups else "; a multiple of that for more offset groups G"
         raise ValueError(
             f"{name}: must be (N, {rule}, OH, OW) = {expected} for a {window.kernel[0]}×{window.kernel[1]} kernel and output "
             f"{window.output}{more}; got shape {array.shape}"
         )
-    checks.divides(f"{name} groups (its channels / {taps})", array.shape[1] // taps, C, "the channels of x")
+    checks.divides(
+        f"{name} groups (its channels / {taps})", array.shape[1] // taps, C, "the channels of x"
+    )
     return array
 
 
@@ -220,7 +258,9 @@ def _samples_in_image(offset: np.ndarray, window: shapes.Window) -> int:
     for axis, positions in enumerate((np.arange(OH)[:, np.newaxis], np.arange(OW))):
         taps = np.arange(window.kernel[axis]) * window.dilation[axis] - window.padding[axis][0]
         taps = taps.reshape((-1, 1, 1, 1) if axis == 0 else (-1, 1, 1))
-        place = moves[:, :, :, :, axis] + (taps + positions * window.stride[axis]).astype(np.float64)
+        place = moves[:, :, :, :, axis] + (taps + positions * window.stride[axis]).astype(
+            np.float64
+        )
         inside = inside & (place > -1) & (place < window.size[axis])
     return int(np.count_nonzero(inside))
 
@@ -245,7 +285,8 @@ def deformable_layer(
     x : array_like (N, C, H, W) or (C, H, W)
         float32 or float64.
     offset_weight : array_like (2·G·KH·KW, C, KH, KW)
-        Kernel of the offset branch, as large as `weight`'s, run with the same stride, padding and dilation.
+        Kernel of the offset branch, as large as `weight`'s, run with the same stride, padding and
+        dilation.
     weight : array_like (M, C/groups, KH, KW)
         Of x's type.
     bias : array_like (M,), optional
@@ -262,8 +303,8 @@ def deformable_layer(
     Returns
     -------
     ConvResult
-        `output` (N, M, OH, OW), or (M, OH, OW) for one image, and `report` with the parts "offset branch", "mask branch" and
-        those of `deform_conv2d`.
+        `output` (N, M, OH, OW), or (M, OH, OW) for one image, and `report` with the parts "offset
+        branch", "mask branch" and those of `deform_conv2d`.
 
     Raises
     ------
@@ -296,7 +337,11 @@ def deformable_layer(
         if kernel is None:
             continue
         kernel = checks.floats(f"{name}_weight", kernel, x.dtype)
-        if kernel.ndim != 4 or kernel.shape[0] % each or kernel.shape[1:] != (x.shape[1], *weight.shape[2:]):
+        if (
+            kernel.ndim != 4
+            or kernel.shape[0] % each
+            or kernel.shape[1:] != (x.shape[1], *weight.shape[2:])
+        ):
             raise ValueError(
                 f"{name}_weight: must be (G·{each}, {x.shape[1]}, {weight.shape[2]}, {weight.shape[3]}), {each} values for "
                 f"each offset group and the size of weight, got shape {kernel.shape}"
@@ -306,5 +351,7 @@ def deformable_layer(
     offset, mask = branches["offset"].output, None
     if "mask" in branches:
         mask = np.tanh(branches["mask"].output / 2) / 2 + 0.5  # the sigmoid, without overflow
-    y, report = _deform(x, offset, weight, bias, mask, options, {name: r.report for name, r in branches.items()})
+    y, report = _deform(
+        x, offset, weight, bias, mask, options, {name: r.report for name, r in branches.items()}
+    )
     return pack(batched, y, report)

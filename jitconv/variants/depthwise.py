@@ -1,7 +1,7 @@
 """Depthwise convolution (깊이별 컨볼루션), section 5 of the document.
 
-Every input channel has filters of its own and no channel meets another: the loop over input channels is gone. It is the
-grouped convolution with as many groups as channels.
+Every input channel has filters of its own and no channel meets another: the loop over input
+channels is gone. It is the grouped convolution with as many groups as channels.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from ..report import ConvResult, result
 
 @njit(parallel=True)
 def depthwise_loops(x, border, weight, bias, y, stride, dilation, counts):
-    # x (N, C, HP, WP) padded, border (HP, WP) true on its zeros, weight (C * multiplier, 1, KH, KW), bias (M,)
+    # x (N, C, HP, WP) padded, border (HP, WP) true on its zeros, weight (C * multiplier, 1, KH,
+    # KW), bias (M,)
     N, M, OH, OW = y.shape
     _, _, KH, KW = weight.shape
     (SH, SW), (DH, DW) = stride, dilation
@@ -31,7 +32,10 @@ def depthwise_loops(x, border, weight, bias, y, stride, dilation, counts):
         for kh in range(KH):
             for kw in range(KW):
                 w = weight[m, 0, kh, kw]
-                row, edge = x[n, c, oh * SH + kh * DH, kw * DW :], border[oh * SH + kh * DH, kw * DW :]
+                row, edge = (
+                    x[n, c, oh * SH + kh * DH, kw * DW :],
+                    border[oh * SH + kh * DH, kw * DW :],
+                )
                 for ow in range(OW):
                     iw = np.uintp(ow * SW)
                     out[ow] += row[iw] * w
@@ -91,5 +95,9 @@ def depthwise_conv2d(
     window = shapes.window(layer.x.shape[2:], layer.weight.shape[2:], stride, padding, dilation)
     padded, border = arrays.pad(layer.x, window.padding)
     y, counts = arrays.outputs(layer, window.output)
-    depthwise_loops(padded, border, layer.weight, layer.bias, y, window.stride, window.dilation, counts)
-    return result("depthwise", layer, y, counts, formulas.depthwise(*layer.sizes, window, bias=layer.has_bias))
+    depthwise_loops(
+        padded, border, layer.weight, layer.bias, y, window.stride, window.dilation, counts
+    )
+    return result(
+        "depthwise", layer, y, counts, formulas.depthwise(*layer.sizes, window, bias=layer.has_bias)
+    )

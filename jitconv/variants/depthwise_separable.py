@@ -1,7 +1,8 @@
 """Depthwise separable convolution (깊이별 분리 가능 컨볼루션), section 6 of the document.
 
-Two convolutions in a row: depthwise gathers space, channel by channel; pointwise (1×1) then mixes the channels. Together they
-cost 1/M + 1/K² of the standard convolution. The loops are those of `depthwise.py` and `pointwise.py`, run one after the other.
+Two convolutions in a row: depthwise gathers space, channel by channel; pointwise (1×1) then mixes
+the channels. Together they cost 1/M + 1/K² of the standard convolution. The loops are those of
+`depthwise.py` and `pointwise.py`, run one after the other.
 """
 
 from __future__ import annotations
@@ -44,7 +45,8 @@ def depthwise_separable_conv2d(
     Returns
     -------
     ConvResult
-        `output` (N, M, OH, OW), or (M, OH, OW) for one image, and `report` with the parts "depthwise" and "pointwise".
+        `output` (N, M, OH, OW), or (M, OH, OW) for one image, and `report` with the parts
+        "depthwise" and "pointwise".
 
     Raises
     ------
@@ -66,13 +68,18 @@ def depthwise_separable_conv2d(
     pointwise_weight = checks.floats("pointwise_weight", pointwise_weight, x.dtype)
     layer = checks.layer(x, depthwise_weight, None, groups=None, name="depthwise_weight")
     N, C, middle = layer.sizes
-    if pointwise_weight.ndim not in (2, 4) or pointwise_weight.shape[1:] not in ((middle,), (middle, 1, 1)):
+    if pointwise_weight.ndim not in (2, 4) or pointwise_weight.shape[1:] not in (
+        (middle,),
+        (middle, 1, 1),
+    ):
         raise ValueError(
             f"pointwise_weight: must be (M, {middle}, 1, 1) or (M, {middle}) to take the {middle} channels that "
             f"depthwise_weight {layer.weight.shape} makes, got shape {pointwise_weight.shape}"
         )
     checks.biases(bias, pointwise_weight.shape[0], x.dtype)
-    between, depthwise = depthwise_conv2d(x, layer.weight, stride=stride, padding=padding, dilation=dilation)
+    between, depthwise = depthwise_conv2d(
+        x, layer.weight, stride=stride, padding=padding, dilation=dilation
+    )
     y, pointwise = pointwise_conv2d(between, pointwise_weight, bias)
     window = shapes.window(x.shape[2:], layer.weight.shape[2:], stride, padding, dilation)
     costs = formulas.depthwise_separable(N, C, middle, y.shape[1], window, bias=bias is not None)
@@ -81,4 +88,6 @@ def depthwise_separable_conv2d(
         pointwise.passes[0]._replace(name="pointwise"),
     )
     parameters = depthwise.parameters + pointwise.parameters
-    return pack(batched, y, CostReport("depthwise separable", "direct", y.shape, parameters, passes, costs))
+    return pack(
+        batched, y, CostReport("depthwise separable", "direct", y.shape, parameters, passes, costs)
+    )

@@ -1,7 +1,8 @@
 """Dilated or atrous convolution (팽창 컨볼루션), section 2 of the document.
 
-The taps of the kernel stand `dilation` pixels apart, as if zeros filled the gaps. A 3×3 kernel with rate 2 sees 5×5 pixels
-(수용 영역) with 9 parameters and 9 multiplies. The loops are those of the standard convolution, but for the step of the taps.
+The taps of the kernel stand `dilation` pixels apart, as if zeros filled the gaps. A 3×3 kernel with
+rate 2 sees 5×5 pixels (수용 영역) with 9 parameters and 9 multiplies. The loops are those of the
+standard convolution, but for the step of the taps.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from .grouped import grouped_conv2d
 
 @njit(parallel=True)
 def dilated_loops(x, border, weight, bias, y, stride, dilation, counts):
-    # x (N, C, HP, WP) padded, border (HP, WP) true on its zeros, weight (M, C, KH, KW), bias (M,), y (N, M, OH, OW)
+    # x (N, C, HP, WP) padded, border (HP, WP) true on its zeros, weight (M, C, KH, KW), bias (M,),
+    # y (N, M, OH, OW)
     N, M, OH, OW = y.shape
     _, C, KH, KW = weight.shape
     (SH, SW), (DH, DW) = stride, dilation
@@ -32,7 +34,10 @@ def dilated_loops(x, border, weight, bias, y, stride, dilation, counts):
             for kh in range(KH):
                 for kw in range(KW):
                     w = weight[m, c, kh, kw]
-                    row, edge = x[n, c, oh * SH + kh * DH, kw * DW :], border[oh * SH + kh * DH, kw * DW :]
+                    row, edge = (
+                        x[n, c, oh * SH + kh * DH, kw * DW :],
+                        border[oh * SH + kh * DH, kw * DW :],
+                    )
                     for ow in range(OW):
                         iw = np.uintp(ow * SW)
                         out[ow] += row[iw] * w
@@ -53,8 +58,8 @@ def dilated_conv2d(
 ) -> ConvResult:
     """Convolve with a kernel whose taps stand `dilation` pixels apart.
 
-    Arguments, result and errors are those of `conv2d`; only the default of `dilation` differs. With `groups` it runs the loops
-    of `grouped_conv2d`.
+    Arguments, result and errors are those of `conv2d`; only the default of `dilation` differs. With
+    `groups` it runs the loops of `grouped_conv2d`.
 
     Parameters
     ----------
@@ -91,13 +96,19 @@ def dilated_conv2d(
     ((1, 3, 3), 9, 5)
     """
     if checks.integer("groups", groups, 1) > 1:
-        return grouped_conv2d(x, weight, bias, groups=groups, stride=stride, padding=padding, dilation=dilation)
+        return grouped_conv2d(
+            x, weight, bias, groups=groups, stride=stride, padding=padding, dilation=dilation
+        )
     layer = checks.layer(x, weight, bias)
     window = shapes.window(layer.x.shape[2:], layer.weight.shape[2:], stride, padding, dilation)
     padded, border = arrays.pad(layer.x, window.padding)
     y, counts = arrays.outputs(layer, window.output)
-    dilated_loops(padded, border, layer.weight, layer.bias, y, window.stride, window.dilation, counts)
-    return result("dilated", layer, y, counts, formulas.dilated(*layer.sizes, window, bias=layer.has_bias))
+    dilated_loops(
+        padded, border, layer.weight, layer.bias, y, window.stride, window.dilation, counts
+    )
+    return result(
+        "dilated", layer, y, counts, formulas.dilated(*layer.sizes, window, bias=layer.has_bias)
+    )
 
 
 def zero_stuffed_kernel(weight: ArrayLike, dilation: int | Sequence[int]) -> np.ndarray:
@@ -134,7 +145,9 @@ def zero_stuffed_kernel(weight: ArrayLike, dilation: int | Sequence[int]) -> np.
     """
     weight = checks.floats("weight", weight)
     if weight.ndim < 2 or 0 in weight.shape:
-        raise ValueError(f"weight: must have the axes (..., KH, KW), each at least 1 long, got shape {weight.shape}")
+        raise ValueError(
+            f"weight: must have the axes (..., KH, KW), each at least 1 long, got shape {weight.shape}"
+        )
     DH, DW = checks.pair("dilation", dilation, 1)
     *front, KH, KW = weight.shape
     shape = (*front, shapes.effective_kernel_size(KH, DH), shapes.effective_kernel_size(KW, DW))

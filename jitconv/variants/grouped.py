@@ -1,8 +1,8 @@
 """Grouped convolution (그룹 컨볼루션), section 8 of the document.
 
-The channels are cut into g groups. Each group of C/g input channels makes its own M/g output channels and sees nothing of the
-others, so that parameters and multiplies shrink g times. The loops are those of the dilated convolution, but for the channel
-at which a group begins.
+The channels are cut into g groups. Each group of C/g input channels makes its own M/g output
+channels and sees nothing of the others, so that parameters and multiplies shrink g times. The loops
+are those of the dilated convolution, but for the channel at which a group begins.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from ..report import ConvResult, result
 
 @njit(parallel=True)
 def grouped_loops(x, border, weight, bias, y, stride, dilation, groups, counts):
-    # x (N, C, HP, WP) padded, border (HP, WP) true on its zeros, weight (M, C/g, KH, KW), bias (M,), y (N, M, OH, OW)
+    # x (N, C, HP, WP) padded, border (HP, WP) true on its zeros, weight (M, C/g, KH, KW), bias
+    # (M,), y (N, M, OH, OW)
     N, M, OH, OW = y.shape
     _, CG, KH, KW = weight.shape
     (SH, SW), (DH, DW) = stride, dilation
@@ -33,7 +34,10 @@ def grouped_loops(x, border, weight, bias, y, stride, dilation, groups, counts):
             for kh in range(KH):
                 for kw in range(KW):
                     w = weight[m, c, kh, kw]
-                    row, edge = x[n, first + c, oh * SH + kh * DH, kw * DW :], border[oh * SH + kh * DH, kw * DW :]
+                    row, edge = (
+                        x[n, first + c, oh * SH + kh * DH, kw * DW :],
+                        border[oh * SH + kh * DH, kw * DW :],
+                    )
                     for ow in range(OW):
                         iw = np.uintp(ow * SW)
                         out[ow] += row[iw] * w
@@ -97,6 +101,8 @@ def grouped_conv2d(
     window = shapes.window(layer.x.shape[2:], layer.weight.shape[2:], stride, padding, dilation)
     padded, border = arrays.pad(layer.x, window.padding)
     y, counts = arrays.outputs(layer, window.output)
-    grouped_loops(padded, border, layer.weight, layer.bias, y, window.stride, window.dilation, groups, counts)
+    grouped_loops(
+        padded, border, layer.weight, layer.bias, y, window.stride, window.dilation, groups, counts
+    )
     costs = formulas.grouped(*layer.sizes, window, groups=groups, bias=layer.has_bias)
     return result("grouped", layer, y, counts, costs)

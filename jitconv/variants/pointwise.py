@@ -1,7 +1,8 @@
 """Pointwise convolution (1×1 컨볼루션), section 7 of the document.
 
-Nothing is gathered from neighbours: every output pixel is a linear combination (선형 조합) of the channels of one input pixel.
-The loops over the taps are gone; what is left is a matrix product over the channels.
+Nothing is gathered from neighbours: every output pixel is a linear combination (선형 조합) of the
+channels of one input pixel. The loops over the taps are gone; what is left is a matrix product over
+the channels.
 """
 
 from __future__ import annotations
@@ -36,7 +37,11 @@ def pointwise_loops(x, weight, bias, y, stride, counts):
 
 
 def pointwise_conv2d(
-    x: ArrayLike, weight: ArrayLike, bias: ArrayLike | None = None, *, stride: int | Sequence[int] = 1
+    x: ArrayLike,
+    weight: ArrayLike,
+    bias: ArrayLike | None = None,
+    *,
+    stride: int | Sequence[int] = 1,
 ) -> ConvResult:
     """Combine the channels of each pixel.
 
@@ -80,8 +85,12 @@ def pointwise_conv2d(
         weight = weight[:, :, np.newaxis, np.newaxis]
     layer = checks.layer(x, weight, bias)._replace(batched=batched)
     if layer.weight.shape[2:] != (1, 1):
-        raise ValueError(f"weight: must be (M, C, 1, 1) or (M, C), got shape {weight.shape}; conv2d takes larger kernels")
+        raise ValueError(
+            f"weight: must be (M, C, 1, 1) or (M, C), got shape {weight.shape}; conv2d takes larger kernels"
+        )
     window = shapes.window(x.shape[2:], 1, stride)
     y, counts = arrays.outputs(layer, window.output)
     pointwise_loops(x, layer.weight, layer.bias, y, window.stride, counts)
-    return result("pointwise", layer, y, counts, formulas.pointwise(*layer.sizes, window, bias=layer.has_bias))
+    return result(
+        "pointwise", layer, y, counts, formulas.pointwise(*layer.sizes, window, bias=layer.has_bias)
+    )

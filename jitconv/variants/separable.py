@@ -1,8 +1,9 @@
 """Spatially separable convolution (분리 가능 컨볼루션), section 4 of the document.
 
-Where a kernel is the product of a column and a row, k = k1 · k2, two one-dimensional passes give what the two-dimensional one
-gives: 9 multiplies a pixel become 6 for 3×3, K² become 2K. The same pair filters every channel. Sobel is the classic example;
-not every kernel separates. (What Keras calls SeparableConv2D is the depthwise separable convolution, section 6.)
+Where a kernel is the product of a column and a row, k = k1 · k2, two one-dimensional passes give
+what the two-dimensional one gives: 9 multiplies a pixel become 6 for 3×3, K² become 2K. The same
+pair filters every channel. Sobel is the classic example; not every kernel separates. (What Keras
+calls SeparableConv2D is the depthwise separable convolution, section 6.)
 """
 
 from __future__ import annotations
@@ -19,18 +20,27 @@ from ..report import ConvResult, CostReport, Pass, pack
 
 @njit(parallel=True)
 def separable_loops(x, border_rows, border_columns, column, row, y, left, stride, dilation, counts):
-    # x (N, C, HP, W) padded above and below; border_rows (HP,), border_columns (WP,) true on padding, of which left columns
-    # stand before the image; column (KH,), row (KW,), y (N, C, OH, OW)
+    # x (N, C, HP, W) padded above and below; border_rows (HP,), border_columns (WP,) true on
+    # padding, of which left columns stand before the image; column (KH,), row (KW,), y (N, C, OH,
+    # OW)
     N, C, OH, OW = y.shape
     W = x.shape[3]
     (SH, SW), (DH, DW) = stride, dilation
-    for job in prange(N * C * OH):  # a job is one output row: both passes meet in one line, which stays in cache
+    for job in prange(
+        N * C * OH
+    ):  # a job is one output row: both passes meet in one line, which stays in cache
         n, c, oh = job // (C * OH), job // OH % C, job % OH
         multiplies, on_padding = 0, 0
-        line = np.zeros(border_columns.size, x.dtype)  # the columns' sums; its ends are the padding left and right
+        line = np.zeros(
+            border_columns.size, x.dtype
+        )  # the columns' sums; its ends are the padding left and right
         middle = line[left : left + W]
         for kh in range(column.size):
-            w, source, outside = column[kh], x[n, c, oh * SH + kh * DH], border_rows[oh * SH + kh * DH]
+            w, source, outside = (
+                column[kh],
+                x[n, c, oh * SH + kh * DH],
+                border_rows[oh * SH + kh * DH],
+            )
             for iw in range(W):
                 middle[iw] += source[iw] * w
                 multiplies += 1
@@ -74,13 +84,14 @@ def separable_conv2d(
     Returns
     -------
     ConvResult
-        `output` (N, C, OH, OW), or (C, OH, OW) for one image, and `report` with the parts "column pass", which makes the
-        output's rows over the width of the image, and "row pass".
+        `output` (N, C, OH, OW), or (C, OH, OW) for one image, and `report` with the parts "column
+        pass", which makes the output's rows over the width of the image, and "row pass".
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is ill-formed or does not fit the others, or the output would be empty or too large to hold.
+        If an argument is ill-formed or does not fit the others, or the output would be empty or too
+        large to hold.
 
     References
     ----------
@@ -94,7 +105,9 @@ def separable_conv2d(
     ({'column pass': 48, 'row pass': 48}, Fraction(2, 3))
     """
     x, batched = checks.image(x)
-    column, row = (checks.floats(name, taps, x.dtype) for name, taps in (("column", column), ("row", row)))
+    column, row = (
+        checks.floats(name, taps, x.dtype) for name, taps in (("column", column), ("row", row))
+    )
     checks.axes("column", column, "(KH,)")
     checks.axes("row", row, "(KW,)")
     window = shapes.window(x.shape[2:], (column.size, row.size), stride, padding, dilation)
@@ -104,11 +117,17 @@ def separable_conv2d(
     y = arrays.empty("output", (N, C, *window.output), x.dtype)
     counts = np.zeros((N * C * window.output[0], 4), np.int64)
     left = window.padding[1][0]
-    separable_loops(padded, rows, columns, column, row, y, left, window.stride, window.dilation, counts)
+    separable_loops(
+        padded, rows, columns, column, row, y, left, window.stride, window.dilation, counts
+    )
     done = counts.sum(axis=0).tolist()
     passes = (Pass("column pass", *done[:2]), Pass("row pass", *done[2:]))
     costs = formulas.separable(N, C, window)
-    return pack(batched, y, CostReport("separable", "direct", y.shape, column.size + row.size, passes, costs))
+    return pack(
+        batched,
+        y,
+        CostReport("separable", "direct", y.shape, column.size + row.size, passes, costs),
+    )
 
 
 class NotSeparableError(ValueError):
@@ -119,7 +138,8 @@ class NotSeparableError(ValueError):
     rank : int
         How many such products it takes.
     error : float
-        Largest difference between the kernel and the best single product, relative to the kernel's largest value.
+        Largest difference between the kernel and the best single product, relative to the kernel's
+        largest value.
     """
 
     def __init__(self, rank: int, error: float):
@@ -141,7 +161,8 @@ def separable_terms(kernel: ArrayLike) -> list[tuple[np.ndarray, np.ndarray]]:
     Returns
     -------
     list of (numpy.ndarray (KH,), numpy.ndarray (KW,))
-        Pairs whose outer products add up to the kernel; as many as its rank, none for a kernel of zeros.
+        Pairs whose outer products add up to the kernel; as many as its rank, none for a kernel of
+        zeros.
 
     Raises
     ------
@@ -165,8 +186,12 @@ def separable_terms(kernel: ArrayLike) -> list[tuple[np.ndarray, np.ndarray]]:
     rank = int((sizes > sizes[0] * max(kernel.shape) * np.finfo(kernel.dtype).eps).sum())
     terms = []
     for column, size, row in zip(left.T[:rank], sizes, right, strict=False):
-        sign = np.sign(column[np.argmax(np.abs(column))])  # the singular vectors' sign is arbitrary: make the column positive
-        terms.append(tuple((sign * np.sqrt(size) * taps).astype(kernel.dtype) for taps in (column, row)))
+        sign = np.sign(
+            column[np.argmax(np.abs(column))]
+        )  # the singular vectors' sign is arbitrary: make the column positive
+        terms.append(
+            tuple((sign * np.sqrt(size) * taps).astype(kernel.dtype) for taps in (column, row))
+        )
     return terms
 
 
@@ -206,5 +231,7 @@ def factor_kernel(kernel: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     if not terms:
         return np.zeros(kernel.shape[0], kernel.dtype), np.zeros(kernel.shape[1], kernel.dtype)
     if len(terms) > 1:
-        raise NotSeparableError(len(terms), float(np.abs(kernel - np.outer(*terms[0])).max() / np.abs(kernel).max()))
+        raise NotSeparableError(
+            len(terms), float(np.abs(kernel - np.outer(*terms[0])).max() / np.abs(kernel).max())
+        )
     return terms[0]

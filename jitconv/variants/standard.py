@@ -1,8 +1,9 @@
 """Standard convolution (컨볼루션), section 1 of the document.
 
-A kernel slides over the image. At each position it multiplies the pixels under it, in every input channel, by its weights, and
-adds the products up: one output pixel. The stride (스트라이드) is the step of the slide, the padding (패딩) the zeros around
-the image. Like every function here and in deep learning, it correlates: the kernel is not flipped.
+A kernel slides over the image. At each position it multiplies the pixels under it, in every input
+channel, by its weights, and adds the products up: one output pixel. The stride (스트라이드) is the
+step of the slide, the padding (패딩) the zeros around the image. Like every function here and in
+deep learning, it correlates: the kernel is not flipped.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from .grouped import grouped_conv2d
 
 @njit(parallel=True)
 def standard_loops(x, border, weight, bias, y, stride, counts):
-    # x (N, C, HP, WP) padded, border (HP, WP) true on its zeros, weight (M, C, KH, KW), bias (M,), y (N, M, OH, OW)
+    # x (N, C, HP, WP) padded, border (HP, WP) true on its zeros, weight (M, C, KH, KW), bias (M,),
+    # y (N, M, OH, OW)
     N, M, OH, OW = y.shape
     _, C, KH, KW = weight.shape
     SH, SW = stride
@@ -35,8 +37,12 @@ def standard_loops(x, border, weight, bias, y, stride, counts):
                 for kw in range(KW):
                     w = weight[m, c, kh, kw]
                     row, edge = x[n, c, oh * SH + kh, kw:], border[oh * SH + kh, kw:]
-                    for ow in range(OW):  # innermost, because neighbours in memory share a vector register
-                        iw = np.uintp(ow * SW)  # unsigned: no test for a negative index stands in the way of that
+                    for ow in range(
+                        OW
+                    ):  # innermost, because neighbours in memory share a vector register
+                        iw = np.uintp(
+                            ow * SW
+                        )  # unsigned: no test for a negative index stands in the way of that
                         out[ow] += row[iw] * w
                         multiplies += 1
                         on_padding += edge[iw]
@@ -68,7 +74,8 @@ def conv2d(
     stride : int or (int, int)
         Step of the kernel in pixels.
     padding : int, (int, int), ((top, bottom), (left, right)), 'valid', 'same' or 'same_lower'
-        Zeros around the image in pixels. 'same' gives ⌈size / stride⌉ outputs, the odd zero at the bottom and right.
+        Zeros around the image in pixels. 'same' gives ⌈size / stride⌉ outputs, the odd zero at the
+        bottom and right.
     dilation : int or (int, int)
         Pixels from one tap to the next.
     groups : int
@@ -77,12 +84,14 @@ def conv2d(
     Returns
     -------
     ConvResult
-        `output` (N, M, OH, OW), or (M, OH, OW) for one image, and `report`. The loops multiply the zeros of the padding.
+        `output` (N, M, OH, OW), or (M, OH, OW) for one image, and `report`. The loops multiply the
+        zeros of the padding.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is ill-formed or does not fit the others, or the output would be empty or too large to hold.
+        If an argument is ill-formed or does not fit the others, or the output would be empty or too
+        large to hold.
 
     References
     ----------
@@ -101,7 +110,9 @@ def conv2d(
     (144, 44, 100)
     """
     if checks.integer("groups", groups, 1) > 1:
-        return grouped_conv2d(x, weight, bias, groups=groups, stride=stride, padding=padding, dilation=dilation)
+        return grouped_conv2d(
+            x, weight, bias, groups=groups, stride=stride, padding=padding, dilation=dilation
+        )
     if checks.pair("dilation", dilation, 1) != (1, 1):
         return dilated_conv2d(x, weight, bias, dilation=dilation, stride=stride, padding=padding)
     layer = checks.layer(x, weight, bias)
@@ -109,4 +120,6 @@ def conv2d(
     padded, border = arrays.pad(layer.x, window.padding)
     y, counts = arrays.outputs(layer, window.output)
     standard_loops(padded, border, layer.weight, layer.bias, y, window.stride, counts)
-    return result("standard", layer, y, counts, formulas.standard(*layer.sizes, window, bias=layer.has_bias))
+    return result(
+        "standard", layer, y, counts, formulas.standard(*layer.sizes, window, bias=layer.has_bias)
+    )

@@ -1,8 +1,9 @@
 """Transposed convolution (전치 컨볼루션), section 3 of the document.
 
-A convolution is a sparse matrix (희소행렬); this is its transpose (전치행렬). Every input pixel is multiplied by the whole kernel
-and lands on the output `stride` pixels from its neighbour; where they overlap they add up; padding crops the output. It upsamples,
-but does not undo a convolution: `deconvolve` does (역연산).
+A convolution is a sparse matrix (희소행렬); this is its transpose (전치행렬). Every input pixel is
+multiplied by the whole kernel and lands on the output `stride` pixels from its neighbour; where
+they overlap they add up; padding crops the output. It upsamples, but does not undo a convolution:
+`deconvolve` does (역연산).
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ MATRIX_LIMIT = 2**22
 
 @njit(parallel=True)
 def transposed_loops(x, weight, bias, y, stride, crop, dilation, groups, counts):
-    # x (N, C, H, W), weight (C, M/g, KH, KW), bias (M,), y (N, M, OH, OW), crop (rows above, columns left)
+    # x (N, C, H, W), weight (C, M/g, KH, KW), bias (M,), y (N, M, OH, OW), crop (rows above,
+    # columns left)
     N, C, H, W = x.shape
     _, M, OH, OW = y.shape
     _, MG, KH, KW = weight.shape
@@ -34,10 +36,15 @@ def transposed_loops(x, weight, bias, y, stride, crop, dilation, groups, counts)
         out[:] = bias[m]
         for c in range(first, first + C // groups):
             for kh in range(KH):
-                ih, between = divmod(oh + top - kh * DH, SH)  # the input row that tap kh puts on output row oh
+                ih, between = divmod(
+                    oh + top - kh * DH, SH
+                )  # the input row that tap kh puts on output row oh
                 if between == 0 and 0 <= ih < H:
                     for kw in range(KW):
-                        w, shift = weight[c, m % MG, kh, kw], kw * DW - left  # iw lands on ow = iw * SW + shift
+                        w, shift = (
+                            weight[c, m % MG, kh, kw],
+                            kw * DW - left,
+                        )  # iw lands on ow = iw * SW + shift
                         begin, end = max(0, -(shift // SW)), min(W, (OW - 1 - shift) // SW + 1)
                         row, target = x[n, c, ih, begin:end], out[begin * SW + shift :]
                         for i in range(row.size):
@@ -70,10 +77,11 @@ def conv_transpose2d(
     stride : int or (int, int)
         Output pixels from one input pixel's landing to the next.
     padding : int, (int, int), ((top, bottom), (left, right)), 'valid', 'same' or 'same_lower'
-        Rows and columns cropped from the output: the padding of the convolution whose transpose this is. 'same' gives
-        size · stride outputs.
+        Rows and columns cropped from the output: the padding of the convolution whose transpose
+        this is. 'same' gives size · stride outputs.
     output_padding : int or (int, int)
-        Further output rows at the bottom and columns at the right, computed like all others; less than stride or dilation.
+        Further output rows at the bottom and columns at the right, computed like all others; less
+        than stride or dilation.
     dilation : int or (int, int)
         Pixels from one tap to the next.
     groups : int
@@ -82,13 +90,15 @@ def conv_transpose2d(
     Returns
     -------
     ConvResult
-        `output` (N, M, OH, OW), or (M, OH, OW) for one image, and `report` with three honest counts: `document` based on the
-        input, `dense` on the output, and `in bounds`, without the taps that are cropped. The last is what the loops do.
+        `output` (N, M, OH, OW), or (M, OH, OW) for one image, and `report` with three honest
+        counts: `document` based on the input, `dense` on the output, and `in bounds`, without the
+        taps that are cropped. The last is what the loops do.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is ill-formed or does not fit the others, or the output would be empty or too large to hold.
+        If an argument is ill-formed or does not fit the others, or the output would be empty or too
+        large to hold.
 
     References
     ----------
@@ -114,7 +124,9 @@ def conv_transpose2d(
     )
     y, counts = arrays.outputs(layer, window.output)
     crop = (window.padding[0][0], window.padding[1][0])
-    transposed_loops(layer.x, layer.weight, layer.bias, y, window.stride, crop, window.dilation, groups, counts)
+    transposed_loops(
+        layer.x, layer.weight, layer.bias, y, window.stride, crop, window.dilation, groups, counts
+    )
     costs = formulas.transposed(*layer.sizes, window, groups=groups, bias=layer.has_bias)
     return result("transposed", layer, y, counts, costs)
 
@@ -130,7 +142,8 @@ def convolution_matrix(
 ) -> np.ndarray:
     """Write a convolution as the sparse matrix that it is.
 
-    ``matrix @ x.ravel()`` is `conv2d` of x, ``matrix.T @ y.ravel()`` is `conv_transpose2d` of y, both ravelled.
+    ``matrix @ x.ravel()`` is `conv2d` of x, ``matrix.T @ y.ravel()`` is `conv_transpose2d` of y,
+    both ravelled.
 
     Parameters
     ----------
@@ -217,8 +230,8 @@ def deconvolve(
     Returns
     -------
     numpy.ndarray (C, H, W)
-        The least-squares solution; the original image where the convolution lost nothing, that is where the matrix has full
-        column rank. Else the smallest of all images that fit.
+        The least-squares solution; the original image where the convolution lost nothing, that is
+        where the matrix has full column rank. Else the smallest of all images that fit.
 
     Raises
     ------
@@ -242,6 +255,8 @@ def deconvolve(
     )
     y = checks.floats("y", y, matrix.dtype)
     if y.size != matrix.shape[0]:
-        raise ValueError(f"y: has {y.size} values, shape {y.shape}, but this convolution makes {matrix.shape[0]}")
+        raise ValueError(
+            f"y: has {y.size} values, shape {y.shape}, but this convolution makes {matrix.shape[0]}"
+        )
     solution, *_ = np.linalg.lstsq(matrix, y.ravel(), rcond=None)
     return solution.reshape(tuple(input_shape))

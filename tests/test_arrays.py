@@ -1,0 +1,186 @@
+"""Whatever NumPy can hold gives the right answer: layouts, strides, byte orders, lists; and the same bits on any threads."""
+
+import subprocess
+import sys
+import threading
+
+import calls
+import numba
+import numpy as np
+import pytest
+from hypothesis import given
+
+import jitconv
+
+WEIGHT = np.random.default_rng(1).normal(size=(3, 2, 3, 2))
+PLAIN = np.random.default_rng(2).normal(size=(2, 2, 6, 5))
+
+
+def unaligned(x):
+    record = np.zeros(x.shape, np.dtype([("gap", np.int8), ("value", x.dtype)]))
+    record["value"] = x
+    return record["value"]
+
+
+def read_only(x):
+    x = x.copy()
+    x.flags.writeable = False
+    return x
+
+
+LAYOUTS = {
+    "fortran": np.asfortranarray,
+    "channels last": lambda x: np.ascontiguousarray(np.moveaxis(x, 1, -1)).transpose(0, 3, 1, 2),
+    "every second": lambda x: x.repeat(2, axis=2).repeat(2, axis=3)[:, :, ::2, ::2],
+    "backwards": lambda x: x[:, :, ::-1, ::-1].copy()[:, :, ::-1, ::-1],
+    "broadcast": lambda x: np.broadcast_to(x, x.shape),
+    "big endian": lambda x: x.astype(">f8"),
+    "little endian": lambda x: x.astype("<f8"),
+    "read-only": read_only,
+    "unaligned": unaligned,
+    "nested lists": lambda x: x.tolist(),
+    "a result": lambda x: jitconv.ConvResult(x, None),
+    "a subclass": lambda x: x.view(type("Images", (np.ndarray,), {})),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_any_layout(layout):
+    expected = jitconv.conv2d(PLAIN, WEIGHT, padding=1).output
+    y, _ = jitconv.conv2d(LAYOUTS[layout](PLAIN), WEIGHT, padding=1)
+    np.testing.assert_array_equal(y, expected)
+    assert type(y) is np.ndarray
+    assert y.dtype == np.dtype("=f8")
+    assert y.flags.c_contiguous
+    y, _ = jitconv.conv2d(PLAIN, LAYOUTS[layout](WEIGHT), padding=1)
+    np.testing.assert_array_equal(y, expected)
+    y, _ = jitconv.conv_transpose2d(LAYOUTS[layout](PLAIN), LAYOUTS[layout](WEIGHT.swapaxes(0, 1)))
+    np.testing.assert_array_equal(
+        y, jitconv.conv_transpose2d(PLAIN, WEIGHT.swapaxes(0, 1).copy()).output
+    )
+
+
+def test_lists_take_the_type_of_x():
+    y, _ = jitconv.conv2d(np.ones((1, 2, 2), np.float32), [[[[1, 2], [3, 4]]]], [5])
+    assert y.dtype == np.float32
+    assert y.item() == 15
+
+
+@pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason="needs two threads")
+@given(calls.calls())
+def test_same_bits_on_one_thread_and_on_two(call):
+    results = []
+    for threads in (1, 2):
+        numba.set_num_threads(threads)
+        results.append(call.run())
+    one, two = results
+    np.testing.assert_array_equal(one.output, two.output)
+    assert one.report == two.report
+
+
+def test_python_threads_may_call_at_once():
+    """Numba's workqueue layer would abort the process without the lock in jit.py."""
+    expected = jitconv.conv2d(PLAIN, WEIGHT).output
+    outputs = []
+    threads = [
+        threading.Thread(
+            target=lambda: outputs.extend(jitconv.conv2d(PLAIN, WEIGHT).output for _ in range(20))
+        )
+        for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(outputs) == 80
+    assert all(np.array_equal(y, expected) for y in outputs)
+
+
+def run_python(code, **environment):
+    import os
+
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+        timeout=300,
+    )
+
+
+def test_python_threads_on_the_workqueue_layer():
+    code = """
+import threading, numpy as np, jitconv
+x, weight = np.ones((2, 2, 9, 9)), np.ones((3, 2, 3, 3))
+work = lambda: [jitconv.conv2d(x, weight) for _ in range(50)]
+threads = [threading.Thread(target=work) for _ in range(4)]
+[t.start() for t in threads]; [t.join() for t in threads]
+print(jitconv.info()["threading layer"])
+"""
+    done = run_python(code, NUMBA_THREADING_LAYER="workqueue")
+    assert done.returncode == 0, done.stderr
+    if not numba.config.DISABLE_JIT:
+        assert done.stdout.strip() == "workqueue"
+
+
+def test_import_compiles_nothing_and_imports_no_matplotlib():
+    code = """
+import sys
+from numba.core import event
+with event.install_recorder("numba:compile") as recorded:
+    import jitconv
+assert not recorded.buffer, recorded.buffer
+assert "matplotlib" not in sys.modules
+"""
+    done = run_python(code)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_cache_that_cannot_be_written_is_no_error(tmp_path):
+    """Without any folder for the cache, Numba raises while decorating; the loops are then compiled in each process."""
+    code = """
+import numba, numba.core.caching as caching
+def refuse(*_): raise RuntimeError("cannot cache function: no locator available")
+caching.FunctionCache.__init__ = refuse
+import numpy as np, jitconv
+print(jitconv.conv2d(np.ones((1, 3, 3)), np.ones((1, 1, 3, 3))).output.item())
+"""
+    done = run_python(code)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "9.0"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "standard",
+        "dilated",
+        "grouped",
+        "depthwise",
+        "pointwise",
+        "separable",
+        "transposed",
+        "deformable",
+    ],
+)
+def test_the_plain_python_loops_are_at_hand(name):
+    import importlib
+
+    loops = getattr(importlib.import_module(f"jitconv.variants.{name}"), f"{name}_loops")
+    assert loops.py_func.__name__ == f"{name}_loops"
+    assert loops.__doc__ is loops.py_func.__doc__
+
+
+def test_plain_python_loops_count_the_same():
+    from jitconv.variants.standard import standard_loops
+
+    x, border = np.zeros((1, 2, 6, 30)), np.ones((6, 30), bool)
+    x[:, :, 2:4, 2:28], border[2:4, 2:28] = 1, False
+    results = []
+    for loops in (standard_loops, standard_loops.py_func):
+        y, counts = np.empty((1, 3, 4, 28)), np.zeros((12, 2), np.int64)
+        loops(x, border, np.ones((3, 2, 3, 3)), np.zeros(3), y, (1, 1), counts)
+        results.append((y, counts))
+    np.testing.assert_array_equal(results[0][0], results[1][0])
+    np.testing.assert_array_equal(results[0][1], results[1][1])
+    assert results[0][1].sum(axis=0).tolist() == [3 * 2 * 9 * 4 * 28, 3 * 2 * (9 * 4 * 28 - 6 * 78)]

@@ -1,0 +1,104 @@
+"""Reports show, in each of their dresses, what the loops counted beside the formulas."""
+
+import json
+
+import numpy as np
+import pytest
+
+import jitconv
+
+
+@pytest.fixture
+def result(rng):
+    return jitconv.grouped_conv2d(
+        rng.normal(size=(1, 4, 6, 6)),
+        rng.normal(size=(6, 2, 3, 3)),
+        np.zeros(6),
+        groups=2,
+        padding=1,
+    )
+
+
+def test_text_shows_it_at_a_glance(result):
+    text = str(result.report)
+    for shown in (
+        "grouped convolution, direct loops, output (1, 6, 6, 6)",
+        "K²·C·M/g = 9·4·6/2 = 108",
+        "M = 6",
+        "3,888",
+        "2 × 3,888 MACs",
+        "not counted: adds",
+    ):
+        assert shown in text
+    assert text.count("✓") == 2
+    assert "✗" not in text
+    assert max(map(len, text.splitlines())) <= 100
+
+
+def test_long_formulas_are_wrapped(rng):
+    x, weight = rng.normal(size=(2, 4, 6, 6)), rng.normal(size=(4, 4, 3, 3))
+    report = jitconv.deformable_layer(x, rng.normal(size=(18, 4, 3, 3)), weight, padding=1).report
+    assert max(map(len, str(report).splitlines())) <= 100
+
+
+def test_html_is_a_plain_table(result):
+    html = result._repr_html_()
+    assert html == result.report._repr_html_()
+    assert html.startswith("<table>")
+    assert html.endswith("</table>")
+    assert "K²·C·M/g = 9·4·6/2 = 108" in html
+    assert "script" not in html
+
+
+def test_markdown_has_as_many_cells_in_every_line(result):
+    lines = result.report.to_markdown().splitlines()
+    assert {line.count("|") for line in lines} == {4}
+    assert lines[1] == "| :-- | --: | :-- |"
+
+
+def test_dict_survives_json(result):
+    data = json.loads(json.dumps(result.report.to_dict()))
+    assert data["multiplies"] == result.report.multiplies
+    assert data["parameters"] == 114
+    assert data["agrees"] is True
+    assert data["formulas"][0]["substituted"] == "9·4·6/2"
+
+
+def test_result_is_a_pair_and_an_array(result):
+    y, report = result
+    assert report.verify() is report
+    assert np.asarray(result) is y
+    assert np.asarray(result, np.float32).dtype == np.float32
+    assert np.array(result, copy=True) is not y
+    assert repr(result).startswith("ConvResult(output=float64 (1, 6, 6, 6))\ngrouped convolution")
+
+
+def test_macs_leave_out_multiplies_without_an_add(rng):
+    x, offset = rng.normal(size=(1, 4, 4)), rng.normal(size=(18, 2, 2))
+    report = jitconv.deform_conv2d(x, offset, np.ones((1, 1, 3, 3)), mask=np.ones((9, 2, 2))).report
+    assert report.macs == report.parts["corner values"] + report.parts["kernel"]
+    assert report.flops == 2 * report.macs
+
+
+def test_value_names_the_formulas_that_there_are(result):
+    with pytest.raises(KeyError, match="'speed' is none of parameters"):
+        result.report.value("speed")
+
+
+def test_mismatch_names_both_numbers(result):
+    from dataclasses import replace
+
+    report = replace(
+        result.report, passes=(result.report.passes[0]._replace(multiplies=1000),), parameters=7
+    )
+    with pytest.raises(
+        jitconv.CountMismatch,
+        match=r"parameters 7 held, but 114 by formula; .* 1,000 measured, but dense: .* 3,888",
+    ) as e:
+        report.verify()
+    assert e.type is jitconv.CountMismatch
+
+
+def test_report_cannot_be_changed(result):
+    with pytest.raises(AttributeError):
+        result.report.parameters = 0

@@ -1,0 +1,126 @@
+"""Break each kernel in one place: verify() must notice, for a count that cannot disagree measures nothing."""
+
+import inspect
+import re
+from itertools import starmap
+
+import numpy as np
+import pytest
+
+import jitconv
+from jitconv.variants import (
+    deformable,
+    depthwise,
+    dilated,
+    grouped,
+    pointwise,
+    separable,
+    standard,
+    transposed,
+)
+
+
+def ones(*shape):
+    return np.ones(shape)
+
+
+X = ones(1, 4, 5, 5)
+SKIP_FIRST_ROW = (
+    r"( +)for job in prange\((.*)\):.*",
+    r"\g<0>\n\1    if job % OH == 0:\n\1        continue",
+)
+PADDED = {
+    "one tap less": (r"range\(KW\)", "range(KW - 1)"),
+    "the first row of taps left out": (r"for kh in range\(KH\)", "for kh in range(1, KH)"),
+    "the first output row left out": SKIP_FIRST_ROW,
+    "padding not noticed": (r"on_padding \+= edge\[iw\]", "on_padding += 0"),
+    "counted twice": (r"multiplies \+= 1", "multiplies += 2"),
+}
+KERNELS = {  # variant: (module, name of the loops, call, {what is broken: (pattern, replacement)})
+    "standard": (
+        standard, "standard_loops", lambda: jitconv.conv2d(X, ones(4, 4, 3, 3), padding=1),
+        {**PADDED, "one channel less": (r"range\(C\)", "range(C - 1)")},
+    ),
+    "dilated": (
+        dilated, "dilated_loops", lambda: jitconv.dilated_conv2d(X, ones(4, 4, 3, 3), padding=2),
+        {**PADDED, "one channel less": (r"range\(C\)", "range(C - 1)")},
+    ),
+    "grouped": (
+        grouped, "grouped_loops", lambda: jitconv.grouped_conv2d(X, ones(4, 2, 3, 3), groups=2, padding=1),
+        {**PADDED, "one channel less": (r"range\(CG\)", "range(CG - 1)")},
+    ),
+    "depthwise": (depthwise, "depthwise_loops", lambda: jitconv.depthwise_conv2d(X, ones(8, 1, 3, 3), padding=1), PADDED),
+    "pointwise": (
+        pointwise, "pointwise_loops", lambda: jitconv.pointwise_conv2d(X, ones(3, 4)),
+        {
+            "one channel less": (r"range\(C\)", "range(C - 1)"),
+            "the first output row left out": SKIP_FIRST_ROW,
+            "the last pixel left out": (r"range\(OW\)", "range(OW - 1)"),
+        },
+    ),
+    "separable": (
+        separable, "separable_loops", lambda: jitconv.separable_conv2d(X, ones(3), ones(3), padding=1),
+        {
+            "one column tap less": (r"range\(column.size\)", "range(column.size - 1)"),
+            "one row tap less": (r"range\(row.size\)", "range(row.size - 1)"),
+            "the first output row left out": SKIP_FIRST_ROW,
+            "padding above not noticed": (r"on_padding \+= outside", "on_padding += 0"),
+            "padding beside not noticed": (r"on_padding \+= edge\[iw\]", "on_padding += 0"),
+        },
+    ),
+    "depthwise separable, first": (
+        depthwise, "depthwise_loops",
+        lambda: jitconv.depthwise_separable_conv2d(X, ones(4, 1, 3, 3), ones(3, 4), padding=1), PADDED,
+    ),
+    "depthwise separable, second": (
+        pointwise, "pointwise_loops",
+        lambda: jitconv.depthwise_separable_conv2d(X, ones(4, 1, 3, 3), ones(3, 4), padding=1),
+        {"one channel less": (r"range\(C\)", "range(C - 1)")},
+    ),
+    "transposed": (
+        transposed, "transposed_loops", lambda: jitconv.conv_transpose2d(X, ones(4, 2, 4, 4), stride=2, padding=1),
+        {
+            "one tap less": (r"range\(KW\)", "range(KW - 1)"),
+            "one channel less": (r"first \+ C // groups\)", "first + C // groups - 1)"),
+            "the first output row left out": SKIP_FIRST_ROW,
+            "one column cropped too many": (r"max\(0, -\(shift // SW\)\)", "max(1, -(shift // SW))"),
+        },
+    ),
+    "deformable": (
+        deformable, "deformable_loops",
+        lambda: jitconv.deform_conv2d(X, 3 * ones(1, 18, 5, 5), ones(2, 4, 3, 3), padding=1, mask=ones(1, 9, 5, 5)),
+        {
+            "one tap less": (r"range\(offset.shape\[1\] // 2\)", "range(offset.shape[1] // 2 - 1)"),
+            "one channel less": (r"g \* CO \+ CO\)", "g * CO + CO - 1)"),
+            "one output channel less": (r"c // CG \* MG \+ MG\)", "c // CG * MG + MG - 1)"),
+            "the first output row left out": SKIP_FIRST_ROW,
+            "the mask left out": (r"if mask.size > 0", "if False"),
+            "one corner not counted": (r"corner_values \+= 4", "corner_values += 3"),
+            "outside not noticed": (r"on_padding \+= outside\[ow\]", "on_padding += 0"),
+        },
+    ),
+    "deformable layer, offsets": (
+        standard, "standard_loops",
+        lambda: jitconv.deformable_layer(X, ones(18, 4, 3, 3), ones(2, 4, 3, 3), padding=1),
+        {**PADDED, "one channel less": (r"range\(C\)", "range(C - 1)")},
+    ),
+}  # fmt: skip
+CASES = [(variant, broken) for variant, kernel in KERNELS.items() for broken in kernel[3]]
+
+
+@pytest.mark.parametrize(("variant", "broken"), CASES, ids=list(starmap("{}: {}".format, CASES)))
+def test_a_broken_kernel_is_noticed(variant, broken, monkeypatch):
+    module, name, call, breakages = KERNELS[variant]
+    call().report.verify()
+    source = inspect.getsource(getattr(module, name).py_func)
+    assert source.startswith("@njit(parallel=True)\n")
+    sabotaged, places = re.subn(*breakages[broken], source.removeprefix("@njit(parallel=True)\n"))
+    assert places > 0
+    namespace = {**vars(module), "prange": range}
+    exec(sabotaged, namespace)
+    monkeypatch.setattr(module, name, namespace[name])
+    report = call().report
+    with pytest.raises(jitconv.CountMismatch, match=r"measured, but (dense|in bounds)"):
+        report.verify()
+    assert not report.agrees
+    assert "✗" in str(report)
