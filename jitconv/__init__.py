@@ -1,4 +1,6 @@
-"""jitconv, the convolution textbook that runs: nine convolution variants as readable Numba loops that count their multiplies.
+"""jitconv, the convolution textbook that runs.
+
+Nine convolution variants as readable Numba loops that count their multiplies.
 
 >>> import numpy as np, jitconv
 >>> y, report = jitconv.conv2d(np.ones((1, 3, 8, 8)), np.ones((4, 3, 3, 3)), padding="same")

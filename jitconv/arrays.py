@@ -28,7 +28,8 @@ def empty(name: str, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
         return np.empty(shape, dtype)
     except (MemoryError, ValueError):
         raise ValueError(
-            f"{name}: shape {shape} of {dtype} takes {size / 2**30:,.1f} GiB, more than this machine can hold; "
+            f"{name}: shape {shape} of {dtype} takes {size / 2**30:,.1f} GiB, "
+            "more than this machine can hold; "
             "take fewer images or channels, a smaller image or less padding"
         ) from None
 
@@ -64,7 +65,10 @@ def pad(x: np.ndarray, padding: tuple[Pair, Pair]) -> tuple[np.ndarray, np.ndarr
 
 
 def outputs(layer: Layer, output: Pair) -> tuple[np.ndarray, np.ndarray]:
-    """Return y (N, M, OH, OW) to be filled, and counts (N·M·OH, 2): multiplies, and those on padding, of each output row."""
+    """Return y (N, M, OH, OW) to be filled, and counts (N·M·OH, 2).
+
+    Counts hold the multiplies, and those on padding, of each output row.
+    """
     N, _, M = layer.sizes
     y = empty("output", (N, M, *output), layer.x.dtype)
     return y, np.zeros((N * M * output[0], 2), np.int64)

@@ -59,7 +59,8 @@ def pair(name: str, value: int | Sequence[int], minimum: int) -> tuple[int, int]
     if _is_sequence(value):
         if len(value) != 2:
             raise ValueError(
-                f"{name}: must be an int or a (height, width) pair, got {len(value)} values: {value!r}"
+                f"{name}: must be an int or a (height, width) pair, "
+                f"got {len(value)} values: {value!r}"
             )
         return integer(f"{name}[0]", value[0], minimum), integer(f"{name}[1]", value[1], minimum)
     number = integer(name, value, minimum)
@@ -84,7 +85,8 @@ def padding_pairs(value: int | Sequence) -> tuple[tuple[int, int], tuple[int, in
         return pair("padding[0]", value[0], 0), pair("padding[1]", value[1], 0)
     if _is_sequence(value) and (len(value) != 2 or any(map(_is_sequence, value))):
         raise ValueError(
-            f"padding: got {value!r}; write an int, (height, width) or nested pairs ((top, bottom), (left, right))"
+            f"padding: got {value!r}; write an int, (height, width) "
+            "or nested pairs ((top, bottom), (left, right))"
         )
     height, width = pair("padding", value, 0)
     return (height, height), (width, width)
@@ -95,7 +97,9 @@ def _is_sequence(value: object) -> bool:
 
 
 def floats(name: str, value: object, dtype: np.dtype | None = None) -> np.ndarray:
-    """Return an array-like as a float32 or float64 array that a kernel can read, copied only where it must be.
+    """Return an array-like as a float32 or float64 array that a kernel can read.
+
+    It is copied only where it must be.
 
     Parameters
     ----------
@@ -123,10 +127,11 @@ def floats(name: str, value: object, dtype: np.dtype | None = None) -> np.ndarra
     --------
     >>> floats("x", [[1, 2], [3, 4]]).dtype
     dtype('float64')
-    >>> floats("x", np.zeros(3, np.uint8))
+    >>> floats("x", np.zeros(3, np.uint8))  # doctest: +NORMALIZE_WHITESPACE
     Traceback (most recent call last):
     ...
-    TypeError: x: must be float32 or float64, got uint8; convert it first: x.astype(np.float32), divided by 255 for an image
+    TypeError: x: must be float32 or float64, got uint8;
+    convert it first: x.astype(np.float32), divided by 255 for an image
     """
     if isinstance(value, (list, tuple)) and not hasattr(value, "__array__"):
         try:
@@ -139,7 +144,8 @@ def floats(name: str, value: object, dtype: np.dtype | None = None) -> np.ndarra
             raise TypeError(f"{name}: nested lists must hold real numbers ({error})") from None
     elif isinstance(value, np.ma.MaskedArray):
         raise TypeError(
-            f"{name}: a masked array hides values that the loops would read; fill it first: {name}.filled(0)"
+            f"{name}: a masked array hides values that the loops would read; "
+            f"fill it first: {name}.filled(0)"
         )
     else:
         array = np.asarray(value)
@@ -173,8 +179,8 @@ def image(x: object) -> tuple[np.ndarray, bool]:
     array = floats("x", x)
     if array.ndim not in (3, 4):
         raise ValueError(
-            f"x: must have 4 axes (N, C, H, W), or 3 for one image (C, H, W), got shape {array.shape}; "
-            "a grey image is x[np.newaxis]"
+            "x: must have 4 axes (N, C, H, W), or 3 for one image (C, H, W), "
+            f"got shape {array.shape}; a grey image is x[np.newaxis]"
         )
     batch = array if array.ndim == 4 else array[np.newaxis]
     if 0 in batch.shape[1:]:
@@ -241,7 +247,7 @@ class Layer(NamedTuple):
 def layer(
     x: object, weight: object, bias: object, groups: int | None = 1, name: str = "weight"
 ) -> Layer:
-    """Check what most variants share: images, a weight (M, C/groups, KH, KW) that fits them, and a bias.
+    """Check what most variants share: images, a fitting weight (M, C/groups, KH, KW), and a bias.
 
     `groups` None stands for depthwise, as many groups as channels; `name` is what an error calls
     the weight.
@@ -259,14 +265,16 @@ def layer(
         groups = C
         if M % C:
             raise ValueError(
-                f"{name}: needs the axes (C·multiplier, 1, KH, KW), the first a multiple of the {C} channels of x, "
-                f"got shape {weight.shape}; pass {C} or {2 * C} filters{_channel_hint(x, weight, C)}"
+                f"{name}: needs the axes (C·multiplier, 1, KH, KW), "
+                f"the first a multiple of the {C} channels of x, got shape {weight.shape}; "
+                f"pass {C} or {2 * C} filters{_channel_hint(x, weight, C)}"
             )
     divides("groups", groups, C, "the channels of x")
     if weight.shape[1] != C // groups:
         raise ValueError(
-            f"{name}: (M, C/groups, KH, KW) needs C/groups = {C}/{groups} = {C // groups} in its second axis to fit "
-            f"x {x.shape}, got shape {weight.shape}{_channel_hint(x, weight, groups)}"
+            f"{name}: (M, C/groups, KH, KW) needs C/groups = {C}/{groups} = {C // groups} "
+            f"in its second axis to fit x {x.shape}, got shape {weight.shape}"
+            f"{_channel_hint(x, weight, groups)}"
         )
     divides("groups", groups, M, f"the output channels of {name}")
     return Layer(x, weight, biases(bias, M, x.dtype), bias is not None, batched)
@@ -294,7 +302,8 @@ def transposed_layer(x: object, weight: object, bias: object, groups: int) -> La
         if weight.shape[1] == C and not hint:
             hint = "; weight looks transposed: pass weight.swapaxes(0, 1)"
         raise ValueError(
-            f"weight: (C, M/groups, KH, KW) needs {C} in its first axis to fit x {x.shape}, got shape {weight.shape}"
+            f"weight: (C, M/groups, KH, KW) needs {C} in its first axis to fit x {x.shape}, "
+            f"got shape {weight.shape}"
             f"{hint or f'; pass a weight of shape {(C, *weight.shape[1:])}'}"
         )
     return Layer(
@@ -311,7 +320,10 @@ def _channel_hint(x: np.ndarray, weight: np.ndarray, groups: int) -> str:
         return "; weight looks like (KH, KW, C, M): pass weight.transpose(3, 2, 0, 1)"
     if x.shape[1] % weight.shape[1] == 0:
         return f"; this weight fits groups={x.shape[1] // weight.shape[1]}"
-    return f"; pass a weight of shape ({weight.shape[0]}, {x.shape[1] // groups}, {weight.shape[2]}, {weight.shape[3]})"
+    return (
+        f"; pass a weight of shape ({weight.shape[0]}, {x.shape[1] // groups}, "
+        f"{weight.shape[2]}, {weight.shape[3]})"
+    )
 
 
 def divides(name: str, groups: int, channels: int, what: str) -> None:

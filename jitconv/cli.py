@@ -13,7 +13,10 @@ from .jit import info
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; return 0, or 1 where a count disagrees with its formula. Unusable arguments exit with 2."""
+    """Run a command; return 0, or 1 where a count disagrees with its formula.
+
+    Unusable arguments exit with 2.
+    """
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")  # a terminal without ✓ shows ? instead of an error
     parser = argparse.ArgumentParser(
@@ -60,7 +63,8 @@ def _compare(options: argparse.Namespace) -> int:
     print(job.title)
     seconds = comparison.warm_up()
     print(
-        f"{seconds:.1f} s to compile the loops, or to load them: the first run on a machine compiles, later ones do not\n"
+        f"{seconds:.1f} s to compile the loops, or to load them: "
+        "the first run on a machine compiles, later ones do not\n"
     )
     print(comparison.line(comparison.HEAD))
     rows = []
@@ -91,7 +95,10 @@ def _check_figure(path: Path) -> None:
 
 
 def _save(done: comparison.Comparison, path: Path) -> None:
-    """Write the figure beside its place and move it there, so that no half-written file is ever left under its name."""
+    """Write the figure beside its place and move it there.
+
+    So no half-written file is ever left under its name.
+    """
     part = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
         done.plot().savefig(part)

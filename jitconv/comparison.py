@@ -1,4 +1,4 @@
-"""All nine variants on one input: what each costs by formula, what its loops counted, and how long they took."""
+"""All nine variants on one input: cost by formula, multiplies counted in the loops, and time."""
 
 from __future__ import annotations
 
@@ -42,8 +42,14 @@ HEAD = (
 ALIGN = "<>>>><>>>"
 WIDTHS = (19, 10, 13, 13, 10, 1, 10, 8, 7)
 LEGEND = (
-    "document's and measured: multiplies by the document's formula over the input size, and counted in the loops",
-    "✓ the count is the formula's: dense, or in bounds where the loops skip what is cropped; parameters too",
+    (
+        "document's and measured: multiplies by the document's formula over the input size, "
+        "and counted in the loops"
+    ),
+    (
+        "✓ the count is the formula's: dense, or in bounds where the loops skip what is cropped; "
+        "parameters too"
+    ),
     "GFLOP/s: 2 × measured multiplies a nanosecond, checks, padding and allocation included",
 )
 
@@ -89,13 +95,13 @@ class Row(NamedTuple):
 
 
 def line(cells: tuple[str, ...]) -> str:
-    """Set cells in columns wide enough for any photo, so that rows can be printed as they finish."""
+    """Set cells in columns wide enough for any photo, so rows can be printed as they finish."""
     return "  ".join(f"{c:{a}{w}}" for c, a, w in zip(cells, ALIGN, WIDTHS, strict=True)).rstrip()
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Nine rows, one a variant; shows itself as text, as an HTML table in notebooks, and as a figure.
+    """Nine rows, one a variant; shows itself as text, an HTML table in notebooks, and a figure.
 
     Attributes
     ----------
@@ -221,7 +227,10 @@ class Job:
         checks.divides("groups", groups, C, "the input channels")
         checks.divides("groups", groups, M, "the output channels")
         batch = "" if N == 1 else f"{N} × "
-        title = f"{source}: {batch}{C} channels of {H}×{W} to {M}, kernel {kernel_size}×{kernel_size}, {groups} groups, {x.dtype}"
+        title = (
+            f"{source}: {batch}{C} channels of {H}×{W} to {M}, "
+            f"kernel {kernel_size}×{kernel_size}, {groups} groups, {x.dtype}"
+        )
         return cls(_calls(x, kernel_size, M, groups), photo, title)
 
     def rows(self, repeats: int = 3) -> Iterator[Row]:
@@ -241,7 +250,9 @@ class Job:
 
 
 def warm_up(dtype: str = "float32") -> float:
-    """Compile the kernels of all nine variants, or load them from Numba's cache, and return how many seconds that took.
+    """Compile the kernels of all nine variants, or load them from Numba's cache.
+
+    Returns how many seconds that took.
 
     Examples
     --------
@@ -254,27 +265,23 @@ def warm_up(dtype: str = "float32") -> float:
 
 
 def _calls(x: np.ndarray, K: int, M: int, groups: int) -> dict[str, Callable[[], ConvResult]]:
-    """Return the nine calls. The weights are edge detectors in M directions, mixed over the channels."""
+    """Return the nine calls. Their kernels are reliefs, lit from max(C, M) directions."""
     C, dtype = x.shape[1], x.dtype
     rng = np.random.default_rng(0)
     line = np.arange(K) - (K - 1) / 2
-    bell = np.exp(-2 * (line / max(1, K / 2)) ** 2)
+    bell = np.exp(-2 * (line / K) ** 2)
     bell /= bell.sum()
-    slope = -line * bell if K > 1 else bell
-    angle = np.pi * np.arange(max(C, M)) / max(C, M)
-    edges = np.cos(angle)[:, None, None] * np.outer(bell, slope) + np.sin(angle)[
-        :, None, None
-    ] * np.outer(slope, bell)
-    mix = rng.random((M, C)) / C
-    dense = (mix[:, :, None, None] * edges[:M, None]).astype(dtype)
-    each = edges[:C, None].astype(dtype)
-    offsets = rng.normal(0, 0.5, (2 * K * K, C, K, K)).astype(dtype)
-    swapped, part, mix = (
-        dense.swapaxes(0, 1).copy(),
-        dense[:, : C // groups].copy(),
-        mix.astype(dtype),
-    )
-    column, row = bell.astype(dtype), slope.astype(dtype)
+    slope = -2 * line * bell
+    light = np.pi * np.arange(max(C, M))[:, np.newaxis, np.newaxis] / max(C, M)
+    across, down = np.outer(bell, slope), np.outer(slope, bell)
+    relief = np.outer(bell, bell) + np.cos(light) * across + np.sin(light) * down
+
+    mix = (rng.random((M, C)) / C).astype(dtype)
+    each = relief[:C, np.newaxis].astype(dtype)
+    dense = mix[:, :, np.newaxis, np.newaxis] * relief[:M, np.newaxis].astype(dtype)
+    swapped, part = dense.swapaxes(0, 1), dense[:, : C // groups]
+    column, row = bell.astype(dtype), (bell + slope).astype(dtype)
+    offsets = rng.normal(0, 0.3, (2 * K * K, C, K, K)).astype(dtype)
     return {
         "standard": lambda: conv2d(x, dense, padding="same"),
         "dilated": lambda: dilated_conv2d(x, dense, dilation=2, padding="same"),

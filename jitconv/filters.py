@@ -1,4 +1,7 @@
-"""Named kernels of image processing, as float arrays (KH, KW) to convolve with. None is flipped: all functions correlate."""
+"""Named kernels of image processing, as float arrays (KH, KW) to convolve with.
+
+None is flipped: all functions correlate.
+"""
 
 from __future__ import annotations
 
@@ -96,7 +99,9 @@ def box(size: int = 3, dtype: DTypeLike = np.float32) -> np.ndarray:
 
 
 def laplacian(dtype: DTypeLike = np.float32) -> np.ndarray:
-    """Return the Laplacian: the sum of both second differences. It has rank 2 and does not separate.
+    """Return the Laplacian: the sum of both second differences.
+
+    It has rank 2 and does not separate.
 
     Examples
     --------

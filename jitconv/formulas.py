@@ -1,6 +1,7 @@
-"""What each variant costs on paper: the document's formulas in its symbols, exact integers, one function a variant.
+"""What each variant costs on paper: the document's formulas in its symbols, in exact integers.
 
-This module knows nothing of the loops, so that formula and measurement are two independent numbers.
+One function a variant. This module knows nothing of the loops, so that formula and measurement are
+two independent numbers.
 
 Symbols: N images; C (the document's I) input and M (its O) output channels; K² taps of a kernel, or
 KH·KW; H·W pixels of the input, OH·OW of the output; g groups; G offset groups; V pairs (output
@@ -171,7 +172,9 @@ def transposed(
 
 
 def separable(N: int, C: int, window: Window) -> tuple[Formula, ...]:
-    """Return the costs of a spatially separable convolution: a column pass of KH taps, then a row pass of KW taps.
+    """Return the costs of a spatially separable convolution: a column pass, then a row pass.
+
+    The column pass has KH taps, the row pass KW.
 
     Parameters
     ----------
@@ -208,9 +211,9 @@ def separable(N: int, C: int, window: Window) -> tuple[Formula, ...]:
 
 
 def depthwise(N: int, C: int, M: int, window: Window, *, bias: bool = False) -> tuple[Formula, ...]:
-    """Return the costs of a depthwise convolution: one filter an output channel, each reads one input channel.
+    """Return the costs of a depthwise convolution: each output channel reads one input channel.
 
-    Parameters are those of `standard`.
+    There is one filter an output channel. Parameters are those of `standard`.
 
     References
     ----------
@@ -239,9 +242,9 @@ def depthwise(N: int, C: int, M: int, window: Window, *, bias: bool = False) -> 
 
 
 def pointwise(N: int, C: int, M: int, window: Window, *, bias: bool = False) -> tuple[Formula, ...]:
-    """Return the costs of a pointwise (1×1) convolution: a linear combination of channels in each pixel.
+    """Return the costs of a pointwise (1×1) convolution: it combines the channels of each pixel.
 
-    Parameters are those of `standard`.
+    The combination is linear. Parameters are those of `standard`.
 
     References
     ----------
@@ -267,7 +270,9 @@ def pointwise(N: int, C: int, M: int, window: Window, *, bias: bool = False) -> 
 def depthwise_separable(
     N: int, C: int, middle: int, M: int, window: Window, *, bias: bool = False
 ) -> tuple[Formula, ...]:
-    """Return the costs of a depthwise separable convolution: depthwise to `middle` channels, then 1×1 to M.
+    """Return the costs of a depthwise separable convolution: depthwise, then pointwise (1×1).
+
+    The depthwise one makes `middle` channels, the pointwise one M.
 
     Parameters
     ----------
@@ -399,6 +404,7 @@ def deformable(
         branches.pop("mask", None)
     parts = {"corner weights": "4·G", "corner values": "4·C", **({"mask": "C"} if mask else {})}
     sampling, kernel = " + ".join(parts.values()), f"M·(C/G){shared}·V"
+    each = " + ".join([*(f"{made}·C" for made in branches.values()), sampling, f"M·C{shared}"])
     outputs = f"({' + '.join([f'M{shared}', *branches.values()])})" if layer else f"M{shared}"
     biases = {"M": bias, f"2·G·{K}": offset_bias, f"G·{K}": mask_bias}
     return (
@@ -413,11 +419,7 @@ def deformable(
             else []
         ),
         put.batch("document", "§8, over H·W", f"{K}·C·{outputs}·H·W"),
-        put.batch(
-            "dense",
-            "over OH·OW",
-            f"({' + '.join([*(f'{made}·C' for made in branches.values()), sampling, f'M·C{shared}'])})·{K}·OH·OW",
-        ),
+        put.batch("dense", "over OH·OW", f"({each})·{K}·OH·OW"),
         put(
             "in bounds",
             "taps and samples in the image",
@@ -478,7 +480,7 @@ class _Put:
         ]
 
     def output(self) -> list[Formula]:
-        """⌊(H − k + 2P)/S⌋ + 1, with the effective kernel for k; P + Q where the two ends differ."""
+        """⌊(H − k + 2P)/S⌋ + 1, k the effective kernel; P + Q for 2P where the two ends differ."""
         before, after = zip(*self.window.padding, strict=True)
         reach = tuple(
             d * (k - 1) + 1 for d, k in zip(self.window.dilation, self.window.kernel, strict=True)

@@ -31,7 +31,7 @@ _launch = threading.RLock()
 
 
 def njit(function: Callable | None = None, *, parallel: bool = False) -> Callable:
-    """Compile a kernel on its first call, keep the machine code in Numba's cache, and launch it safely.
+    """Compile a kernel on its first call, keep its machine code in Numba's cache, launch it safely.
 
     Parameters
     ----------
@@ -68,12 +68,17 @@ def njit(function: Callable | None = None, *, parallel: bool = False) -> Callabl
 
 
 def info() -> dict[str, str]:
-    """Return what decides how fast and where the loops run: versions, threads, threading layer, cache folder.
+    """Return what decides how fast and where the loops run.
+
+    That is the versions, processor, threads, threading layer and cache folder.
 
     Examples
     --------
-    >>> sorted(info())
-    ['cache', 'jitconv', 'llvmlite', 'matplotlib', 'numba', 'numpy', 'processor', 'python', 'threading layer', 'threads']
+    >>> names = sorted(info())
+    >>> names[:5]
+    ['cache', 'jitconv', 'llvmlite', 'matplotlib', 'numba']
+    >>> names[5:]
+    ['numpy', 'processor', 'python', 'threading layer', 'threads']
     """
     versions = {
         name: metadata.version(name) for name in ("numba", "llvmlite", "numpy", "matplotlib")

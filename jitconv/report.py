@@ -1,4 +1,4 @@
-"""What every variant returns: the output, and a report that holds the counted multiplies against the formulas."""
+"""What every variant returns: the output, and a report of counted multiplies against formulas."""
 
 from __future__ import annotations
 
@@ -90,7 +90,10 @@ class CostReport:
 
     @property
     def macs(self) -> int:
-        """Multiplies that an add follows: all, but for the corner weights and the mask of a deformable convolution."""
+        """Multiplies that an add follows.
+
+        These are all, but for the corner weights and the mask of a deformable convolution.
+        """
         return sum(p.multiplies for p in self.passes if p.accumulates)
 
     @property

@@ -1,4 +1,7 @@
-"""Changing the size of images without weights: what the document holds against strided and transposed convolutions."""
+"""Changing the size of images without weights.
+
+The document holds these methods against strided and transposed convolutions.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +64,8 @@ def max_pool2d(
         for end in ends
     ):
         raise ValueError(
-            f"padding: {window.padding} must be smaller than the window {window.kernel} on every side"
+            f"padding: {window.padding} must be smaller than the window {window.kernel} "
+            "on every side"
         )
     padded = np.pad(x, ((0, 0), (0, 0), *window.padding), constant_values=-np.inf)
     views = np.lib.stride_tricks.sliding_window_view(padded, window.kernel, axis=(2, 3))

@@ -1,4 +1,7 @@
-"""Sizes: output, effective kernel, receptive field, taps in bounds. Pure integers, one function a relation."""
+"""Sizes: output, effective kernel, receptive field, taps in bounds.
+
+Pure integers, one function a relation.
+"""
 
 from __future__ import annotations
 
@@ -60,8 +63,9 @@ def output_size(
     reach = effective_kernel_size(kernel_size, dilation)
     if size + before + after < reach:
         raise ValueError(
-            f"kernel: reaches over {reach} = {dilation}·({kernel_size} − 1) + 1 pixels, more than the padded input's "
-            f"{size + before + after} = {size} + {before} + {after}, so that the output would be empty; "
+            f"kernel: reaches over {reach} = {dilation}·({kernel_size} − 1) + 1 pixels, "
+            f"more than the padded input's {size + before + after} = {size} + {before} + {after}, "
+            "so that the output would be empty; "
             f"pad by {reach - size} in all, or take a smaller kernel or dilation"
         )
     return (size + before + after - reach) // stride + 1
@@ -75,7 +79,9 @@ def transposed_output_size(
     dilation: int = 1,
     output_padding: int = 0,
 ) -> int:
-    """Return (H − 1)·S − 2P + D·(K − 1) + output_padding + 1: the size that a convolution would have shrunk to H.
+    """Return (H − 1)·S − 2P + D·(K − 1) + output_padding + 1.
+
+    This is the size that a convolution would have shrunk to H.
 
     Raises
     ------
@@ -99,7 +105,8 @@ def transposed_output_size(
     result = (size - 1) * stride + reach + extra - before - after
     if result < 1:
         raise ValueError(
-            f"padding: crops the output to ({size} − 1)·{stride} + {reach} + {extra} − {before} − {after} = {result} pixels; "
+            f"padding: crops the output to ({size} − 1)·{stride} + {reach} + {extra} "
+            f"− {before} − {after} = {result} pixels; "
             f"crop at most {result + before + after - 1} in all"
         )
     return result
@@ -151,7 +158,7 @@ def same_padding(size: int, kernel_size: int, stride: int = 1, dilation: int = 1
 def taps_in_bounds(
     size: int, outputs: int, kernel_size: int, stride: int = 1, before: int = 0, dilation: int = 1
 ) -> int:
-    """Return how many pairs (output position, tap) of one axis read a pixel of the image, not of the padding.
+    """Return how many pairs (output position, tap) of one axis read the image, not the padding.
 
     Parameters
     ----------
@@ -259,7 +266,9 @@ def transposed_window(
     dilation: int | Sequence[int] = 1,
     output_padding: int | Sequence[int] = 0,
 ) -> Window:
-    """Check and complete the geometry of a transposed convolution: the walk of `window` with input and output swapped.
+    """Check and complete the geometry of a transposed convolution.
+
+    It is the walk of `window` with input and output swapped.
 
     Parameters
     ----------
@@ -282,8 +291,10 @@ def transposed_window(
 
     Examples
     --------
-    >>> transposed_window(8, 4, stride=2, padding=1).output, transposed_window(8, 3, stride=2, padding="same").output
-    ((16, 16), (16, 16))
+    >>> transposed_window(8, 4, stride=2, padding=1).output
+    (16, 16)
+    >>> transposed_window(8, 3, stride=2, padding="same").output
+    (16, 16)
     """
     size, kernel, stride, dilation = _pairs(size, kernel_size, stride, dilation)
     extra = checks.pair("output_padding", output_padding, 0)
@@ -291,7 +302,8 @@ def transposed_window(
         if extra[axis] >= max(stride[axis], dilation[axis]):
             raise ValueError(
                 f"output_padding: {extra[axis]} in {name} must be less than stride {stride[axis]} "
-                f"or dilation {dilation[axis]}; it only chooses among the sizes that one stride covers"
+                f"or dilation {dilation[axis]}; "
+                "it only chooses among the sizes that one stride covers"
             )
     if isinstance(padding, str) and padding != "valid":
         if extra != (0, 0):

@@ -10,7 +10,10 @@ Rows = Sequence[Sequence[str]]
 
 
 def text(head: Sequence[str], rows: Rows, align: str, width: int = 100) -> list[str]:
-    """Return the lines of a table; `align` holds one of ``<`` and ``>`` a column. The last column is wrapped at `width`."""
+    """Return the lines of a table; `align` holds one of ``<`` and ``>`` a column.
+
+    The last column is wrapped at `width`.
+    """
     shown = ([head] if any(head) else []) + list(rows)
     widths = [max(len(row[i]) for row in shown) for i in range(len(align))]
     room = max(20, width - sum(widths[:-1]) - 2 * len(widths[:-1]))

@@ -10,15 +10,14 @@ from matplotlib.figure import Figure
 if TYPE_CHECKING:
     from ..comparison import Comparison
 
-MEASURED, FORMULA, INK = (
-    "#0072b2",
-    "#e69f00",
-    "#333333",
-)  # Okabe and Ito's blue and orange: told apart by everyone, and in grey
+# Okabe and Ito's blue and orange: told apart by everyone, and in grey.
+MEASURED, FORMULA, INK = "#0072b2", "#e69f00", "#333333"
 
 
 def plot_comparison(comparison: Comparison) -> Figure:
-    """Draw the photo, the first output channel of each variant, and bars of multiplies with the formulas' values on them.
+    """Draw the photo, each variant's first output channel, and its multiplies against the formulas.
+
+    The outputs show the middle of the picture, so that single pixels can be made out.
 
     Parameters
     ----------
@@ -30,61 +29,52 @@ def plot_comparison(comparison: Comparison) -> Figure:
     matplotlib.figure.Figure
         Not shown; save it with ``figure.savefig``.
     """
-    figure = Figure(figsize=(13, 6.2), dpi=100, layout="constrained")
-    pictures, bars = figure.subfigures(1, 2, width_ratios=(1.75, 1))
-    panels = pictures.subplots(2, 5)
-    for ax in panels.flat:
+    figure = Figure(figsize=(13, 4.7), dpi=100, layout="constrained")
+    pictures, bars = figure.subfigures(1, 2, width_ratios=(1.7, 1))
+    figure.suptitle(comparison.title, fontsize=10)
+
+    panels = list(pictures.subplots(2, 5).flat)
+    for ax in panels:
         ax.set_axis_off()
-    panels.flat[0].imshow(_small(comparison.photo), cmap="gray")
-    panels.flat[0].set_title("input", fontsize=9)
-    for ax, row in zip(panels.flat[1:], comparison.rows, strict=True):
+    first, *others = panels
+    first.imshow(_middle(comparison.photo), cmap="gray")
+    first.set_title("input\n", fontsize=9)
+    for ax, row in zip(others, comparison.rows, strict=True):
         low, high = np.nanpercentile(row.preview, (1, 99))
-        ax.imshow(_small(row.preview), cmap="gray", vmin=low, vmax=high)
-        OH, OW = row.preview.shape
-        ax.set_title(f"{row.report.variant}\n{OH}×{OW}, {row.ratio:.3g}× multiplies", fontsize=9)
+        ax.imshow(_middle(row.preview), cmap="gray", vmin=low, vmax=high)
+        ax.set_title(f"{row.report.variant}\n{row.ratio:.3g} × multiplies", fontsize=9)
 
     ax = bars.subplots()
     rows = comparison.rows[::-1]
-    names, places = [row.report.variant for row in rows], np.arange(len(rows))
-    measured = np.array([row.report.multiplies for row in rows])
-    ax.barh(places, measured, height=0.62, color=MEASURED, label="measured in the loops")
-    for name, marker, label in (
-        ("in bounds", "|", "formula: in bounds"),
-        ("dense", "o", "formula: dense"),
-    ):
+    places = np.arange(len(rows))
+    measured = [row.report.multiplies for row in rows]
+    ax.barh(places, measured, height=0.6, color=MEASURED, label="measured in the loops")
+    for name, marker, size in (("dense", "o", 7), ("in bounds", "|", 13)):
         values = [row.report.value(name) for row in rows]
-        ax.plot(
-            values,
-            places,
-            marker,
-            color=FORMULA,
-            markeredgecolor=INK,
-            markersize=12 if marker == "|" else 7,
-            label=label,
-        )
+        style = {"color": FORMULA, "markeredgecolor": INK, "markersize": size}
+        ax.plot(values, places, marker, label=f"formula, {name}", **style)
     for place, row in zip(places, rows, strict=True):
-        mark = "✓" if row.report.agrees else "✗"
         largest = max(row.report.multiplies, row.report.value("dense"))
-        ax.annotate(
-            f"{row.report.multiplies:,} {mark}",
-            (largest, place),
-            (9, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=8,
-        )
+        count = f"{row.report.multiplies:,} {'✓' if row.report.agrees else '✗'}"
+        style = {"textcoords": "offset points", "va": "center", "fontsize": 8}
+        ax.annotate(count, (largest, place), (8, 0), **style)
     ax.set_xscale("log")
-    ax.set_xlim(max(1, measured.min() // 4), measured.max() * 60)
-    ax.set_yticks(places, names, fontsize=9)
-    ax.set_xlabel("multiplies (logarithmic)", fontsize=9)
+    ax.set_xlim(min(measured) / 3, max(measured) * 100)
+    ax.set_yticks(places, [row.report.variant for row in rows], fontsize=9)
+    ax.set_xlabel("multiplies, on a logarithmic axis", fontsize=9)
     ax.tick_params(axis="x", labelsize=8)
     ax.spines[["top", "right"]].set_visible(False)
-    ax.legend(fontsize=8, loc="lower center", bbox_to_anchor=(0.45, 1), ncols=2, frameon=False)
-    figure.suptitle(comparison.title, fontsize=10)
+    style = {"handlelength": 1.2, "columnspacing": 1, "frameon": False, "fontsize": 8}
+    ax.legend(loc="lower center", bbox_to_anchor=(0.35, 1), ncols=3, **style)
     return figure
 
 
-def _small(picture: np.ndarray, largest: int = 300) -> np.ndarray:
-    """Take only as many pixels as a panel shows."""
-    step = -(-max(picture.shape[:2]) // largest)
+def _middle(picture: np.ndarray, panel: int = 300) -> np.ndarray:
+    """Cut the middle half out of a large picture, with no more pixels than a panel shows."""
+    H, W = picture.shape[:2]
+    if min(H, W) < 64:
+        return picture
+    side = min(H, W) // 2
+    picture = picture[(H - side) // 3 :, (W - side) // 2 :][:side, :side]
+    step = -(-side // panel)
     return picture[::step, ::step]

@@ -21,15 +21,14 @@ from .standard import conv2d
 
 @njit
 def place_samples(dy, dx, h, w, step, H, W, place, corners, outside):
-    # dy, dx (OW,) offsets of one tap along an output row; h, w its first place without offset;
-    # place (OW,) upper left corner in a padded plane (H + 3) * (W + 3); corners (4, OW) weights of
-    # the four corner pixels; outside (OW,) no corner in the image
+    # dy, dx (OW,): offsets of one tap along an output row; h, w: its first place without offset;
+    # filled: place (OW,), the upper left corner pixel in a padded plane of (H + 3) * (W + 3),
+    # corners (4, OW), the weights of the four corner pixels, outside (OW,), none is in the image
     multiplies = 0
     for ow in range(dy.size):
         ih, iw = h + np.float64(dy[ow]), w + ow * step + np.float64(dx[ow])
-        outside[ow] = not (
-            ih > -1 and ih < H and iw > -1 and iw < W
-        )  # true for NaN, and before any conversion to an integer
+        # before any conversion to an integer, and true for NaN
+        outside[ow] = not (ih > -1 and ih < H and iw > -1 and iw < W)
         if outside[ow]:
             ih, iw = float(H), float(W)  # there the padding is zero at all four corners
         below, right = ih - np.floor(ih), iw - np.floor(iw)
@@ -42,21 +41,17 @@ def place_samples(dy, dx, h, w, step, H, W, place, corners, outside):
 
 @njit(parallel=True)
 def deformable_loops(x, offset, mask, weight, bias, y, size, stride, padding, dilation, counts):
-    # x (N, C, (H + 3) * (W + 3)): a zero above and left, two below and right; offset (N, 2 * G * KH
-    # * KW, OH, OW), y before x; mask (N, G * KH * KW, OH, OW), empty where there is none; weight
-    # (M, C/g, KH, KW), bias (M,), y (N, M, OH, OW)
+    # x (N, C, (H + 3) * (W + 3)): one zero above and left, two below and right; size (H, W)
+    # offset (N, 2 * G * KH * KW, OH, OW), y before x; mask (N, G * KH * KW, OH, OW) or empty
+    # weight (M, C/g, KH, KW), bias (M,), y (N, M, OH, OW), counts (N * OH, 5)
     C = x.shape[1]
     N, M, OH, OW = y.shape
     _, CG, KH, KW = weight.shape
     H, W = size
     (SH, SW), (top, left), (DH, DW) = stride, padding, dilation
-    CO, MG = (
-        C // (offset.shape[1] // (2 * KH * KW)),
-        M // (C // CG),
-    )  # channels that share offsets; outputs of a group
-    for job in prange(
-        N * OH
-    ):  # a job is one output row of all channels, for a sample serves them all
+    CO = C // (offset.shape[1] // (2 * KH * KW))  # input channels that share offsets
+    MG = M // (C // CG)  # output channels of a group
+    for job in prange(N * OH):  # one output row of all channels, for a sample serves them all
         n, oh = job // OH, job % OH
         place, outside = np.empty(OW, np.intp), np.empty(OW, np.bool_)
         sample, corners = np.empty(OW, x.dtype), np.empty((4, OW), x.dtype)
@@ -99,7 +94,9 @@ def deform_conv2d(
     dilation: int | Sequence[int] = 1,
     mask: ArrayLike | None = None,
 ) -> ConvResult:
-    """Convolve with taps moved by offsets, as `torchvision.ops.deform_conv2d` does, and count every multiply.
+    """Convolve with taps moved by offsets, as `torchvision.ops.deform_conv2d` does.
+
+    Every multiply is counted.
 
     A corner pixel counts only if it lies in the image, its weight unchanged, so that a sample fades
     to zero between −1 and 0 and between H − 1 and H. A sample whose offset is NaN or infinite lies
@@ -163,7 +160,10 @@ def deform_conv2d(
 def _deform(
     x, offset, weight, bias, mask, options: dict, branches: dict[str, CostReport]
 ) -> ConvResult:
-    """Check, sample, convolve and report; `branches` are the reports of the convolutions that made offset and mask."""
+    """Check, sample, convolve and report.
+
+    `branches` are the reports of the convolutions that made offset and mask.
+    """
     x, batched = checks.image(x)
     weight = checks.floats("weight", weight, x.dtype)
     checks.axes("weight", weight, "(M, C/groups, KH, KW)")
@@ -240,7 +240,8 @@ def _each_sample(
     if not fits or array.shape[1] % taps or (groups and array.shape[1] != taps * groups):
         more = "" if groups else "; a multiple of that for more offset groups G"
         raise ValueError(
-            f"{name}: must be (N, {rule}, OH, OW) = {expected} for a {window.kernel[0]}×{window.kernel[1]} kernel and output "
+            f"{name}: must be (N, {rule}, OH, OW) = {expected} "
+            f"for a {window.kernel[0]}×{window.kernel[1]} kernel and output "
             f"{window.output}{more}; got shape {array.shape}"
         )
     checks.divides(
@@ -278,7 +279,7 @@ def deformable_layer(
     padding: int | str | Sequence = 0,
     dilation: int | Sequence[int] = 1,
 ) -> ConvResult:
-    """Run the document's two convolutions: one that makes the offsets from the image, one that samples at them.
+    """Run the document's two convolutions: one makes offsets from the image, one samples at them.
 
     Parameters
     ----------
@@ -343,8 +344,10 @@ def deformable_layer(
             or kernel.shape[1:] != (x.shape[1], *weight.shape[2:])
         ):
             raise ValueError(
-                f"{name}_weight: must be (G·{each}, {x.shape[1]}, {weight.shape[2]}, {weight.shape[3]}), {each} values for "
-                f"each offset group and the size of weight, got shape {kernel.shape}"
+                f"{name}_weight: must be "
+                f"(G·{each}, {x.shape[1]}, {weight.shape[2]}, {weight.shape[3]}), "
+                f"{each} values for each offset group and the size of weight, "
+                f"got shape {kernel.shape}"
             )
         checks.biases(added, kernel.shape[0], x.dtype, f"{name}_bias")
         branches[name] = conv2d(x, kernel, added, **options)

@@ -18,8 +18,8 @@ from ..report import ConvResult, result
 
 @njit(parallel=True)
 def depthwise_loops(x, border, weight, bias, y, stride, dilation, counts):
-    # x (N, C, HP, WP) padded, border (HP, WP) true on its zeros, weight (C * multiplier, 1, KH,
-    # KW), bias (M,)
+    # x (N, C, HP, WP) padded, border (HP, WP) true on the zeros of the padding,
+    # weight (M, 1, KH, KW), bias (M,), y (N, M, OH, OW), counts (N * M * OH, 2)
     N, M, OH, OW = y.shape
     _, _, KH, KW = weight.shape
     (SH, SW), (DH, DW) = stride, dilation
@@ -30,12 +30,10 @@ def depthwise_loops(x, border, weight, bias, y, stride, dilation, counts):
         out = y[n, m, oh]
         out[:] = bias[m]
         for kh in range(KH):
+            ih = oh * SH + kh * DH
             for kw in range(KW):
                 w = weight[m, 0, kh, kw]
-                row, edge = (
-                    x[n, c, oh * SH + kh * DH, kw * DW :],
-                    border[oh * SH + kh * DH, kw * DW :],
-                )
+                row, edge = x[n, c, ih, kw * DW :], border[ih, kw * DW :]
                 for ow in range(OW):
                     iw = np.uintp(ow * SW)
                     out[ow] += row[iw] * w

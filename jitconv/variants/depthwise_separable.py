@@ -60,7 +60,8 @@ def depthwise_separable_conv2d(
     Examples
     --------
     >>> import numpy as np
-    >>> y, report = depthwise_separable_conv2d(np.ones((4, 6, 6)), np.ones((4, 1, 3, 3)), np.ones((8, 4)), padding=1)
+    >>> x, depthwise, pointwise = np.ones((4, 6, 6)), np.ones((4, 1, 3, 3)), np.ones((8, 4))
+    >>> y, report = depthwise_separable_conv2d(x, depthwise, pointwise, padding=1)
     >>> report.parts, y[0, 2, 2]
     ({'depthwise': 1296, 'pointwise': 1152}, np.float64(36.0))
     """
@@ -73,8 +74,9 @@ def depthwise_separable_conv2d(
         (middle, 1, 1),
     ):
         raise ValueError(
-            f"pointwise_weight: must be (M, {middle}, 1, 1) or (M, {middle}) to take the {middle} channels that "
-            f"depthwise_weight {layer.weight.shape} makes, got shape {pointwise_weight.shape}"
+            f"pointwise_weight: must be (M, {middle}, 1, 1) or (M, {middle}) to take "
+            f"the {middle} channels that depthwise_weight {layer.weight.shape} makes, "
+            f"got shape {pointwise_weight.shape}"
         )
     checks.biases(bias, pointwise_weight.shape[0], x.dtype)
     between, depthwise = depthwise_conv2d(

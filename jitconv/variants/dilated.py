@@ -20,8 +20,8 @@ from .grouped import grouped_conv2d
 
 @njit(parallel=True)
 def dilated_loops(x, border, weight, bias, y, stride, dilation, counts):
-    # x (N, C, HP, WP) padded, border (HP, WP) true on its zeros, weight (M, C, KH, KW), bias (M,),
-    # y (N, M, OH, OW)
+    # x (N, C, HP, WP) padded, border (HP, WP) true on the zeros of the padding,
+    # weight (M, C, KH, KW), bias (M,), y (N, M, OH, OW), counts (N * M * OH, 2)
     N, M, OH, OW = y.shape
     _, C, KH, KW = weight.shape
     (SH, SW), (DH, DW) = stride, dilation
@@ -32,12 +32,10 @@ def dilated_loops(x, border, weight, bias, y, stride, dilation, counts):
         out[:] = bias[m]
         for c in range(C):
             for kh in range(KH):
+                ih = oh * SH + kh * DH
                 for kw in range(KW):
                     w = weight[m, c, kh, kw]
-                    row, edge = (
-                        x[n, c, oh * SH + kh * DH, kw * DW :],
-                        border[oh * SH + kh * DH, kw * DW :],
-                    )
+                    row, edge = x[n, c, ih, kw * DW :], border[ih, kw * DW :]
                     for ow in range(OW):
                         iw = np.uintp(ow * SW)
                         out[ow] += row[iw] * w
@@ -112,7 +110,9 @@ def dilated_conv2d(
 
 
 def zero_stuffed_kernel(weight: ArrayLike, dilation: int | Sequence[int]) -> np.ndarray:
-    """Write the zeros of a dilated kernel out: `conv2d` with it gives what `dilated_conv2d` gives, for more multiplies.
+    """Write the zeros of a dilated kernel out.
+
+    `conv2d` with it gives what `dilated_conv2d` gives, for more multiplies.
 
     Parameters
     ----------
@@ -146,7 +146,8 @@ def zero_stuffed_kernel(weight: ArrayLike, dilation: int | Sequence[int]) -> np.
     weight = checks.floats("weight", weight)
     if weight.ndim < 2 or 0 in weight.shape:
         raise ValueError(
-            f"weight: must have the axes (..., KH, KW), each at least 1 long, got shape {weight.shape}"
+            "weight: must have the axes (..., KH, KW), each at least 1 long, "
+            f"got shape {weight.shape}"
         )
     DH, DW = checks.pair("dilation", dilation, 1)
     *front, KH, KW = weight.shape

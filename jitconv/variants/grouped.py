@@ -19,8 +19,8 @@ from ..report import ConvResult, result
 
 @njit(parallel=True)
 def grouped_loops(x, border, weight, bias, y, stride, dilation, groups, counts):
-    # x (N, C, HP, WP) padded, border (HP, WP) true on its zeros, weight (M, C/g, KH, KW), bias
-    # (M,), y (N, M, OH, OW)
+    # x (N, C, HP, WP) padded, border (HP, WP) true on the zeros of the padding,
+    # weight (M, C/g, KH, KW), bias (M,), y (N, M, OH, OW), counts (N * M * OH, 2)
     N, M, OH, OW = y.shape
     _, CG, KH, KW = weight.shape
     (SH, SW), (DH, DW) = stride, dilation
@@ -32,12 +32,10 @@ def grouped_loops(x, border, weight, bias, y, stride, dilation, groups, counts):
         out[:] = bias[m]
         for c in range(CG):
             for kh in range(KH):
+                ih = oh * SH + kh * DH
                 for kw in range(KW):
                     w = weight[m, c, kh, kw]
-                    row, edge = (
-                        x[n, first + c, oh * SH + kh * DH, kw * DW :],
-                        border[oh * SH + kh * DH, kw * DW :],
-                    )
+                    row, edge = x[n, first + c, ih, kw * DW :], border[ih, kw * DW :]
                     for ow in range(OW):
                         iw = np.uintp(ow * SW)
                         out[ow] += row[iw] * w

@@ -86,7 +86,8 @@ def pointwise_conv2d(
     layer = checks.layer(x, weight, bias)._replace(batched=batched)
     if layer.weight.shape[2:] != (1, 1):
         raise ValueError(
-            f"weight: must be (M, C, 1, 1) or (M, C), got shape {weight.shape}; conv2d takes larger kernels"
+            f"weight: must be (M, C, 1, 1) or (M, C), got shape {weight.shape}; "
+            "conv2d takes larger kernels"
         )
     window = shapes.window(x.shape[2:], 1, stride)
     y, counts = arrays.outputs(layer, window.output)

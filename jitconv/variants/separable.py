@@ -20,32 +20,27 @@ from ..report import ConvResult, CostReport, Pass, pack
 
 @njit(parallel=True)
 def separable_loops(x, border_rows, border_columns, column, row, y, left, stride, dilation, counts):
-    # x (N, C, HP, W) padded above and below; border_rows (HP,), border_columns (WP,) true on
-    # padding, of which left columns stand before the image; column (KH,), row (KW,), y (N, C, OH,
-    # OW)
+    # x (N, C, HP, W) padded above and below, column (KH,), row (KW,), y (N, C, OH, OW),
+    # border_rows (HP,) and border_columns (WP,) true on padding, the first left columns among them,
+    # counts (N * C * OH, 4)
     N, C, OH, OW = y.shape
     W = x.shape[3]
     (SH, SW), (DH, DW) = stride, dilation
-    for job in prange(
-        N * C * OH
-    ):  # a job is one output row: both passes meet in one line, which stays in cache
+    for job in prange(N * C * OH):
         n, c, oh = job // (C * OH), job // OH % C, job % OH
         multiplies, on_padding = 0, 0
-        line = np.zeros(
-            border_columns.size, x.dtype
-        )  # the columns' sums; its ends are the padding left and right
+        # column pass: one line of sums, padded at its ends; it stays in cache for the row pass
+        line = np.zeros(border_columns.size, x.dtype)
         middle = line[left : left + W]
         for kh in range(column.size):
-            w, source, outside = (
-                column[kh],
-                x[n, c, oh * SH + kh * DH],
-                border_rows[oh * SH + kh * DH],
-            )
+            ih, w = oh * SH + kh * DH, column[kh]
+            source, outside = x[n, c, ih], border_rows[ih]
             for iw in range(W):
                 middle[iw] += source[iw] * w
                 multiplies += 1
                 on_padding += outside
         counts[job, 0], counts[job, 1] = multiplies, on_padding
+        # row pass along that line
         multiplies, on_padding = 0, 0
         out = y[n, c, oh]
         out[:] = 0
@@ -68,7 +63,7 @@ def separable_conv2d(
     padding: int | str | Sequence = 0,
     dilation: int | Sequence[int] = 1,
 ) -> ConvResult:
-    """Filter every channel with the kernel ``np.outer(column, row)``, in two one-dimensional passes.
+    """Filter every channel with the kernel ``np.outer(column, row)`` in two one-dimensional passes.
 
     Parameters
     ----------
@@ -144,8 +139,9 @@ class NotSeparableError(ValueError):
 
     def __init__(self, rank: int, error: float):
         super().__init__(
-            f"kernel: has rank {rank}, only rank 1 separates; the best column · row misses it by {error:.1%} of its largest "
-            f"value; separable_terms(kernel) gives {rank} products that add up to it"
+            f"kernel: has rank {rank}, only rank 1 separates; "
+            f"the best column · row misses it by {error:.1%} of its largest value; "
+            f"separable_terms(kernel) gives {rank} products that add up to it"
         )
         self.rank, self.error = rank, error
 

@@ -22,8 +22,8 @@ from .grouped import grouped_conv2d
 
 @njit(parallel=True)
 def standard_loops(x, border, weight, bias, y, stride, counts):
-    # x (N, C, HP, WP) padded, border (HP, WP) true on its zeros, weight (M, C, KH, KW), bias (M,),
-    # y (N, M, OH, OW)
+    # x (N, C, HP, WP) padded, border (HP, WP) true on the zeros of the padding,
+    # weight (M, C, KH, KW), bias (M,), y (N, M, OH, OW), counts (N * M * OH, 2)
     N, M, OH, OW = y.shape
     _, C, KH, KW = weight.shape
     SH, SW = stride
@@ -34,15 +34,12 @@ def standard_loops(x, border, weight, bias, y, stride, counts):
         out[:] = bias[m]
         for c in range(C):
             for kh in range(KH):
+                ih = oh * SH + kh
                 for kw in range(KW):
                     w = weight[m, c, kh, kw]
-                    row, edge = x[n, c, oh * SH + kh, kw:], border[oh * SH + kh, kw:]
-                    for ow in range(
-                        OW
-                    ):  # innermost, because neighbours in memory share a vector register
-                        iw = np.uintp(
-                            ow * SW
-                        )  # unsigned: no test for a negative index stands in the way of that
+                    row, edge = x[n, c, ih, kw:], border[ih, kw:]
+                    for ow in range(OW):  # innermost: neighbours in memory fill a vector register
+                        iw = np.uintp(ow * SW)  # unsigned: needs no test for a negative index
                         out[ow] += row[iw] * w
                         multiplies += 1
                         on_padding += edge[iw]
@@ -59,7 +56,7 @@ def conv2d(
     dilation: int | Sequence[int] = 1,
     groups: int = 1,
 ) -> ConvResult:
-    """Convolve images with a kernel, as `torch.nn.functional.conv2d` does, and count every multiply.
+    """Convolve images with a kernel, as `torch.nn.functional.conv2d` does; count every multiply.
 
     With `groups` it runs the loops of `grouped_conv2d`, with `dilation` those of `dilated_conv2d`.
 

@@ -22,8 +22,8 @@ MATRIX_LIMIT = 2**22
 
 @njit(parallel=True)
 def transposed_loops(x, weight, bias, y, stride, crop, dilation, groups, counts):
-    # x (N, C, H, W), weight (C, M/g, KH, KW), bias (M,), y (N, M, OH, OW), crop (rows above,
-    # columns left)
+    # x (N, C, H, W), weight (C, M/g, KH, KW), bias (M,), y (N, M, OH, OW), counts (N * M * OH, 2),
+    # crop (rows above, columns left)
     N, C, H, W = x.shape
     _, M, OH, OW = y.shape
     _, MG, KH, KW = weight.shape
@@ -36,15 +36,12 @@ def transposed_loops(x, weight, bias, y, stride, crop, dilation, groups, counts)
         out[:] = bias[m]
         for c in range(first, first + C // groups):
             for kh in range(KH):
-                ih, between = divmod(
-                    oh + top - kh * DH, SH
-                )  # the input row that tap kh puts on output row oh
+                # input row ih lands on output row ih * SH + kh * DH - top
+                ih, between = divmod(oh + top - kh * DH, SH)
                 if between == 0 and 0 <= ih < H:
                     for kw in range(KW):
-                        w, shift = (
-                            weight[c, m % MG, kh, kw],
-                            kw * DW - left,
-                        )  # iw lands on ow = iw * SW + shift
+                        # input column iw lands on output column iw * SW + shift
+                        w, shift = weight[c, m % MG, kh, kw], kw * DW - left
                         begin, end = max(0, -(shift // SW)), min(W, (OW - 1 - shift) // SW + 1)
                         row, target = x[n, c, ih, begin:end], out[begin * SW + shift :]
                         for i in range(row.size):
@@ -64,7 +61,9 @@ def conv_transpose2d(
     dilation: int | Sequence[int] = 1,
     groups: int = 1,
 ) -> ConvResult:
-    """Apply the transpose of a convolution, as `torch.nn.functional.conv_transpose2d` does, and count every multiply.
+    """Apply the transpose of a convolution, as `torch.nn.functional.conv_transpose2d` does.
+
+    Every multiply is counted.
 
     Parameters
     ----------
@@ -185,14 +184,15 @@ def convolution_matrix(
     groups = checks.integer("groups", groups, 1)
     if CG * groups != C or M % groups:
         raise ValueError(
-            f"weight: (M, C/groups, KH, KW) with {groups} groups does not fit input_shape {(C, H, W)}, got {weight.shape}"
+            f"weight: (M, C/groups, KH, KW) with {groups} groups does not fit "
+            f"input_shape {(C, H, W)}, got {weight.shape}"
         )
     window = shapes.window((H, W), (KH, KW), stride, padding, dilation)
     OH, OW = window.output
     if M * OH * OW * C * H * W > MATRIX_LIMIT:
         raise ValueError(
-            f"input_shape: the matrix would have {M * OH * OW:,} × {C * H * W:,} entries, more than {MATRIX_LIMIT:,}; "
-            "take a smaller image: this is for looking at"
+            f"input_shape: the matrix would have {M * OH * OW:,} × {C * H * W:,} entries, "
+            f"more than {MATRIX_LIMIT:,}; take a smaller image: this is for looking at"
         )
     matrix = np.zeros((M, OH, OW, C, H, W), weight.dtype)
     for m, c, kh, kw in np.ndindex(weight.shape):
@@ -214,7 +214,9 @@ def deconvolve(
     dilation: int | Sequence[int] = 1,
     groups: int = 1,
 ) -> np.ndarray:
-    """Undo a convolution, which a transposed one does not: find the image whose convolution comes nearest to y.
+    """Undo a convolution, which a transposed one does not.
+
+    Find the image whose convolution comes nearest to y.
 
     Parameters
     ----------

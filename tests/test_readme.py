@@ -1,0 +1,40 @@
+"""The README says what is true: its example prints what it shows, and its table holds what the photo costs."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numba
+import pytest
+
+import jitconv
+
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf8")
+compiled = pytest.mark.skipif(
+    numba.config.DISABLE_JIT, reason="a photo takes too long in plain Python"
+)
+
+
+@compiled
+def test_the_example_prints_what_the_readme_shows():
+    code, output = re.search(r"```python\n(.*?)```\n\n```\n(.*?)```", README, re.DOTALL).groups()
+    done = subprocess.run(
+        [sys.executable, "-X", "utf8", "-c", code], capture_output=True, timeout=300, check=True
+    )
+    assert done.stdout.decode("utf8") == output
+
+
+@compiled
+def test_the_table_holds_the_counts_of_the_sample_photo():
+    rows = dict(re.findall(r"^\| \[([a-z ]+)\]\(.*?\).*?\| (.*?) \|$", README, re.MULTILINE))
+    counted = jitconv.compare().rows
+    assert len(rows) == 9
+    for row in counted:
+        variant, parameters, document, measured, on_padding, _, ratio, *_ = row.cells()
+        assert rows[variant] == f"{parameters} | {document} | {measured} | {on_padding} | {ratio}"
+
+
+def test_every_path_in_the_readme_exists():
+    paths = re.findall(r"\]\(([^)]+)\)", README)
+    assert all((Path(__file__).parents[1] / path).exists() for path in paths)
