@@ -9,7 +9,7 @@ help:  ## list the verbs
 
 setup: .venv/installed  ## make .venv with jitconv and its development tools
 .venv/installed: pyproject.toml
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "jitconv needs Python 3.10 or later: make PYTHON=…")'
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "jitconv needs Python 3.10 or later: make PYTHON=…")'
 	$(PYTHON) -m venv .venv
 	$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	touch $@

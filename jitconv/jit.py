@@ -12,12 +12,12 @@ import platform
 import threading
 from collections.abc import Callable
 from importlib import metadata
-from pathlib import Path
 
 import llvmlite.binding
 import numba
 import numpy as np
 from numba import prange
+from numba.core.dispatcher import Dispatcher
 
 __all__ = ["info", "njit", "prange"]
 
@@ -28,6 +28,7 @@ FASTMATH = {"contract"}
 # Two threads that launch kernels at once abort the process under Numba's workqueue layer, so
 # launches take turns.
 _launch = threading.RLock()
+_cache_folders = set()
 
 
 def njit(function: Callable | None = None, *, parallel: bool = False) -> Callable:
@@ -53,6 +54,8 @@ def njit(function: Callable | None = None, *, parallel: bool = False) -> Callabl
         compiled = numba.njit(function, cache=True, **options)
     except RuntimeError:  # no folder for the cache can be written: compile again in each process
         compiled = numba.njit(function, **options)
+    if isinstance(compiled, Dispatcher) and compiled.stats.cache_path:
+        _cache_folders.add(compiled.stats.cache_path)
     if not parallel:
         return compiled
 
@@ -80,6 +83,8 @@ def info() -> dict[str, str]:
     >>> names[5:]
     ['numpy', 'processor', 'python', 'threading layer', 'threads']
     """
+    from . import __version__
+
     versions = {
         name: metadata.version(name) for name in ("numba", "llvmlite", "numpy", "matplotlib")
     }
@@ -88,11 +93,11 @@ def info() -> dict[str, str]:
     except ValueError:  # no parallel loop has run yet
         layer = f"{numba.config.THREADING_LAYER} (chosen at the first parallel loop)"
     return {
-        "jitconv": metadata.version("jitconv"),
+        "jitconv": __version__,
         "python": platform.python_version(),
         **versions,
         "processor": f"{llvmlite.binding.get_host_cpu_name()}, {os.cpu_count()} logical cores",
         "threads": f"{numba.get_num_threads()} of {numba.config.NUMBA_NUM_THREADS}",
         "threading layer": layer,
-        "cache": numba.config.CACHE_DIR or str(Path(__file__).parent / "__pycache__"),
+        "cache": ", ".join(sorted(_cache_folders)) or "none",
     }
