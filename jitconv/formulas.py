@@ -95,11 +95,12 @@ def standard(N: int, C: int, M: int, window: Window, *, bias: bool = False) -> t
     document | K²·C·M·H·W = 9·64·128·56·56 = 231,211,008
     """
     put = _Put(N, window, C=C, I=C, M=M, O=M)
+    n, K = put.n, put.K
     return (
-        put("parameters", "§1", f"I·O·{put.K}"),
+        put("parameters", "§1", f"I·O·{K}"),
         *put.bias(bias),
-        put.batch("document", "§8, over H·W", f"{put.K}·C·M·H·W"),
-        *put.dense_and_in_bounds("M·C"),
+        put("document", "§8, over H·W", f"{n}{K}·C·M·H·W"),
+        *put.passes({"kernel": (f"{n}M·C·{K}·OH·OW", f"{n}M·C·V_h·V_w")}),
         *put.output(),
         put("ratio to standard", "§8", "1"),
     )
@@ -120,12 +121,10 @@ def dilated(N: int, C: int, M: int, window: Window, *, bias: bool = False) -> tu
     >>> print(dilated(1, 1, 1, window(8, 3, padding="same", dilation=2))[-1])
     D·(K − 1) + 1 = 2·(3 − 1) + 1 = 5
     """
-    put = _Put(N, window)
+    taps = {"D": window.dilation, "K": window.kernel}
     return (
         *standard(N, C, M, window, bias=bias),
-        *put.each_axis(
-            "effective kernel", "§2", "D·(K − 1) + 1", D=window.dilation, K=window.kernel
-        ),
+        *_each_axis("effective kernel", "§2", "D·(K − 1) + 1", **taps),
     )
 
 
@@ -161,13 +160,14 @@ def transposed(
     in bounds | M·C·V_h·V_w = 1·1·30·30 = 900
     """
     put = _Put(N, window, C=C, I=C, M=M, O=M, g=groups)
+    n, K = put.n, put.K
     shared = "/g" if groups > 1 else ""
     return (
-        put("parameters", "§1", f"I·O·{put.K}{shared}"),
+        put("parameters", "§1", f"I·O·{K}{shared}"),
         *put.bias(bias),
-        put.batch("document", "§8, over H·W", f"{put.K}·C·M{shared}·H·W"),
-        put.batch("dense", "zero-stuffed, over OH·OW", f"M·C{shared}·{put.K}·OH·OW"),
-        put.batch("in bounds", "taps not cropped", f"M·C{shared}·V_h·V_w"),
+        put("document", "§8, over H·W", f"{n}{K}·C·M{shared}·H·W"),
+        put("dense", "zero-stuffed, over OH·OW", f"{n}M·C{shared}·{K}·OH·OW"),
+        put("in bounds", "taps not cropped", f"{n}M·C{shared}·V_h·V_w"),
     )
 
 
@@ -196,15 +196,16 @@ def separable(N: int, C: int, window: Window) -> tuple[Formula, ...]:
     document | C·(KH + KW)·H·W = 3·(3 + 3)·8·8 = 1,152
     """
     put = _Put(N, window, C=C)
+    n = put.n
     return (
         put("parameters", "§4", "KH + KW"),
-        put.batch("document", "§4, over H·W", "C·(KH + KW)·H·W"),
-        put.batch("dense", "over OH·OW", "C·(KH·OH·W + KW·OH·OW)"),
-        put.batch("in bounds", "taps in the image", "C·(V_h·W + OH·V_w)"),
-        put.batch("dense, column pass", "over OH·OW", "C·KH·OH·W"),
-        put.batch("in bounds, column pass", "taps in the image", "C·V_h·W"),
-        put.batch("dense, row pass", "over OH·OW", "C·KW·OH·OW"),
-        put.batch("in bounds, row pass", "taps in the image", "C·OH·V_w"),
+        put("document", "§4, over H·W", f"{n}C·(KH + KW)·H·W"),
+        *put.passes(
+            {
+                "column pass": (f"{n}C·KH·OH·W", f"{n}C·V_h·W"),
+                "row pass": (f"{n}C·KW·OH·OW", f"{n}C·OH·V_w"),
+            }
+        ),
         *put.output(),
         put("ratio to standard", "§4", "(KH + KW)/(KH·KW)"),
     )
@@ -231,11 +232,12 @@ def depthwise(N: int, C: int, M: int, window: Window, *, bias: bool = False) -> 
     dense | M·K²·OH·OW = 3·9·6·6 = 972
     """
     put = _Put(N, window, C=C, M=M)
+    n, K = put.n, put.K
     return (
-        put("parameters", "§5", f"M·{put.K}"),
+        put("parameters", "§5", f"M·{K}"),
         *put.bias(bias),
-        put.batch("document", "§8 with g = C, over H·W", f"{put.K}·M·H·W"),
-        *put.dense_and_in_bounds("M"),
+        put("document", "§8 with g = C, over H·W", f"{n}{K}·M·H·W"),
+        *put.passes({"kernel": (f"{n}M·{K}·OH·OW", f"{n}M·V_h·V_w")}),
         *put.output(),
         put("ratio to standard", "§5", "1/C"),
     )
@@ -257,12 +259,12 @@ def pointwise(N: int, C: int, M: int, window: Window, *, bias: bool = False) -> 
     C·M·H·W = 64·16·56·56 = 3,211,264
     """
     put = _Put(N, window, C=C, I=C, M=M, O=M)
+    n = put.n
     return (
         put("parameters", "§7", "I·O"),
         *put.bias(bias),
-        put.batch("document", "§8 with K = 1, over H·W", "C·M·H·W"),
-        put.batch("dense", "over OH·OW", "M·C·OH·OW"),
-        put.batch("in bounds", "taps in the image", "M·C·OH·OW"),
+        put("document", "§8 with K = 1, over H·W", f"{n}C·M·H·W"),
+        *put.passes({"kernel": (f"{n}M·C·OH·OW", f"{n}M·C·OH·OW")}),
         *put.output(),
     )
 
@@ -295,17 +297,19 @@ def depthwise_separable(
     B·K² + B·M = 64·9 + 64·128 = 8,768 | 1/M + 1/K² = 1/128 + 1/9 = 0.1189
     """
     put = _Put(N, window, C=C, M=M, B=middle)
-    taps = "K²" if put.K == "K²" else "(KH·KW)"
+    n, K = put.n, put.K
+    taps = "K²" if K == "K²" else "(KH·KW)"
     ratio = f"1/M + 1/{taps}" if middle == C else f"B/C·(1/M + 1/{taps})"
     return (
-        put("parameters", "§6", f"B·{put.K} + B·M"),
+        put("parameters", "§6", f"B·{K} + B·M"),
         *put.bias(bias),
-        put.batch("document", "§6, over H·W", f"({put.K}·B + B·M)·H·W"),
-        put.batch("dense", "over OH·OW", f"(B·{put.K} + B·M)·OH·OW"),
-        put.batch("in bounds", "taps in the image", "(B·V_h·V_w + B·M·OH·OW)"),
-        put.batch("dense, depthwise", "over OH·OW", f"B·{put.K}·OH·OW"),
-        put.batch("in bounds, depthwise", "taps in the image", "B·V_h·V_w"),
-        put.batch("dense, pointwise", "over OH·OW", "B·M·OH·OW"),
+        put("document", "§6, over H·W", f"{n}({K}·B + B·M)·H·W"),
+        *put.passes(
+            {
+                "depthwise": (f"{n}B·{K}·OH·OW", f"{n}B·V_h·V_w"),
+                "pointwise": (f"{n}B·M·OH·OW", f"{n}B·M·OH·OW"),
+            }
+        ),
         *put.output(),
         put("ratio to standard", "§6", ratio),
     )
@@ -332,12 +336,13 @@ def grouped(
     document | K²·C·M·H·W/g = 9·64·128·56·56/4 = 57,802,752
     """
     put = _Put(N, window, C=C, M=M, g=groups)
+    n, K = put.n, put.K
     return (
-        put("parameters", "§8", f"{put.K}·C·M/g"),
-        put("parameters of a group", "§8", f"{put.K}·(C/g)·(M/g)"),
+        put("parameters", "§8", f"{K}·C·M/g"),
+        put("parameters of a group", "§8", f"{K}·(C/g)·(M/g)"),
         *put.bias(bias),
-        put.batch("document", "§8, over H·W", f"{put.K}·C·M·H·W/g"),
-        *put.dense_and_in_bounds("M·(C/g)"),
+        put("document", "§8, over H·W", f"{n}{K}·C·M·H·W/g"),
+        *put.passes({"kernel": (f"{n}M·(C/g)·{K}·OH·OW", f"{n}M·(C/g)·V_h·V_w")}),
         *put.output(),
         put("ratio to standard", "§8", "1/g"),
     )
@@ -386,62 +391,36 @@ def deformable(
     Examples
     --------
     >>> from jitconv.shapes import window
-    >>> for formula in deformable(1, 3, 2, window(8, 3), samples=9 * 36)[2:7]:
+    >>> for formula in deformable(1, 3, 2, window(8, 3), samples=9 * 36)[4:]:
     ...     print(formula.name, "|", formula)
-    dense | (4·G + 4·C + M·C)·K²·OH·OW = (4·1 + 4·3 + 2·3)·9·6·6 = 7,128
-    in bounds | (4·G + 4·C)·K²·OH·OW + M·(C/G)·V = (4·1 + 4·3)·9·6·6 + 2·(3/1)·324 = 7,128
     dense, corner weights | 4·G·K²·OH·OW = 4·1·9·6·6 = 1,296
+    in bounds, corner weights | 4·G·K²·OH·OW = 4·1·9·6·6 = 1,296
     dense, corner values | 4·C·K²·OH·OW = 4·3·9·6·6 = 3,888
+    in bounds, corner values | 4·C·K²·OH·OW = 4·3·9·6·6 = 3,888
     dense, kernel | M·C·K²·OH·OW = 2·3·9·6·6 = 1,944
+    in bounds, kernel | M·(C/G)·V = 2·(3/1)·324 = 1,944
+    output size | ⌊(H − k + 2·P)/S⌋ + 1 = ⌊(8 − 3 + 2·0)/1⌋ + 1 = 6
     """
     put = _Put(N, window, C=C, I=C, M=M, O=M, g=groups, G=offset_groups, V=samples)
-    K, each_image = put.K, "" if N == 1 else "N·"
+    n, K = put.n, put.K
     shared = "/g" if groups > 1 else ""
-    branches = (
-        {"offset": f"2·G·{K}", "mask": f"G·{K}"} if layer else {}
-    )  # the channels that each branch makes
-    if not mask:
-        branches.pop("mask", None)
-    parts = {"corner weights": "4·G", "corner values": "4·C", **({"mask": "C"} if mask else {})}
-    sampling, kernel = " + ".join(parts.values()), f"M·(C/G){shared}·V"
-    each = " + ".join([*(f"{made}·C" for made in branches.values()), sampling, f"M·C{shared}"])
-    outputs = f"({' + '.join([f'M{shared}', *branches.values()])})" if layer else f"M{shared}"
-    biases = {"M": bias, f"2·G·{K}": offset_bias, f"G·{K}": mask_bias}
+    offsets, masks = f"2·G·{K}", f"G·{K}"  # output channels of the branches
+    branches = [("offset branch", offsets)] * layer + [("mask branch", masks)] * (layer and mask)
+    passes = {name: (f"{n}{made}·C·{K}·OH·OW", f"{n}{made}·C·V_h·V_w") for name, made in branches}
+    for name, each in [("corner weights", "4·G"), ("corner values", "4·C")] + [
+        ("mask", "C")
+    ] * mask:
+        passes[name] = (f"{n}{each}·{K}·OH·OW", f"{n}{each}·{K}·OH·OW")
+    passes["kernel"] = (f"{n}M·C{shared}·{K}·OH·OW", f"M·(C/G){shared}·V")
+    weights = [f"I·O·{K}{shared}", *(f"I·{made}·{K}" for _, made in branches)]
+    outputs = " + ".join([f"M{shared}", *(made for _, made in branches)])
+    held = {"M": bias, offsets: offset_bias, masks: mask_bias}
+    biases = [channels for channels in held if held[channels]]
     return (
-        put(
-            "parameters",
-            "§9",
-            " + ".join([f"I·O·{K}{shared}", *(f"I·{made}·{K}" for made in branches.values())]),
-        ),
-        *(
-            [put("bias", "one a channel", " + ".join(b for b in biases if biases[b]))]
-            if any(biases.values())
-            else []
-        ),
-        put.batch("document", "§8, over H·W", f"{K}·C·{outputs}·H·W"),
-        put.batch("dense", "over OH·OW", f"({each})·{K}·OH·OW"),
-        put(
-            "in bounds",
-            "taps and samples in the image",
-            " + ".join(
-                [
-                    *(f"{each_image}{made}·C·V_h·V_w" for made in branches.values()),
-                    f"{each_image}({sampling})·{K}·OH·OW",
-                    kernel,
-                ]
-            ),
-        ),
-        *(
-            put.batch(f"dense, {name} branch", "over OH·OW", f"{made}·C·{K}·OH·OW")
-            for name, made in branches.items()
-        ),
-        *(
-            put.batch(f"in bounds, {name} branch", "taps in the image", f"{made}·C·V_h·V_w")
-            for name, made in branches.items()
-        ),
-        *(put.batch(f"dense, {name}", "§9", f"{part}·{K}·OH·OW") for name, part in parts.items()),
-        put.batch("dense, kernel", "over OH·OW", f"M·C{shared}·{K}·OH·OW"),
-        put("in bounds, kernel", "samples in the image", kernel),
+        put("parameters", "§1", " + ".join(weights)),
+        *([put("bias", "one a channel", " + ".join(biases))] if biases else []),
+        put("document", "§8, over H·W", f"{n}{K}·C·{f'({outputs})' if layer else outputs}·H·W"),
+        *put.passes(passes, "taps and samples in the image"),
         *put.output(),
     )
 
@@ -452,6 +431,7 @@ class _Put:
     def __init__(self, N: int, window: Window, **values: int):
         KH, KW = window.kernel
         self.K = "K²" if KH == KW else "KH·KW"
+        self.n = "" if N == 1 else "N·"  # as the document writes it for one image
         self.window = window
         self.values = {
             "N": N,
@@ -466,17 +446,22 @@ class _Put:
     def __call__(self, name: str, section: str, symbols: str) -> Formula:
         return Formula.of(name, section, symbols, **self.values)
 
-    def batch(self, name: str, section: str, symbols: str) -> Formula:
-        """As the document writes it for one image; N times that for several."""
-        return self(name, section, symbols if self.values["N"] == 1 else f"N·{symbols}")
-
     def bias(self, held: bool) -> list[Formula]:
         return [self("bias", "one a channel", "M")] if held else []
 
-    def dense_and_in_bounds(self, channels: str) -> list[Formula]:
+    def passes(
+        self, passes: dict[str, tuple[str, str]], in_bounds: str = "taps in the image"
+    ) -> list[Formula]:
+        """Dense and in-bounds counts of all passes, and of each where there are several."""
+        parts = {"": tuple(map(" + ".join, zip(*passes.values(), strict=True)))}
+        if len(passes) > 1:
+            parts |= {f", {name}": symbols for name, symbols in passes.items()}
         return [
-            self.batch("dense", "over OH·OW", f"{channels}·{self.K}·OH·OW"),
-            self.batch("in bounds", "taps in the image", f"{channels}·V_h·V_w"),
+            self(f"{count}{name}", section, symbols)
+            for name, both in parts.items()
+            for count, section, symbols in zip(
+                ("dense", "in bounds"), ("over OH·OW", in_bounds), both, strict=True
+            )
         ]
 
     def output(self) -> list[Formula]:
@@ -486,7 +471,7 @@ class _Put:
             d * (k - 1) + 1 for d, k in zip(self.window.dilation, self.window.kernel, strict=True)
         )
         both = "2·P" if before == after else "P + Q"
-        return self.each_axis(
+        return _each_axis(
             "output",
             "§1",
             f"⌊(H − k + {both})/S⌋ + 1",
@@ -497,17 +482,18 @@ class _Put:
             S=self.window.stride,
         )
 
-    @staticmethod
-    def each_axis(name: str, section: str, symbols: str, **pairs: tuple[int, int]) -> list[Formula]:
-        height, width = ({symbol: pair[axis] for symbol, pair in pairs.items()} for axis in (0, 1))
-        if height == width:
-            return [Formula.of(f"{name} size", section, symbols, **height)]
-        return [
-            Formula.of(f"{name} height", section, symbols, **height),
-            Formula.of(
-                f"{name} width",
-                section,
-                symbols.replace("H", "W"),
-                **{"W": width.get("H"), **width},
-            ),
-        ]
+
+def _each_axis(name: str, section: str, symbols: str, **pairs: tuple[int, int]) -> list[Formula]:
+    """Return a formula for the height and one, with W for H, for the width; one if both agree."""
+    height, width = (
+        Formula.of(
+            f"{name} {word}",
+            section,
+            symbols.replace("H", letter),
+            **{symbol.replace("H", letter): pair[axis] for symbol, pair in pairs.items()},
+        )
+        for axis, (word, letter) in enumerate((("height", "H"), ("width", "W")))
+    )
+    if height.substituted == width.substituted:
+        return [height._replace(name=f"{name} size")]
+    return [height, width]

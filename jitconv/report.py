@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, NamedTuple
@@ -191,12 +192,18 @@ class CostReport:
             ("in bounds", "in bounds"),
         ):
             formula = self._formula(name)
-            explained = " = ".join(dict.fromkeys((formula.symbols, formula.substituted)))
+            if len(self.passes) > 1 and name != "document":
+                explained = "the sum of the parts"
+            else:
+                explained = f"{formula.symbols} = {formula.substituted}"
             rows.append((f"{label}, {formula.section}", f"{formula.value:,}", explained))
         rows.append(("measured in the loops", f"{self.multiplies:,}", tick))
         rows.append(("  of which on padding", f"{self.multiplies_on_padding:,}", f"{share:.1%}"))
         if len(self.passes) > 1:
-            rows += [(f"  {name}", f"{count:,}", "") for name, count in self.parts.items()]
+            rows += [
+                (f"  {name}", f"{count:,}", str(self._formula(f"dense, {name}")))
+                for name, count in self.parts.items()
+            ]
         rows.append(
             ("FLOPs", f"{self.flops:,}", f"2 × {self.macs:,} MACs, multiplies that an add follows")
         )
@@ -210,11 +217,11 @@ class CostReport:
         return f"{self.variant} convolution, {self.method} loops, output {self.output_shape}"
 
     def __str__(self) -> str:
-        mismatches = [f"✗ {line}" for line in self._mismatches()]
+        rest = [*(f"✗ {line}" for line in self._mismatches())]
+        rest.append("not counted: " + ", ".join(self.not_counted))
         lines = table.text(("", "", ""), self._rows(), "<><")
-        return "\n".join(
-            [self._title(), *lines, *mismatches, "not counted: " + ", ".join(self.not_counted)]
-        )
+        wrapped = (textwrap.fill(line, 100, subsequent_indent="  ") for line in rest)
+        return "\n".join([self._title(), *lines, *wrapped])
 
     def _repr_html_(self) -> str:
         return table.html(("", "", ""), self._rows(), "<><", self._title())

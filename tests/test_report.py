@@ -35,10 +35,18 @@ def test_text_shows_it_at_a_glance(result):
     assert max(map(len, text.splitlines())) <= 100
 
 
-def test_long_formulas_are_wrapped(rng):
-    x, weight = rng.normal(size=(2, 4, 6, 6)), rng.normal(size=(4, 4, 3, 3))
-    report = jitconv.deformable_layer(x, rng.normal(size=(18, 4, 3, 3)), weight, padding=1).report
+def test_long_lines_are_wrapped(rng):
+    x, weight, mask = (
+        rng.normal(size=(2, 4, 6, 6)),
+        rng.normal(size=(4, 4, 3, 3)),
+        rng.normal(size=(9, 4, 3, 3)),
+    )
+    report = jitconv.deformable_layer(
+        x, rng.normal(size=(18, 4, 3, 3)), weight, mask_weight=mask, padding=1
+    ).report
     assert max(map(len, str(report).splitlines())) <= 100
+    assert "offset branch" in str(report)
+    assert "the sum of the parts" in str(report)
 
 
 def test_html_is_a_plain_table(result):

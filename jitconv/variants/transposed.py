@@ -43,8 +43,8 @@ def transposed_loops(x, weight, bias, y, stride, crop, dilation, groups, counts)
                         # input column iw lands on output column iw * SW + shift
                         w, shift = weight[c, m % MG, kh, kw], kw * DW - left
                         begin, end = max(0, -(shift // SW)), min(W, (OW - 1 - shift) // SW + 1)
-                        row, target = x[n, c, ih, begin:end], out[begin * SW + shift :]
-                        for i in range(row.size):
+                        row, target = x[n, c, ih, begin:], out[begin * SW + shift :]
+                        for i in range(end - begin):  # none where the tap is cropped everywhere
                             target[np.uintp(i * SW)] += row[i] * w
                             multiplies += 1
         counts[job, 0] = multiplies
