@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -57,16 +58,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _compare(options: argparse.Namespace) -> int:
     if options.save:
         _check_figure(options.save)
+    begin = time.perf_counter()
     job = comparison.Job.prepare(
         options.image, options.kernel_size, options.out_channels, options.groups
     )
-    print(job.title)
-    seconds = comparison.warm_up()
-    print(
-        f"{seconds:.1f} s to compile the loops, or to load them: "
-        "the first run on a machine compiles, later ones do not\n"
-    )
-    print(comparison.line(comparison.HEAD))
+    print(job.title, flush=True)
+    comparison.warm_up()
+    seconds = time.perf_counter() - begin
+    print(f"ready after {seconds:.1f} s: the first run on a machine compiles the loops\n")
+    print(comparison.line(comparison.COLUMNS))
     rows = []
     for row in job.rows():
         print(row.line(), flush=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -28,29 +28,21 @@ from .variants.transposed import conv_transpose2d
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-HEAD = (
-    "variant",
-    "parameters",
-    "document's",
-    "measured",
-    "on padding",
-    "",
-    "× standard",
-    "ms",
-    "GFLOP/s",
-)
-ALIGN = "<>>>><>>>"
-WIDTHS = (19, 10, 13, 13, 10, 1, 10, 8, 7)
+COLUMNS = {  # and their widths, enough for any photo: rows are printed one by one
+    "variant": "<19",
+    "parameters": ">10",
+    "document's": ">13",
+    "measured": ">13",
+    "on padding": ">10",
+    "": "<1",
+    "× standard": ">10",
+    "ms": ">8",
+    "GFLOP/s": ">7",
+}
 LEGEND = (
-    (
-        "document's and measured: multiplies by the document's formula over the input size, "
-        "and counted in the loops"
-    ),
-    (
-        "✓ the count is the formula's: dense, or in bounds where the loops skip what is cropped; "
-        "parameters too"
-    ),
-    "GFLOP/s: 2 × measured multiplies a nanosecond, checks, padding and allocation included",
+    "document's: multiplies by its formula, over the input; measured: counted in the loops",
+    "✓: measured = formula, dense or (where loops skip what is cropped) in bounds; parameters too",
+    "GFLOP/s: 2 × measured multiplies a nanosecond; checks, padding and allocation included",
 )
 
 
@@ -94,9 +86,11 @@ class Row(NamedTuple):
         return line(self.cells())
 
 
-def line(cells: tuple[str, ...]) -> str:
-    """Set cells in columns wide enough for any photo, so rows can be printed as they finish."""
-    return "  ".join(f"{c:{a}{w}}" for c, a, w in zip(cells, ALIGN, WIDTHS, strict=True)).rstrip()
+def line(cells: Iterable[str]) -> str:
+    """Set the cells of a row in their columns."""
+    return " ".join(
+        f"{c:{width}}" for c, width in zip(cells, COLUMNS.values(), strict=True)
+    ).rstrip()
 
 
 @dataclass(frozen=True)
@@ -123,14 +117,18 @@ class Comparison:
         return all(row.report.agrees for row in self.rows)
 
     def __str__(self) -> str:
-        return "\n".join([self.title, line(HEAD), *(row.line() for row in self.rows), *LEGEND])
+        return "\n".join([self.title, line(COLUMNS), *(row.line() for row in self.rows), *LEGEND])
+
+    def _table(self) -> tuple[list[str], list[tuple[str, ...]], str]:
+        align = "".join(width[0] for width in COLUMNS.values())
+        return list(COLUMNS), [row.cells() for row in self.rows], align
 
     def _repr_html_(self) -> str:
-        return table.html(HEAD, [row.cells() for row in self.rows], ALIGN, self.title)
+        return table.html(*self._table(), self.title)
 
     def to_markdown(self) -> str:
         """Return the rows as a Markdown table."""
-        return table.markdown(HEAD, [row.cells() for row in self.rows], ALIGN)
+        return table.markdown(*self._table())
 
     def to_dict(self) -> dict[str, Any]:
         """Return the comparison as plain values that `json.dump` takes."""

@@ -217,7 +217,7 @@ class CostReport:
         return f"{self.variant} convolution, {self.method} loops, output {self.output_shape}"
 
     def __str__(self) -> str:
-        rest = [*(f"✗ {line}" for line in self._mismatches())]
+        rest = [f"✗ {line}" for line in self._mismatches()]
         rest.append("not counted: " + ", ".join(self.not_counted))
         lines = table.text(("", "", ""), self._rows(), "<><")
         wrapped = (textwrap.fill(line, 100, subsequent_indent="  ") for line in rest)

@@ -50,7 +50,7 @@ def test_compare_runs_all_nine(rng):
     assert done._repr_html_().count("<tr>") == 10
     assert len(done.to_markdown().splitlines()) == 11
     assert len(json.loads(json.dumps(done.to_dict()))["rows"]) == 9
-    assert max(map(len, str(done).splitlines())) <= 110
+    assert max(map(len, str(done).splitlines())) <= 100
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (1, 2, 1, 9), (1, 1, 40, 3)])
