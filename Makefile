@@ -1,6 +1,5 @@
 PYTHON ?= python3
 PY := .venv/bin/python
-TOOLS := .venv/bin/python -m
 
 .PHONY: help setup demo test check format clean
 
@@ -15,23 +14,23 @@ setup: .venv/installed  ## make .venv with jitconv and its development tools
 	touch $@
 
 demo: setup  ## run the nine variants on a photo; writes demo.png
-	$(TOOLS) jitconv compare --save demo.png
+	$(PY) -m jitconv compare --save demo.png
 
 test: setup  ## the tests, compiled
-	$(TOOLS) pytest
+	$(PY) -m pytest
 
 check: setup  ## lint, doctests, and the tests in plain Python, with bounds checks, on one thread, and at length
-	$(TOOLS) ruff check .
-	$(TOOLS) ruff format --check .
-	$(TOOLS) pytest --doctest-modules jitconv
-	NUMBA_DISABLE_JIT=1 $(TOOLS) pytest
-	NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=.cache/boundscheck $(TOOLS) pytest
-	NUMBA_NUM_THREADS=1 $(TOOLS) pytest
-	HYPOTHESIS_PROFILE=thorough $(TOOLS) pytest tests/test_properties.py
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m pytest --doctest-modules jitconv
+	NUMBA_DISABLE_JIT=1 $(PY) -m pytest
+	NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=.cache/boundscheck $(PY) -m pytest
+	NUMBA_NUM_THREADS=1 $(PY) -m pytest
+	HYPOTHESIS_PROFILE=thorough $(PY) -m pytest tests/test_properties.py
 
 format: setup  ## put the code in order
-	$(TOOLS) ruff check --fix .
-	$(TOOLS) ruff format .
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
 
 clean:  ## remove what the other verbs made
 	rm -rf .venv .cache .hypothesis .pytest_cache .ruff_cache demo.png

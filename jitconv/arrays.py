@@ -54,14 +54,14 @@ def pad(x: np.ndarray, padding: tuple[Pair, Pair]) -> tuple[np.ndarray, np.ndarr
         True on the zeros of the padding.
     """
     N, C, H, W = x.shape
-    rows, columns = border(H, padding[0]), border(W, padding[1])
-    shape = (N, C, rows.size, columns.size)
+    (top, bottom), (left, right) = padding
+    shape = (N, C, top + H + bottom, left + W + right)
     if shape == x.shape:
         return x, np.zeros((H, W), bool)
     padded = empty("padded x", shape, x.dtype)
     padded[...] = 0
-    padded[:, :, padding[0][0] : padding[0][0] + H, padding[1][0] : padding[1][0] + W] = x
-    return padded, rows[:, np.newaxis] | columns
+    padded[:, :, top : top + H, left : left + W] = x
+    return padded, border(H, padding[0])[:, np.newaxis] | border(W, padding[1])
 
 
 def outputs(layer: Layer, output: Pair) -> tuple[np.ndarray, np.ndarray]:

@@ -19,7 +19,7 @@ def integer(name: str, value: object, minimum: int) -> int:
     TypeError
         If `value` is no integer. NumPy integers are integers, bool is not.
     ValueError
-        If `value` is less than `minimum`.
+        If `value` is less than `minimum`, or 2³¹ and more, which no size reaches.
 
     Examples
     --------
@@ -40,6 +40,8 @@ def integer(name: str, value: object, minimum: int) -> int:
         ) from None
     if number < minimum:
         raise ValueError(f"{name}: must be at least {minimum}, got {number}")
+    if number >= 2**31:
+        raise ValueError(f"{name}: must be less than 2³¹ = 2,147,483,648, got {number:,}")
     return number
 
 

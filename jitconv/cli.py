@@ -11,6 +11,7 @@ from pathlib import Path
 
 from . import comparison
 from .jit import info
+from .variants.pointwise import pointwise_conv2d
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -46,6 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands.add_parser("info", help="print versions, threads, threading layer, cache folder")
     options = parser.parse_args(arguments)
     if options.command == "info":
+        pointwise_conv2d([[[0]]], [[1]])  # Numba chooses the threading layer at the first launch
         for name, value in info().items():
             print(f"{name:16} {value}")
         return 0
@@ -63,7 +65,7 @@ def _compare(options: argparse.Namespace) -> int:
         options.image, options.kernel_size, options.out_channels, options.groups
     )
     print(job.title, flush=True)
-    comparison.warm_up()
+    comparison.warm_up(job.dtype)
     seconds = time.perf_counter() - begin
     print(f"ready after {seconds:.1f} s: the first run on a machine compiles the loops\n")
     print(comparison.line(comparison.COLUMNS))

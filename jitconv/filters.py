@@ -5,6 +5,8 @@ None is flipped: all functions correlate.
 
 from __future__ import annotations
 
+import numbers
+
 import numpy as np
 from numpy.typing import DTypeLike
 
@@ -80,8 +82,8 @@ def gaussian(
     [[1, 2, 1], [2, 4, 2], [1, 2, 1]]
     """
     sigma = _odd(size) / 6 if sigma is None else sigma
-    if not sigma > 0:
-        raise ValueError(f"sigma: must be positive, got {sigma!r}")
+    if not isinstance(sigma, numbers.Real) or not sigma > 0:
+        raise ValueError(f"sigma: must be a positive number, got {sigma!r}")
     line = np.exp(-((np.arange(size) - size // 2) ** 2) / (2 * sigma**2))
     return np.outer(line / line.sum(), line / line.sum()).astype(dtype)
 

@@ -3,13 +3,16 @@
 One function a variant. This module knows nothing of the loops, so that formula and measurement are
 two independent numbers.
 
-Symbols: N images; C (the document's I) input and M (its O) output channels; K² taps of a kernel, or
-KH·KW; H·W pixels of the input, OH·OW of the output; g groups; G offset groups; V pairs (output
-position, tap) of one axis that land in the image. A MAC is one multiply and the add that follows
-it; the document's 연산량 counts MACs; FLOPs are 2 × MACs.
+Symbols: N images; C (the document's I) input and M (its O) output channels, B between two passes;
+K² taps of a kernel, or KH·KW; H·W pixels of the input, OH·OW of the output; S stride, D dilation,
+P and Q padding at both ends of an axis, E output padding, k = D·(K − 1) + 1 the effective kernel;
+g groups, G offset groups; V_h and V_w the pairs (output position, tap) of an axis that land in the
+image, V_s the samples of a deformable convolution that do.
 
-Names in each result: `document` is the document's formula, with the input size; `dense` counts
-every tap of every output, on padding or not; `in bounds` counts the taps that land in the image.
+A MAC is one multiply and the add that follows it; the document's 연산량 counts MACs; FLOPs are
+2 × MACs. Names in each result: `document` is the document's formula, which uses the input size;
+`dense` counts every tap of every output, on padding or not; `in bounds` counts the taps that land
+in the image; a ratio compares what the document's formulas give.
 """
 
 from __future__ import annotations
@@ -99,10 +102,9 @@ def standard(N: int, C: int, M: int, window: Window, *, bias: bool = False) -> t
     return (
         put("parameters", "§1", f"I·O·{K}"),
         *put.bias(bias),
-        put("document", "§8, over H·W", f"{n}{K}·C·M·H·W"),
+        put("document", "§8", f"{n}{K}·C·M·H·W"),
         *put.passes({"kernel": (f"{n}M·C·{K}·OH·OW", f"{n}M·C·V_h·V_w")}),
         *put.output(),
-        put("ratio to standard", "§8", "1"),
     )
 
 
@@ -121,11 +123,7 @@ def dilated(N: int, C: int, M: int, window: Window, *, bias: bool = False) -> tu
     >>> print(dilated(1, 1, 1, window(8, 3, padding="same", dilation=2))[-1])
     D·(K − 1) + 1 = 2·(3 − 1) + 1 = 5
     """
-    taps = {"D": window.dilation, "K": window.kernel}
-    return (
-        *standard(N, C, M, window, bias=bias),
-        *_each_axis("effective kernel", "§2", "D·(K − 1) + 1", **taps),
-    )
+    return standard(N, C, M, window, bias=bias)
 
 
 def transposed(
@@ -159,15 +157,16 @@ def transposed(
     dense | M·C·K²·OH·OW = 1·1·16·16·16 = 4,096
     in bounds | M·C·V_h·V_w = 1·1·30·30 = 900
     """
-    put = _Put(N, window, C=C, I=C, M=M, O=M, g=groups)
+    put = _Put(N, window, transposed=True, C=C, I=C, M=M, O=M, g=groups)
     n, K = put.n, put.K
     shared = "/g" if groups > 1 else ""
     return (
         put("parameters", "§1", f"I·O·{K}{shared}"),
         *put.bias(bias),
-        put("document", "§8, over H·W", f"{n}{K}·C·M{shared}·H·W"),
-        put("dense", "zero-stuffed, over OH·OW", f"{n}M·C{shared}·{K}·OH·OW"),
+        put("document", "§8", f"{n}{K}·C·M{shared}·H·W"),
+        put("dense", "zero-stuffed input", f"{n}M·C{shared}·{K}·OH·OW"),
         put("in bounds", "taps not cropped", f"{n}M·C{shared}·V_h·V_w"),
+        *put.output(),
     )
 
 
@@ -198,8 +197,8 @@ def separable(N: int, C: int, window: Window) -> tuple[Formula, ...]:
     put = _Put(N, window, C=C)
     n = put.n
     return (
-        put("parameters", "§4", "KH + KW"),
-        put("document", "§4, over H·W", f"{n}C·(KH + KW)·H·W"),
+        put("parameters", "§1, each pass", "KH + KW"),
+        put("document", "§8, each pass", f"{n}C·(KH + KW)·H·W"),
         *put.passes(
             {
                 "column pass": (f"{n}C·KH·OH·W", f"{n}C·V_h·W"),
@@ -207,7 +206,7 @@ def separable(N: int, C: int, window: Window) -> tuple[Formula, ...]:
             }
         ),
         *put.output(),
-        put("ratio to standard", "§4", "(KH + KW)/(KH·KW)"),
+        put("ratio to depthwise", "§4", "(KH + KW)/(KH·KW)"),
     )
 
 
@@ -234,12 +233,12 @@ def depthwise(N: int, C: int, M: int, window: Window, *, bias: bool = False) -> 
     put = _Put(N, window, C=C, M=M)
     n, K = put.n, put.K
     return (
-        put("parameters", "§5", f"M·{K}"),
+        put("parameters", "§8 with g = C", f"M·{K}"),
         *put.bias(bias),
-        put("document", "§8 with g = C, over H·W", f"{n}{K}·M·H·W"),
+        put("document", "§8 with g = C", f"{n}{K}·M·H·W"),
         *put.passes({"kernel": (f"{n}M·{K}·OH·OW", f"{n}M·V_h·V_w")}),
         *put.output(),
-        put("ratio to standard", "§5", "1/C"),
+        put("ratio to standard", "§8 with g = C", "1/C"),
     )
 
 
@@ -261,9 +260,9 @@ def pointwise(N: int, C: int, M: int, window: Window, *, bias: bool = False) -> 
     put = _Put(N, window, C=C, I=C, M=M, O=M)
     n = put.n
     return (
-        put("parameters", "§7", "I·O"),
+        put("parameters", "§1 with K = 1", "I·O"),
         *put.bias(bias),
-        put("document", "§8 with K = 1, over H·W", f"{n}C·M·H·W"),
+        put("document", "§8 with K = 1", f"{n}C·M·H·W"),
         *put.passes({"kernel": (f"{n}M·C·OH·OW", f"{n}M·C·OH·OW")}),
         *put.output(),
     )
@@ -301,9 +300,9 @@ def depthwise_separable(
     taps = "K²" if K == "K²" else "(KH·KW)"
     ratio = f"1/M + 1/{taps}" if middle == C else f"B/C·(1/M + 1/{taps})"
     return (
-        put("parameters", "§6", f"B·{K} + B·M"),
+        put("parameters", "§8, each part", f"B·{K} + B·M"),
         *put.bias(bias),
-        put("document", "§6, over H·W", f"{n}({K}·B + B·M)·H·W"),
+        put("document", "§8, each part", f"{n}({K}·B + B·M)·H·W"),
         *put.passes(
             {
                 "depthwise": (f"{n}B·{K}·OH·OW", f"{n}B·V_h·V_w"),
@@ -311,7 +310,7 @@ def depthwise_separable(
             }
         ),
         *put.output(),
-        put("ratio to standard", "§6", ratio),
+        put("ratio to standard", "arXiv:1704.04861, 3.1", ratio),
     )
 
 
@@ -341,7 +340,7 @@ def grouped(
         put("parameters", "§8", f"{K}·C·M/g"),
         put("parameters of a group", "§8", f"{K}·(C/g)·(M/g)"),
         *put.bias(bias),
-        put("document", "§8, over H·W", f"{n}{K}·C·M·H·W/g"),
+        put("document", "§8", f"{n}{K}·C·M·H·W/g"),
         *put.passes({"kernel": (f"{n}M·(C/g)·{K}·OH·OW", f"{n}M·(C/g)·V_h·V_w")}),
         *put.output(),
         put("ratio to standard", "§8", "1/g"),
@@ -398,10 +397,10 @@ def deformable(
     dense, corner values | 4·C·K²·OH·OW = 4·3·9·6·6 = 3,888
     in bounds, corner values | 4·C·K²·OH·OW = 4·3·9·6·6 = 3,888
     dense, kernel | M·C·K²·OH·OW = 2·3·9·6·6 = 1,944
-    in bounds, kernel | M·(C/G)·V = 2·(3/1)·324 = 1,944
+    in bounds, kernel | M·(C/G)·V_s = 2·(3/1)·324 = 1,944
     output size | ⌊(H − k + 2·P)/S⌋ + 1 = ⌊(8 − 3 + 2·0)/1⌋ + 1 = 6
     """
-    put = _Put(N, window, C=C, I=C, M=M, O=M, g=groups, G=offset_groups, V=samples)
+    put = _Put(N, window, C=C, I=C, M=M, O=M, g=groups, G=offset_groups, V_s=samples)
     n, K = put.n, put.K
     shared = "/g" if groups > 1 else ""
     offsets, masks = f"2·G·{K}", f"G·{K}"  # output channels of the branches
@@ -411,7 +410,7 @@ def deformable(
         ("mask", "C")
     ] * mask:
         passes[name] = (f"{n}{each}·{K}·OH·OW", f"{n}{each}·{K}·OH·OW")
-    passes["kernel"] = (f"{n}M·C{shared}·{K}·OH·OW", f"M·(C/G){shared}·V")
+    passes["kernel"] = (f"{n}M·C{shared}·{K}·OH·OW", f"M·(C/G){shared}·V_s")
     weights = [f"I·O·{K}{shared}", *(f"I·{made}·{K}" for _, made in branches)]
     outputs = " + ".join([f"M{shared}", *(made for _, made in branches)])
     held = {"M": bias, offsets: offset_bias, masks: mask_bias}
@@ -419,7 +418,7 @@ def deformable(
     return (
         put("parameters", "§1", " + ".join(weights)),
         *([put("bias", "one a channel", " + ".join(biases))] if biases else []),
-        put("document", "§8, over H·W", f"{n}{K}·C·{f'({outputs})' if layer else outputs}·H·W"),
+        put("document", "§8", f"{n}{K}·C·{f'({outputs})' if layer else outputs}·H·W"),
         *put.passes(passes, "taps and samples in the image"),
         *put.output(),
     )
@@ -428,11 +427,11 @@ def deformable(
 class _Put:
     """Puts the numbers of one call into the symbols of its formulas."""
 
-    def __init__(self, N: int, window: Window, **values: int):
+    def __init__(self, N: int, window: Window, transposed: bool = False, **values: int):
         KH, KW = window.kernel
         self.K = "K²" if KH == KW else "KH·KW"
         self.n = "" if N == 1 else "N·"  # as the document writes it for one image
-        self.window = window
+        self.window, self.transposed = window, transposed
         self.values = {
             "N": N,
             "K²": KH * KW,
@@ -460,27 +459,25 @@ class _Put:
             self(f"{count}{name}", section, symbols)
             for name, both in parts.items()
             for count, section, symbols in zip(
-                ("dense", "in bounds"), ("over OH·OW", in_bounds), both, strict=True
+                ("dense", "in bounds"), ("every tap", in_bounds), both, strict=True
             )
         ]
 
     def output(self) -> list[Formula]:
-        """⌊(H − k + 2P)/S⌋ + 1, k the effective kernel; P + Q for 2P where the two ends differ."""
-        before, after = zip(*self.window.padding, strict=True)
-        reach = tuple(
-            d * (k - 1) + 1 for d, k in zip(self.window.dilation, self.window.kernel, strict=True)
-        )
+        """Return the output size, and the effective kernel where it differs from the kernel."""
+        size, kernel, stride, padding, dilation, _, _, output_padding = self.window
+        before, after = zip(*padding, strict=True)
+        reach = tuple(d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True))
+        axes = {"H": size, "k": reach, "P": before, "Q": after, "S": stride, "E": output_padding}
         both = "2·P" if before == after else "P + Q"
-        return _each_axis(
-            "output",
-            "§1",
-            f"⌊(H − k + {both})/S⌋ + 1",
-            H=self.window.size,
-            k=reach,
-            P=before,
-            Q=after,
-            S=self.window.stride,
-        )
+        if self.transposed:
+            less = "2·P" if before == after else "P − Q"
+            found = _each_axis("output", "§3", f"(H − 1)·S − {less} + k + E", **axes)
+        else:
+            found = _each_axis("output", "§1", f"⌊(H − k + {both})/S⌋ + 1", **axes)
+        if reach != kernel:
+            found += _each_axis("effective kernel", "§2", "D·(K − 1) + 1", D=dilation, K=kernel)
+        return found
 
 
 def _each_axis(name: str, section: str, symbols: str, **pairs: tuple[int, int]) -> list[Formula]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, NamedTuple
@@ -13,7 +12,7 @@ from . import table
 from .checks import Layer
 from .formulas import Formula
 
-NOT_COUNTED = ("adds (one a multiply, one a bias value)", "index arithmetic", "comparisons")
+NOT_COUNTED = ("the bias (each sum starts from it)", "index arithmetic", "comparisons")
 
 
 class CountMismatch(AssertionError):
@@ -178,57 +177,49 @@ class CostReport:
         return not self._mismatches()
 
     def _rows(self) -> list[tuple[str, str, str]]:
-        tick = "✓" if self.agrees else "✗"
+        mismatches = self._mismatches()
+        held = "✗" if any(line.startswith("parameters") for line in mismatches) else "✓"
+        counted = "✗" if any(not line.startswith("parameters") for line in mismatches) else "✓"
+        meets = "dense" if self.multiplies == self.value("dense") else "in bounds"
         share = self.multiplies_on_padding / self.multiplies if self.multiplies else 0
-        rows = [("parameters held", f"{self.parameters:,}", tick)]
-        rows += [
-            (f"  {f.name}, {f.section}", "", str(f))
-            for f in self.formulas
-            if f.name in ("parameters", "bias")
-        ]
-        for name, label in (
-            ("document", "document's"),
-            ("dense", "dense"),
-            ("in bounds", "in bounds"),
-        ):
+
+        rows = [("parameters held", f"{self.parameters:,}", held)]
+        for name in filter(self.has, ("parameters", "bias")):
+            rows.append((f"  {name}, {self._formula(name).section}", "", str(self._formula(name))))
+        labels = {"document": "document's, over H·W", "dense": "dense", "in bounds": "in bounds"}
+        for name, label in labels.items():
             formula = self._formula(name)
             if len(self.passes) > 1 and name != "document":
                 explained = "the sum of the parts"
             else:
                 explained = f"{formula.symbols} = {formula.substituted}"
             rows.append((f"{label}, {formula.section}", f"{formula.value:,}", explained))
-        rows.append(("measured in the loops", f"{self.multiplies:,}", tick))
+        rows.append(("measured in the loops", f"{self.multiplies:,}", f"{counted} {meets}"))
         rows.append(("  of which on padding", f"{self.multiplies_on_padding:,}", f"{share:.1%}"))
         if len(self.passes) > 1:
-            rows += [
-                (f"  {name}", f"{count:,}", str(self._formula(f"dense, {name}")))
-                for name, count in self.parts.items()
-            ]
-        rows.append(
-            ("FLOPs", f"{self.flops:,}", f"2 × {self.macs:,} MACs, multiplies that an add follows")
-        )
-        shown = {"parameters", "bias", "document", "dense", "in bounds"}
-        rows += [
-            (f.name, "", str(f)) for f in self.formulas if f.name not in shown and "," not in f.name
-        ]
-        return rows
+            for name, count in self.parts.items():
+                rows.append((f"  {name}", f"{count:,}", str(self._formula(f"dense, {name}"))))
+        macs = f"2 × {self.macs:,} MACs, multiplies that an add follows"
+        rows.append(("FLOPs", f"{self.flops:,}", macs))
+        for formula in self.formulas:
+            if formula.name not in ("bias", "parameters", *labels) and "," not in formula.name:
+                rows.append((formula.name, "", str(formula)))
+        rows.append(("not counted", "", ", ".join(self.not_counted)))
+        return rows + [("✗", "", line) for line in mismatches]
 
     def _title(self) -> str:
-        return f"{self.variant} convolution, {self.method} loops, output {self.output_shape}"
+        name = self.variant if self.variant.endswith("layer") else f"{self.variant} convolution"
+        return f"{name}, {self.method} loops, output {self.output_shape}"
 
     def __str__(self) -> str:
-        rest = [f"✗ {line}" for line in self._mismatches()]
-        rest.append("not counted: " + ", ".join(self.not_counted))
-        lines = table.text(("", "", ""), self._rows(), "<><")
-        wrapped = (textwrap.fill(line, 100, subsequent_indent="  ") for line in rest)
-        return "\n".join([self._title(), *lines, *wrapped])
+        return "\n".join([self._title(), *table.text(("", "", ""), self._rows(), "<><")])
 
     def _repr_html_(self) -> str:
         return table.html(("", "", ""), self._rows(), "<><", self._title())
 
     def to_markdown(self) -> str:
         """Return the report as a Markdown table."""
-        return table.markdown((self._title(), "multiplies", "formula"), self._rows(), "<><")
+        return table.markdown((self._title(), "count", "formula"), self._rows(), "<><")
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain values that `json.dump` takes."""

@@ -17,7 +17,7 @@ class Window(NamedTuple):
     """How a kernel walks over an image: every field is a (height, width) pair.
 
     `taps` counts, on each axis, the pairs (position of the kernel, tap) that land in the image: the
-    V of the in-bounds count.
+    V of the in-bounds count. `output_padding` is that of a transposed convolution.
     """
 
     size: Pair
@@ -27,6 +27,7 @@ class Window(NamedTuple):
     dilation: Pair
     output: Pair
     taps: Pair
+    output_padding: Pair = (0, 0)
 
 
 def output_size(
@@ -174,6 +175,11 @@ def taps_in_bounds(
     >>> taps_in_bounds(7, 7, 3, before=1)
     19
     """
+    for name, number in (("size", size), ("outputs", outputs), ("kernel_size", kernel_size)):
+        checks.integer(name, number, 1)
+    checks.integer("stride", stride, 1)
+    checks.integer("before", before, 0)
+    checks.integer("dilation", dilation, 1)
     total = 0
     for tap in range(kernel_size):
         first = max(0, -((tap * dilation - before) // stride))
@@ -312,13 +318,15 @@ def transposed_window(
             )
         output = (size[0] * stride[0], size[1] * stride[1])
         ends = _ends(padding, output, kernel, stride, dilation)
+        reach = map(effective_kernel_size, kernel, dilation)
+        extra = tuple(max(s - k, 0) for s, k in zip(stride, reach, strict=True))
     else:
         ends = _ends(padding, size, kernel, stride, dilation)
-        each_axis = zip(size, kernel, stride, ends, dilation, extra, strict=True)
-        output = tuple(transposed_output_size(*axis) for axis in each_axis)
+    each_axis = zip(size, kernel, stride, ends, dilation, extra, strict=True)
+    output = tuple(transposed_output_size(*axis) for axis in each_axis)
     each_axis = zip(output, size, kernel, stride, ends, dilation, strict=True)
     taps = tuple(taps_in_bounds(oh, h, k, s, p[0], d) for oh, h, k, s, p, d in each_axis)
-    return Window(size, kernel, stride, ends, dilation, output, taps)
+    return Window(size, kernel, stride, ends, dilation, output, taps, extra)
 
 
 def _pairs(size, kernel_size, stride, dilation) -> tuple[Pair, Pair, Pair, Pair]:

@@ -34,15 +34,16 @@ def html(head: Sequence[str], rows: Rows, align: str, caption: str) -> str:
     """Return the table as HTML without scripts or style sheets, which code hosts would strip."""
 
     def line(cells: Sequence[str], tag: str) -> str:
-        sides = ("left" if side == "<" else "right" for side in align)
-        inner = (
-            f'<{tag} style="text-align:{side}">{escape(c.strip())}</{tag}>'
-            for c, side in zip(cells, sides, strict=True)
-        )
-        return "<tr>" + "".join(inner) + "</tr>"
+        inner = ""
+        for cell, side in zip(cells, align, strict=True):
+            indent = "&emsp;" if cell.startswith(" ") else ""
+            style = f"text-align:{'left' if side == '<' else 'right'}"
+            inner += f'<{tag} style="{style}">{indent}{escape(cell.strip())}</{tag}>'
+        return f"<tr>{inner}</tr>"
 
     body = ([line(head, "th")] if any(head) else []) + [line(row, "td") for row in rows]
-    return f"<table><caption>{escape(caption)}</caption>{''.join(body)}</table>"
+    caption = escape(caption).replace("\n", "<br>")
+    return f"<table><caption>{caption}</caption>{''.join(body)}</table>"
 
 
 def markdown(head: Sequence[str], rows: Rows, align: str) -> str:

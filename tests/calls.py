@@ -40,6 +40,7 @@ FUNCTIONS = (
     "depthwise_separable_conv2d",
     "conv_transpose2d",
     "deform_conv2d",
+    "deformable_layer",
 )
 
 
@@ -107,13 +108,20 @@ def calls(draw, function=None, dtypes=(np.float32, np.float64)):
         last = draw(st.integers(1, 3))
         bias = None if bias is None else array(last)
         return Call(function, (x, array(M, 1, KH, KW), array(last, M), bias), options)
+    G = draw(st.sampled_from([g for g in range(1, C + 1) if C % g == 0]))
+    offsets, masks = 2 * G * KH * KW, G * KH * KW
+    if function == "deformable_layer":
+        options["offset_bias"] = array(offsets) if draw(st.booleans()) else None
+        if draw(st.booleans()):
+            options["mask_weight"] = array(masks, C, KH, KW)
+            options["mask_bias"] = array(masks) if draw(st.booleans()) else None
+        return Call(function, (x, array(offsets, C, KH, KW), array(M, CG, KH, KW), bias), options)
     output = [
         (h + sum(p) - r) // s + 1 for h, p, r, s in zip(size, padded, reach, stride, strict=True)
     ]
-    offset_groups = draw(st.sampled_from([g for g in range(1, C + 1) if C % g == 0]))
     front = (N,) if batched else ()
     spread = draw(st.sampled_from([0.0, 0.4, 2.0]))
-    offset = (spread * array(*front, 2 * offset_groups * KH * KW, *output)).astype(dtype)
+    offset = (spread * array(*front, offsets, *output)).astype(dtype)
     if draw(st.booleans()):
-        options["mask"] = array(*front, offset_groups * KH * KW, *output)
+        options["mask"] = array(*front, masks, *output)
     return Call(function, (x, offset, array(M, CG, KH, KW), bias), options)

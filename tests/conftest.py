@@ -1,5 +1,7 @@
 import os
 
+os.environ.setdefault("NUMBA_NUM_THREADS", "2")  # before Numba is imported: two, on any machine
+
 import numpy as np
 import pytest
 from hypothesis import settings

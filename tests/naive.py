@@ -255,4 +255,14 @@ def counts(function, x, *arrays, **options):
         C, G, MG = x.shape[1], inside.shape[1], len(weight) * weight.shape[1] // x.shape[1]
         sampling = 4 * inside.size + 4 * samples.size + (samples.size if mask is not None else 0)
         return sampling + MG * samples.size, int(MG * (C // G) * (~inside).sum())
+    if function == "deformable_layer":
+        offset_weight, weight, *_ = arrays
+        biases = {name: options.pop(f"{name}_bias", None) for name in ("offset", "mask")}
+        mask = options.pop("mask_weight", None)
+        offset = conv2d(x, offset_weight, biases["offset"], **options)
+        done = [counts("conv2d", x, offset_weight, **options)]
+        if mask is not None:
+            done.append(counts("conv2d", x, mask, **options))
+        done.append(counts("deform_conv2d", x, offset, weight, mask=mask, **options))
+        return tuple(map(sum, zip(*done, strict=True)))
     raise KeyError(function)

@@ -66,14 +66,17 @@ def test_lists_take_the_type_of_x():
     assert y.item() == 15
 
 
-@pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason="needs two threads")
+@pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason="set to one thread")
 @given(calls.calls())
 def test_same_bits_on_one_thread_and_on_two(call):
-    results = []
-    for threads in (1, 2):
-        numba.set_num_threads(threads)
-        results.append(call.run())
-    one, two = results
+    before = numba.get_num_threads()
+    try:
+        numba.set_num_threads(1)
+        one = call.run()
+        numba.set_num_threads(2)
+        two = call.run()
+    finally:
+        numba.set_num_threads(before)
     np.testing.assert_array_equal(one.output, two.output)
     assert one.report == two.report
 

@@ -80,6 +80,21 @@ CASES = {  # name: (call, error, what the message must hold)
         ValueError,
         "groups: must be at least 1, got 0",
     ),
+    "no such stride": (
+        lambda: jitconv.conv2d(X, W, stride=2**63),
+        ValueError,
+        "stride: must be less than 2³¹",
+    ),
+    "taps of nothing": (
+        lambda: shapes.taps_in_bounds(5, 5, 3, 0),
+        ValueError,
+        "stride: must be at least 1",
+    ),
+    "word for sigma": (
+        lambda: filters.gaussian(3, sigma="a"),
+        ValueError,
+        "sigma: must be a positive number",
+    ),
     "groups bool": (
         lambda: jitconv.conv2d(X, W, groups=True),
         TypeError,
@@ -320,7 +335,7 @@ CASES = {  # name: (call, error, what the message must hold)
         "output: .*GiB",
     ),
     "absurd padding": (
-        lambda: jitconv.separable_conv2d(X, zeros(3), zeros(3), padding=10**18),
+        lambda: jitconv.separable_conv2d(X, zeros(3), zeros(3), padding=10**9),
         ValueError,
         "GiB",
     ),
@@ -366,7 +381,11 @@ CASES = {  # name: (call, error, what the message must hold)
     ),
     "scale": (lambda: jitconv.bilinear_upsample(X, 0), ValueError, "scale: must be at least 1"),
     "even gaussian": (lambda: filters.gaussian(4), ValueError, "size: must be odd"),
-    "sigma": (lambda: filters.gaussian(3, sigma=0.0), ValueError, "sigma: must be positive"),
+    "sigma": (
+        lambda: filters.gaussian(3, sigma=0.0),
+        ValueError,
+        "sigma: must be a positive number",
+    ),
     "direction": (lambda: filters.sobel("z"), ValueError, "direction: must be 'x' or 'y'"),
     "receptive field": (
         lambda: shapes.receptive_field([(3, 1, 1, 1)]),

@@ -46,9 +46,9 @@ def test_compare_runs_all_nine(rng):
     assert done.agrees
     assert done.rows[0].ratio == 1
     assert done.rows[7].ratio == 0.5
-    assert "2 × 4 channels of 9×8 to 6, kernel 3×3, 2 groups, float64" in str(done)
+    assert "2 × 4 channels of 9×8 to 6, kernel 3×3, groups=2, float64" in str(done)
     assert done._repr_html_().count("<tr>") == 10
-    assert len(done.to_markdown().splitlines()) == 11
+    assert len([line for line in done.to_markdown().splitlines() if line.startswith("|")]) == 11
     assert len(json.loads(json.dumps(done.to_dict()))["rows"]) == 9
     assert max(map(len, str(done).splitlines())) <= 100
 
@@ -69,7 +69,7 @@ def test_shell_compares_any_photo(photo, tmp_path, capsys, colours, name):
     assert cli.main(["compare", photo(name, colours), "--save", str(figure)]) == 0
     out = capsys.readouterr().out
     channels = 6 if colours == 1 else 18
-    assert f"{name}: {channels} channels of 12×10 to {channels}, kernel 3×3, 2 groups" in out
+    assert f"{name}: {channels} channels of 12×10 to {channels}, kernel 3×3, groups=2" in out
     assert [line.split("  ")[0] for line in out.splitlines() if "✓" in line][
         : len(VARIANTS)
     ] == VARIANTS
@@ -82,7 +82,7 @@ def test_shell_takes_options(photo, capsys):
         cli.main(["compare", photo(), "--kernel-size", "5", "--out-channels", "6", "--groups", "3"])
         == 0
     )
-    assert "18 channels of 12×10 to 6, kernel 5×5, 3 groups" in capsys.readouterr().out
+    assert "18 channels of 12×10 to 6, kernel 5×5, groups=3" in capsys.readouterr().out
 
 
 def test_shell_reports_a_wrong_count(photo, capsys, monkeypatch):

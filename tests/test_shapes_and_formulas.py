@@ -60,43 +60,63 @@ def test_receptive_field_is_what_one_output_reaches(layers):
     assert shapes.receptive_field(layers) == max(reached) - min(reached) + 1
 
 
-ALL = [
-    *formulas.standard(2, 6, 4, shapes.window((8, 9), (3, 2), 2, 1), bias=True),
-    *formulas.dilated(1, 6, 4, shapes.window(8, 3, padding="same", dilation=2)),
-    *formulas.transposed(1, 6, 4, shapes.transposed_window(8, 4, 2, 1), groups=2),
-    *formulas.separable(3, 6, shapes.window((8, 9), (3, 5), (1, 2), "same")),
-    *formulas.depthwise(1, 6, 12, shapes.window(8, 3)),
-    *formulas.pointwise(2, 6, 4, shapes.window((8, 9), 1, 2)),
-    *formulas.depthwise_separable(1, 6, 12, 4, shapes.window(8, (3, 2))),
-    *formulas.grouped(1, 6, 4, shapes.window(8, 3, padding=((0, 1), (2, 1))), groups=2),
-    *formulas.deformable(
-        2,
-        6,
-        4,
-        shapes.window(8, 3),
-        samples=500,
-        groups=2,
-        offset_groups=3,
-        mask=True,
-        layer=True,
-        bias=True,
-        mask_bias=True,
+W1 = shapes.window((8, 9), (3, 2), (2, 1), padding=1)  # output 4×10; 11 and 18 taps in the image
+LITERAL = [  # formulas, and by hand: parameters, document's, dense, in bounds
+    (formulas.standard(2, 6, 4, W1), 144, 2 * 144 * 72, 2 * 144 * 40, 2 * 24 * 11 * 18),
+    (
+        formulas.dilated(1, 6, 4, shapes.window(8, 3, padding=2, dilation=2)),
+        216, 216 * 64, 216 * 64, 24 * 20 * 20,
     ),
-]
+    (formulas.grouped(3, 6, 4, W1, groups=2), 72, 3 * 72 * 72, 3 * 72 * 40, 3 * 12 * 198),
+    (formulas.depthwise(2, 6, 12, W1), 72, 2 * 72 * 72, 2 * 72 * 40, 2 * 12 * 198),
+    (formulas.pointwise(2, 6, 4, shapes.window((8, 9), 1, 2)), 24, 48 * 72, 48 * 20, 48 * 20),
+    (
+        formulas.separable(2, 6, W1),
+        5, 12 * 5 * 72, 12 * (3 * 4 * 9 + 2 * 4 * 10), 12 * (11 * 9 + 4 * 18),
+    ),
+    (
+        formulas.depthwise_separable(1, 6, 12, 5, W1),
+        72 + 60, (72 + 60) * 72, (72 + 60) * 40, 12 * 198 + 60 * 40,
+    ),
+    (
+        formulas.transposed(2, 6, 4, shapes.transposed_window(8, 4, 2, 1), groups=2),
+        192, 2 * 192 * 64, 2 * 192 * 256, 2 * 12 * 900,
+    ),
+    (
+        formulas.deformable(2, 6, 4, W1, samples=100, groups=2, offset_groups=3, mask=True),
+        72, 2 * 72 * 72, 2 * 6 * 40 * (12 + 24 + 6 + 12), 2 * 6 * 40 * (12 + 24 + 6) + 100 * 2 * 2,
+    ),
+    (
+        formulas.deformable(1, 6, 4, W1, samples=100, layer=True),
+        144 + 12 * 36, (144 + 432) * 72, 6 * 40 * (72 + 4 + 24 + 24), 72 * 198 + 240 * 28 + 100 * 24,
+    ),
+]  # fmt: skip
 
 
-@pytest.mark.parametrize("formula", ALL, ids=lambda f: f"{f.name}: {f.symbols}")
-def test_the_numbers_put_in_give_the_value(formula):
-    """Evaluated a second way: Python's own floats, by replacing the written signs."""
-    text = (
-        formula.substituted.replace("⌊", "math.floor(")
-        .replace("⌋", ")")
-        .replace("·", "*")
-        .replace("−", "-")
-    )
-    assert math.isclose(eval(text), formula.value)
-    assert formula.section
-    assert isinstance(formula.value, int) or formula.name == "ratio to standard"
+@pytest.mark.parametrize(("found", "parameters", "document", "dense", "in_bounds"), LITERAL)
+def test_formulas_against_numbers_by_hand(found, parameters, document, dense, in_bounds):
+    assert W1.output == (4, 10)
+    assert W1.taps == (11, 18)
+    values = {f.name: f.value for f in found}
+    names = ("parameters", "document", "dense", "in bounds")
+    assert tuple(values[name] for name in names) == (parameters, document, dense, in_bounds)
+    assert all(f.section and f.symbols and f.substituted for f in found)
+    assert all(isinstance(f.value, int) for f in found if "ratio" not in f.name)
+
+
+@given(st.integers(1, 3), st.integers(1, 4), st.integers(1, 4), sizes, st.integers(1, 5))
+def test_document_is_dense_for_stride_1_and_same(N, C, M, size, K):
+    window = shapes.window(size, K, padding="same")
+    for found in (
+        formulas.standard(N, C, M, window),
+        formulas.depthwise(N, C, 2 * C, window),
+        formulas.separable(N, C, window),
+        formulas.depthwise_separable(N, C, 2 * C, M, window),
+        formulas.grouped(N, 2 * C, 2 * M, window, groups=2),
+        formulas.pointwise(N, C, M, shapes.window(size, 1)),
+    ):
+        values = {f.name: f.value for f in found}
+        assert values["document"] == values["dense"]
 
 
 def test_formulas_do_not_overflow():
@@ -124,7 +144,7 @@ def test_ratios_are_those_of_the_documents_counts(K):
     single = values(formulas.standard(1, 1, 1, window))
     separable = values(formulas.separable(1, 1, window))
     assert (
-        separable["ratio to standard"]
+        separable["ratio to depthwise"]
         == Fraction(2, K)
         == Fraction(separable["document"], single["document"])
     )

@@ -39,18 +39,29 @@ def place_samples(dy, dx, h, w, step, H, W, place, corners, outside):
     return multiplies
 
 
+@njit
+def sample_row(pixels, W, place, corners, sample):
+    # pixels ((H + 3) * (W + 3),): one padded channel; filled: sample (OW,), between the corners
+    below = pixels[W + 3 :]
+    multiplies = 0
+    for ow in range(sample.size):
+        i, j = np.uintp(place[ow]), np.uintp(place[ow] + 1)
+        sample[ow] = corners[0, ow] * pixels[i] + corners[1, ow] * pixels[j]
+        sample[ow] += corners[2, ow] * below[i] + corners[3, ow] * below[j]
+        multiplies += 4
+    return multiplies
+
+
 @njit(parallel=True)
 def deformable_loops(x, offset, mask, weight, bias, y, size, stride, padding, dilation, counts):
     # x (N, C, (H + 3) * (W + 3)): one zero above and left, two below and right; size (H, W)
     # offset (N, 2 * G * KH * KW, OH, OW), y before x; mask (N, G * KH * KW, OH, OW) or empty
     # weight (M, C/g, KH, KW), bias (M,), y (N, M, OH, OW), counts (N * OH, 5)
-    C = x.shape[1]
+    C, H, W = x.shape[1], size[0], size[1]
     N, M, OH, OW = y.shape
     _, CG, KH, KW = weight.shape
-    H, W = size
     (SH, SW), (top, left), (DH, DW) = stride, padding, dilation
-    CO = C // (offset.shape[1] // (2 * KH * KW))  # input channels that share offsets
-    MG = M // (C // CG)  # output channels of a group
+    G, MG = offset.shape[1] // (2 * KH * KW), M // (C // CG)
     for job in prange(N * OH):  # one output row of all channels, for a sample serves them all
         n, oh = job // OH, job % OH
         place, outside = np.empty(OW, np.intp), np.empty(OW, np.bool_)
@@ -58,23 +69,18 @@ def deformable_loops(x, offset, mask, weight, bias, y, size, stride, padding, di
         corner_weights, corner_values, masked, multiplies, on_padding = 0, 0, 0, 0, 0
         for m in range(M):
             y[n, m, oh] = bias[m]
-        for tap in range(offset.shape[1] // 2):  # of all offset groups
+        for tap in range(G * KH * KW):
             g, kh, kw = tap // (KH * KW), tap // KW % KH, tap % KW
             dy, dx = offset[n, 2 * tap, oh], offset[n, 2 * tap + 1, oh]
             h, w = oh * SH + kh * DH - top, kw * DW - left
             corner_weights += place_samples(dy, dx, h, w, SW, H, W, place, corners, outside)
-            for c in range(g * CO, g * CO + CO):
-                pixels, below = x[n, c], x[n, c, W + 3 :]
-                for ow in range(OW):
-                    i, j = np.uintp(place[ow]), np.uintp(place[ow] + 1)
-                    sample[ow] = corners[0, ow] * pixels[i] + corners[1, ow] * pixels[j]
-                    sample[ow] += corners[2, ow] * below[i] + corners[3, ow] * below[j]
-                    corner_values += 4
+            for c in range(g * C // G, (g + 1) * C // G):  # the channels of offset group g
+                corner_values += sample_row(x[n, c], W, place, corners, sample)
                 if mask.size > 0:
                     for ow in range(OW):
                         sample[ow] *= mask[n, tap, oh, ow]
                         masked += 1
-                for m in range(c // CG * MG, c // CG * MG + MG):
+                for m in range(c // CG * MG, c // CG * MG + MG):  # the outputs of c's weight group
                     out, k = y[n, m, oh], weight[m, c % CG, kh, kw]
                     for ow in range(OW):
                         out[ow] += sample[ow] * k
@@ -210,7 +216,9 @@ def _deform(
     )
     parameters = layer.parameters + sum(branch.parameters for branch in branches.values())
     variant = "deformable layer" if branches else "deformable"
-    not_counted = (*NOT_COUNTED, "floor", *(["sigmoid of the mask"] if "mask" in branches else []))
+    not_counted = (*NOT_COUNTED, "sample positions")
+    if "mask" in branches:
+        not_counted += ("the sigmoid of the mask",)
     return pack(
         batched, y, CostReport(variant, "direct", y.shape, parameters, passes, costs, not_counted)
     )

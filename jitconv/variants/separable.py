@@ -96,7 +96,7 @@ def separable_conv2d(
     --------
     >>> import numpy as np
     >>> y, report = separable_conv2d(np.ones((1, 4, 4)), [1, 2, 1], [1, 0, -1], padding="same")
-    >>> report.parts, report.value("ratio to standard")
+    >>> report.parts, report.value("ratio to depthwise")
     ({'column pass': 48, 'row pass': 48}, Fraction(2, 3))
     """
     x, batched = checks.image(x)

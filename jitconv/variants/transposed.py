@@ -4,6 +4,9 @@ A convolution is a sparse matrix (희소행렬); this is its transpose (전치�
 multiplied by the whole kernel and lands on the output `stride` pixels from its neighbour; where
 they overlap they add up; padding crops the output. It upsamples, but does not undo a convolution:
 `deconvolve` does (역연산).
+
+A job collects one output row: it asks which input rows land there, and adds their pixels where
+they land. So no two jobs write the same pixel.
 """
 
 from __future__ import annotations
@@ -37,8 +40,8 @@ def transposed_loops(x, weight, bias, y, stride, crop, dilation, groups, counts)
         for c in range(first, first + C // groups):
             for kh in range(KH):
                 # input row ih lands on output row ih * SH + kh * DH - top
-                ih, between = divmod(oh + top - kh * DH, SH)
-                if between == 0 and 0 <= ih < H:
+                ih, rest = divmod(oh + top - kh * DH, SH)
+                if rest == 0 and 0 <= ih < H:
                     for kw in range(KW):
                         # input column iw lands on output column iw * SW + shift
                         w, shift = weight[c, m % MG, kh, kw], kw * DW - left
@@ -247,8 +250,9 @@ def deconvolve(
     Examples
     --------
     >>> import numpy as np
+    >>> from jitconv import conv2d
     >>> x, weight = np.arange(9.0).reshape(1, 3, 3), np.array([[[[1.0, 2.0], [3.0, 4.0]]]])
-    >>> y, _ = conv2d_with_border = __import__("jitconv").conv2d(x, weight, padding=1)
+    >>> y, _ = conv2d(x, weight, padding=1)
     >>> bool(np.allclose(deconvolve(y, weight, (1, 3, 3), padding=1), x))
     True
     """
