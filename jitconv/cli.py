@@ -55,6 +55,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _compare(options)
     except (TypeError, ValueError) as error:
         command.error(str(error))
+    except BrokenPipeError:  # the reader, head for example, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
 
 
 def _compare(options: argparse.Namespace) -> int:
