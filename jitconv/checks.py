@@ -137,13 +137,14 @@ def floats(name: str, value: object, dtype: np.dtype | None = None) -> np.ndarra
     """
     if isinstance(value, (list, tuple)) and not hasattr(value, "__array__"):
         try:
-            array = np.array(value, dtype=dtype or np.float64)
+            array = np.array(value)
         except ValueError as error:
             raise ValueError(
                 f"{name}: nested lists must be numbers in rows of equal length ({error})"
             ) from None
-        except TypeError as error:
-            raise TypeError(f"{name}: nested lists must hold real numbers ({error})") from None
+        if array.dtype in (np.int64, np.float64):  # what Python's own numbers become
+            with np.errstate(over="ignore"):
+                array = array.astype(dtype or np.float64)
     elif isinstance(value, np.ma.MaskedArray):
         raise TypeError(
             f"{name}: a masked array hides values that the loops would read; "
@@ -168,6 +169,34 @@ def floats(name: str, value: object, dtype: np.dtype | None = None) -> np.ndarra
             f"{name}: must be {dtype} as x is, got {kind}; convert one: {name}.astype(np.{dtype})"
         )
     return np.require(array, kind, ["C", "A", "W"])
+
+
+def float_type(dtype: object) -> np.dtype:
+    """Return a data type that kernels take.
+
+    Parameters
+    ----------
+    dtype : data-type
+        float32 or float64, in any of NumPy's spellings.
+
+    Returns
+    -------
+    numpy.dtype
+        The type.
+
+    Raises
+    ------
+    TypeError
+        If it is another type.
+
+    Examples
+    --------
+    >>> float_type("float32")
+    dtype('float32')
+    """
+    if np.dtype(dtype) not in FLOATS:
+        raise TypeError(f"dtype: must be float32 or float64, got {np.dtype(dtype)}")
+    return np.dtype(dtype)
 
 
 def image(x: object) -> tuple[np.ndarray, bool]:
@@ -265,11 +294,12 @@ def layer(
     C, M = x.shape[1], weight.shape[0]
     if groups is None:
         groups = C
-        if M % C:
+        if M % C or weight.shape[1] != 1:
             raise ValueError(
                 f"{name}: needs the axes (C·multiplier, 1, KH, KW), "
                 f"the first a multiple of the {C} channels of x, got shape {weight.shape}; "
-                f"pass {C} or {2 * C} filters{_channel_hint(x, weight, C)}"
+                f"pass {C} or {2 * C} filters of one channel"
+                + ("; x looks like NHWC: pass np.moveaxis(x, -1, -3)" * (M % x.shape[3] == 0))
             )
     divides("groups", groups, C, "the channels of x")
     if weight.shape[1] != C // groups:

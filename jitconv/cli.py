@@ -46,18 +46,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     commands.add_parser("info", help="print versions, threads, threading layer, cache folder")
     options = parser.parse_args(arguments)
-    if options.command == "info":
-        pointwise_conv2d([[[0]]], [[1]])  # Numba chooses the threading layer at the first launch
-        for name, value in info().items():
-            print(f"{name:16} {value}")
-        return 0
     try:
-        return _compare(options)
-    except (TypeError, ValueError) as error:
-        command.error(str(error))
+        return _info() if options.command == "info" else _compare(options)
     except BrokenPipeError:  # the reader, head for example, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except (MemoryError, OSError, TypeError, ValueError) as error:
+        command.error(str(error))
+
+
+def _info() -> int:
+    pointwise_conv2d([[[0]]], [[1]])  # Numba chooses the threading layer at the first launch
+    for name, value in info().items():
+        print(f"{name:16} {value}", flush=True)
+    return 0
 
 
 def _compare(options: argparse.Namespace) -> int:
@@ -88,7 +90,7 @@ def _check_figure(path: Path) -> None:
     """Refuse a figure that could not be written, before the work of an image is done."""
     from matplotlib.figure import Figure
 
-    formats = Figure().canvas.get_supported_filetypes()
+    formats = set(Figure().canvas.get_supported_filetypes()) - {"pgf"}  # which needs LaTeX
     if path.suffix.lstrip(".").lower() not in formats:
         raise ValueError(f"--save: {path} must end in one of {', '.join(sorted(formats))}")
     if (
@@ -104,7 +106,7 @@ def _save(done: comparison.Comparison, path: Path) -> None:
 
     So no half-written file is ever left under its name.
     """
-    part = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    part = path.with_name(f".{os.getpid()}{path.suffix}")
     try:
         done.plot().savefig(part)
         os.replace(part, path)

@@ -21,7 +21,7 @@ def identity(size: int = 3, dtype: DTypeLike = np.float32) -> np.ndarray:
     >>> identity(3).astype(int).tolist()
     [[0, 0, 0], [0, 1, 0], [0, 0, 0]]
     """
-    kernel = np.zeros((_odd(size), size), dtype)
+    kernel = np.zeros((_odd(size), size), checks.float_type(dtype))
     kernel[size // 2, size // 2] = 1
     return kernel
 
@@ -52,7 +52,7 @@ def sobel(direction: str = "x", dtype: DTypeLike = np.float32) -> np.ndarray:
     """
     if direction not in ("x", "y"):
         raise ValueError(f"direction: must be 'x' or 'y', got {direction!r}")
-    kernel = np.outer([1, 2, 1], [-1, 0, 1]).astype(dtype)
+    kernel = np.outer([1, 2, 1], [-1, 0, 1]).astype(checks.float_type(dtype))
     return kernel if direction == "x" else np.ascontiguousarray(kernel.T)
 
 
@@ -85,7 +85,7 @@ def gaussian(
     if not isinstance(sigma, numbers.Real) or not sigma > 0:
         raise ValueError(f"sigma: must be a positive number, got {sigma!r}")
     line = np.exp(-((np.arange(size) - size // 2) ** 2) / (2 * sigma**2))
-    return np.outer(line / line.sum(), line / line.sum()).astype(dtype)
+    return np.outer(line / line.sum(), line / line.sum()).astype(checks.float_type(dtype))
 
 
 def box(size: int = 3, dtype: DTypeLike = np.float32) -> np.ndarray:
@@ -97,7 +97,7 @@ def box(size: int = 3, dtype: DTypeLike = np.float32) -> np.ndarray:
     0.25
     """
     size = checks.integer("size", size, 1)
-    return np.full((size, size), 1 / size**2, dtype)
+    return np.full((size, size), 1 / size**2, checks.float_type(dtype))
 
 
 def laplacian(dtype: DTypeLike = np.float32) -> np.ndarray:
@@ -110,7 +110,7 @@ def laplacian(dtype: DTypeLike = np.float32) -> np.ndarray:
     >>> laplacian().astype(int).tolist()
     [[0, 1, 0], [1, -4, 1], [0, 1, 0]]
     """
-    return np.array([[0, 1, 0], [1, -4, 1], [0, 1, 0]], dtype)
+    return np.array([[0, 1, 0], [1, -4, 1], [0, 1, 0]], checks.float_type(dtype))
 
 
 def _odd(size: int) -> int:

@@ -22,6 +22,7 @@ import re
 from fractions import Fraction
 from typing import NamedTuple
 
+from . import checks
 from .shapes import Window
 
 
@@ -55,6 +56,8 @@ class Formula(NamedTuple):
         >>> str(Formula.of("parameters", "§8", "K²·C·M/g", **{"K²": 9}, C=64, M=128, g=4))
         'K²·C·M/g = 9·64·128/4 = 18,432'
         """
+        for symbol, number in values.items():
+            checks.integer(symbol, number, 0)
         substituted = re.sub(r"[^\W\d]\w*", lambda symbol: str(values[symbol[0]]), symbols)
         exact = re.sub(r"\d+", r"Fraction(\g<0>)", substituted)
         for written, python in {"·": "*", "−": "-", "⌊": "floor(", "⌋": ")"}.items():
@@ -432,6 +435,9 @@ class _Put:
         self.K = "K²" if KH == KW else "KH·KW"
         self.n = "" if N == 1 else "N·"  # as the document writes it for one image
         self.window, self.transposed = window, transposed
+        for g, channels in (("g", "C"), ("g", "M"), ("G", "C")):
+            if g in values:
+                checks.divides(g, checks.integer(g, values[g], 1), values[channels], channels)
         self.values = {
             "N": N,
             "K²": KH * KW,

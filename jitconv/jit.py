@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import functools
 import os
+import pickle
 import platform
 import threading
+import warnings
 from collections.abc import Callable
 from importlib import metadata
 
@@ -28,7 +30,25 @@ FASTMATH = {"contract"}
 # Two threads that launch kernels at once abort the process under Numba's workqueue layer, so
 # launches take turns.
 _launch = threading.RLock()
+_launched_before_fork = False
 _cache_folders = set()
+
+
+def _in_child() -> None:
+    global _launch, _launched_before_fork
+    _launch = threading.RLock()  # a thread that is not in the child may hold the old one
+    _launched_before_fork = _launched()
+
+
+def _launched() -> bool:
+    try:
+        return bool(numba.threading_layer())
+    except ValueError:  # no parallel loop has run yet
+        return False
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_child)
 
 
 def njit(function: Callable | None = None, *, parallel: bool = False) -> Callable:
@@ -50,21 +70,36 @@ def njit(function: Callable | None = None, *, parallel: bool = False) -> Callabl
     if function is None:
         return functools.partial(njit, parallel=parallel)
     options = {"parallel": parallel, "fastmath": FASTMATH}
+    if not parallel:
+        return numba.njit(function, **options)
     try:
         compiled = numba.njit(function, cache=True, **options)
     except RuntimeError:  # no folder for the cache can be written: compile again in each process
         compiled = numba.njit(function, **options)
     if isinstance(compiled, Dispatcher) and compiled.stats.cache_path:
         _cache_folders.add(compiled.stats.cache_path)
-    if not parallel:
-        return compiled
 
     @functools.wraps(function)
     def launch(*arrays):
+        nonlocal compiled
+        if _launched_before_fork and numba.threading_layer() == "omp":
+            raise RuntimeError(
+                "this process was forked from one that had run jitconv's loops, which GNU OpenMP "
+                "does not survive; start it with multiprocessing.get_context('spawn')"
+            )
         # np.errstate: compiled loops never warn about Inf or NaN; with NUMBA_DISABLE_JIT=1 neither
         # must these.
         with _launch, np.errstate(all="ignore"):
-            return compiled(*arrays)
+            try:
+                return compiled(*arrays)
+            except (OSError, EOFError, pickle.UnpicklingError) as error:  # loops raise none of them
+                warnings.warn(
+                    f"Numba's cache in {', '.join(_cache_folders)} is full or damaged ({error}); "
+                    "the loops are compiled again in each process until it is deleted",
+                    stacklevel=3,
+                )
+                compiled = numba.njit(function, **options)
+                return compiled(*arrays)
 
     launch.py_func = function
     return launch
@@ -88,16 +123,13 @@ def info() -> dict[str, str]:
     versions = {
         name: metadata.version(name) for name in ("numba", "llvmlite", "numpy", "matplotlib")
     }
-    try:
-        layer = numba.threading_layer()
-    except ValueError:  # no parallel loop has run yet
-        layer = f"{numba.config.THREADING_LAYER} (chosen at the first parallel loop)"
+    chosen_later = f"{numba.config.THREADING_LAYER} (chosen at the first parallel loop)"
     return {
         "jitconv": __version__,
         "python": platform.python_version(),
         **versions,
         "processor": f"{llvmlite.binding.get_host_cpu_name()}, {os.cpu_count()} logical cores",
         "threads": f"{numba.get_num_threads()} of {numba.config.NUMBA_NUM_THREADS}",
-        "threading layer": layer,
+        "threading layer": numba.threading_layer() if _launched() else chosen_later,
         "cache": ", ".join(sorted(_cache_folders)) or "none",
     }

@@ -258,8 +258,7 @@ class ConvResult(NamedTuple):
     report: CostReport
 
     def __array__(self, dtype: np.dtype | None = None, copy: bool | None = None) -> np.ndarray:
-        array = self.output if dtype is None else self.output.astype(dtype, copy=False)
-        return array.copy() if copy else array
+        return np.array(self.output, dtype=dtype, copy=copy)
 
     def __repr__(self) -> str:
         return f"ConvResult(output={self.output.dtype} {self.output.shape})\n{self.report}"

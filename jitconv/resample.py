@@ -136,7 +136,9 @@ def bilinear_upsample(x: ArrayLike, scale: int | Sequence[int]) -> np.ndarray:
         place = np.clip((np.arange(size * factor) + 0.5) / factor - 0.5, 0, size - 1)
         low = place.astype(int)
         share = (place - low).astype(x.dtype).reshape(-1, *[1] * (3 - axis))
-        x = (1 - share) * x.take(low, axis) + share * x.take(np.minimum(low + 1, size - 1), axis)
+        high = np.minimum(low + 1, size - 1)
+        with np.errstate(invalid="ignore"):  # 0 · Inf is NaN
+            x = (1 - share) * x.take(low, axis) + share * x.take(high, axis)
     return x if batched else x[0]
 
 
@@ -178,4 +180,4 @@ def bilinear_kernel(scale: int, channels: int = 1, dtype: DTypeLike = np.float32
     scale, channels = checks.integer("scale", scale, 1), checks.integer("channels", channels, 1)
     size = 2 * scale - scale % 2
     line = 1 - np.abs(np.arange(size) - (size - 1) / 2) / scale
-    return np.tile(np.outer(line, line), (channels, 1, 1, 1)).astype(dtype)
+    return np.tile(np.outer(line, line), (channels, 1, 1, 1)).astype(checks.float_type(dtype))

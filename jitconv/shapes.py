@@ -214,7 +214,7 @@ def receptive_field(layers: Iterable[Sequence[int]]) -> int:
     """
     field, jump = 1, 1
     for layer in layers:
-        if not 1 <= len(layer) <= 3:
+        if not (hasattr(layer, "__len__") and 1 <= len(layer) <= 3):
             raise ValueError(f"layers: each must be (kernel_size, stride, dilation), got {layer!r}")
         kernel_size, stride, dilation = (*layer, 1, 1)[:3]
         field += (effective_kernel_size(kernel_size, dilation) - 1) * jump

@@ -1,5 +1,6 @@
 """Whatever NumPy can hold gives the right answer: layouts, strides, byte orders, lists; and the same bits on any threads."""
 
+import os
 import subprocess
 import sys
 import threading
@@ -100,8 +101,6 @@ def test_python_threads_may_call_at_once():
 
 
 def run_python(code, **environment):
-    import os
-
     return subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,
@@ -151,6 +150,44 @@ print(jitconv.conv2d(np.ones((1, 3, 3)), np.ones((1, 1, 3, 3))).output.item())
     done = run_python(code)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "9.0"
+
+
+@pytest.mark.skipif(numba.config.DISABLE_JIT, reason="nothing is cached")
+def test_a_damaged_cache_is_passed_over(tmp_path):
+    code = """
+import numpy as np, jitconv
+print(jitconv.conv2d(np.ones((1, 3, 3)), np.ones((1, 1, 3, 3))).output.item())
+"""
+    assert run_python(code, NUMBA_CACHE_DIR=str(tmp_path)).stdout == "9.0\n"
+    damaged = list(tmp_path.glob("*/standard*.nbi"))
+    assert damaged
+    for index in damaged:
+        index.write_bytes(index.read_bytes()[:50])
+    done = run_python(code, NUMBA_CACHE_DIR=str(tmp_path))
+    assert done.stdout == "9.0\n"
+    assert f"Numba's cache in {tmp_path}" in done.stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+@pytest.mark.parametrize("layer", ["omp", "workqueue"])
+def test_a_forked_process_says_what_is_wrong_or_works(layer):
+    """GNU OpenMP ends a forked child at its first parallel loop, and a pool then waits for ever."""
+    code = """
+import multiprocessing, numpy as np, jitconv
+def work(_):
+    try:
+        return jitconv.conv2d(np.ones((1, 3, 3)), np.ones((1, 1, 3, 3))).output.item()
+    except RuntimeError as error:
+        return str(error)
+work(0)
+with multiprocessing.get_context("fork").Pool(1) as pool:
+    print(pool.map(work, [0])[0])
+"""
+    done = run_python(code, NUMBA_THREADING_LAYER=layer)
+    if "No threading layer could be loaded" in done.stderr:
+        pytest.skip(f"no {layer} on this machine")
+    expected = "get_context('spawn')" if layer == "omp" and not numba.config.DISABLE_JIT else "9.0"
+    assert expected in done.stdout
 
 
 @pytest.mark.parametrize(

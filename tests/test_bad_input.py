@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import jitconv
-from jitconv import filters, shapes
+from jitconv import filters, formulas, shapes
 
 X = np.zeros((2, 4, 6, 5), np.float32)
 W = np.zeros((8, 4, 3, 3), np.float32)
@@ -186,12 +186,20 @@ CASES = {  # name: (call, error, what the message must hold)
         ValueError,
         "x: nested lists must be numbers in rows of equal",
     ),
-    "list of words": (lambda: jitconv.conv2d([[["a"]]], W), ValueError, "x: nested lists"),
-    "list of complex": (
-        lambda: jitconv.conv2d([[[1j]]], W),
+    "list of words": (
+        lambda: jitconv.conv2d([[["a"]]], W),
         TypeError,
-        "x: nested lists must hold real",
+        "x: must be float32 or float64, got <U1",
     ),
+    "list of complex": (lambda: jitconv.conv2d([[[1j]]], W), TypeError, "x: must be .*complex128"),
+    "list of bools": (lambda: jitconv.conv2d([[[True]]], W), TypeError, "x: must be .*bool"),
+    "list of None": (lambda: jitconv.conv2d([[[None, 1.0]]], W), TypeError, "x: must be .*object"),
+    "list of byte images": (
+        lambda: jitconv.conv2d([zeros(4, 4, dtype=np.uint8)], W),
+        TypeError,
+        "x: .*uint8",
+    ),
+    "huge number": (lambda: jitconv.conv2d([[[10**400]]], W), TypeError, "x: must be .*object"),
     "bias length": (
         lambda: jitconv.conv2d(X, W, zeros(4)),
         ValueError,
@@ -252,7 +260,12 @@ CASES = {  # name: (call, error, what the message must hold)
     "depthwise mixes": (
         lambda: jitconv.depthwise_conv2d(X, zeros(4, 4, 3, 3)),
         ValueError,
-        "C/groups = 4/4 = 1",
+        "filters of one channel",
+    ),
+    "depthwise NHWC": (
+        lambda: jitconv.depthwise_conv2d(zeros(6, 5, 3), zeros(9, 1, 3, 3)),
+        ValueError,
+        "looks like NHWC",
     ),
     "pointwise kernel": (
         lambda: jitconv.pointwise_conv2d(X, W),
@@ -357,8 +370,39 @@ CASES = {  # name: (call, error, what the message must hold)
     "deconvolve": (
         lambda: jitconv.deconvolve(zeros(8, 3, 3), W, (4, 6, 6)),
         ValueError,
-        "y: has 72 values.*makes 128",
+        "y: this convolution makes shape \\(8, 4, 4\\), got shape \\(8, 3, 3\\)",
     ),
+    "deconvolve NaN": (
+        lambda: jitconv.deconvolve(zeros(8, 4, 4) * np.nan, W, (4, 6, 6)),
+        ValueError,
+        "y, weight: must be finite",
+    ),
+    "no offset_weight": (
+        lambda: jitconv.deformable_layer(X, None, W),
+        TypeError,
+        "offset_weight: must be float32",
+    ),
+    "deform channels": (
+        lambda: jitconv.deform_conv2d(X, zeros(2, 18, 4, 3), zeros(8, 3, 3, 3)),
+        ValueError,
+        "weight: .* must divide the 4 channels",
+    ),
+    "filter type": (
+        lambda: filters.box(3, np.uint8),
+        TypeError,
+        "dtype: must be float32 or float64, got uint8",
+    ),
+    "formula of a float": (
+        lambda: formulas.standard(1, 3.5, 4, shapes.window(8, 3)),
+        TypeError,
+        "C: must be an integer, got 3.5",
+    ),
+    "formula of groups": (
+        lambda: formulas.grouped(1, 4, 4, shapes.window(8, 3), groups=3),
+        ValueError,
+        "g: 3 does not divide 4",
+    ),
+    "layers of ints": (lambda: shapes.receptive_field([3, 3]), ValueError, "layers: each must be"),
     "kernel with NaN": (
         lambda: jitconv.factor_kernel([[np.nan, 1]]),
         ValueError,

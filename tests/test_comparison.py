@@ -1,6 +1,8 @@
 """The main job: nine variants on an image, from Python and from a shell."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -150,6 +152,26 @@ def test_shell_says_what_is_wrong(photo, tmp_path, capsys, arguments, message):
         cli.main(["compare", *(names.get(a, a) for a in arguments)])
     assert stopped.value.code == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["$x_$.png", "사진.png", "%s.png"])
+def test_any_file_name_can_be_drawn(photo, tmp_path, name):
+    assert cli.main(["compare", photo(name), "--save", str(tmp_path / "figure.png")]) == 0
+
+
+def test_values_that_are_not_finite_can_be_drawn(tmp_path):
+    x = np.full((1, 9, 9), np.inf, np.float32)
+    x[0, :4] = np.nan
+    jitconv.compare(x).plot().savefig(tmp_path / "figure.png")
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(photo):
+    command = [sys.executable, "-m", "jitconv", "compare", photo()]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+        running.stdout.readline()
+        running.stdout.close()
+        assert running.stderr.read() == b""
+    assert running.returncode == 0
 
 
 def test_a_figure_that_fails_leaves_the_old_one(photo, tmp_path, monkeypatch):

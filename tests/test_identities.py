@@ -1,5 +1,7 @@
 """How the variants are related; each relation is a claim of the document."""
 
+import pickle
+
 import numpy as np
 import pytest
 
@@ -288,3 +290,16 @@ def test_a_kernel_that_does_not_separate_says_so():
 )
 def test_named_filters_separate(kernel):
     np.testing.assert_allclose(np.outer(*jitconv.factor_kernel(kernel)), kernel, atol=1e-6)
+
+
+def test_kernels_of_any_magnitude_separate():
+    for size in (1e308, 1e-300):
+        column, row = jitconv.factor_kernel(np.full((3, 3), size))
+        np.testing.assert_allclose(np.outer(column, row), np.full((3, 3), size))
+    assert jitconv.separable_terms(np.zeros((3, 3))) == []
+
+
+def test_errors_survive_pickling():
+    error = pickle.loads(pickle.dumps(jitconv.NotSeparableError(2, 0.5)))
+    assert (error.rank, error.error) == (2, 0.5)
+    assert "rank 2" in str(error)

@@ -31,7 +31,8 @@ def plot_comparison(comparison: Comparison) -> Figure:
     """
     figure = Figure(figsize=(13, 4.7), dpi=100, layout="constrained")
     pictures, bars = figure.subfigures(1, 2, width_ratios=(1.7, 1))
-    figure.suptitle(comparison.title, fontsize=10)
+    title = comparison.title.encode("latin-1", "replace").decode("latin-1")  # what the font has
+    figure.suptitle(title, fontsize=10, parse_math=False)
 
     panels = list(pictures.subplots(2, 5).flat)
     for ax in panels:
@@ -40,7 +41,8 @@ def plot_comparison(comparison: Comparison) -> Figure:
     first.imshow(_middle(comparison.photo), cmap="gray")
     first.set_title("input\n", fontsize=9)
     for ax, row in zip(others, comparison.rows, strict=True):
-        low, high = np.nanpercentile(row.preview, (1, 99))
+        finite = row.preview[np.isfinite(row.preview)].astype(np.float64)
+        low, high = np.percentile(finite, (1, 99)) if finite.size else (0, 1)
         ax.imshow(_middle(row.preview), cmap="gray", vmin=low, vmax=high)
         ax.set_title(f"{row.report.variant}\n{row.ratio:.3g} × multiplies", fontsize=9)
 

@@ -173,7 +173,12 @@ def _deform(
     x, batched = checks.image(x)
     weight = checks.floats("weight", weight, x.dtype)
     checks.axes("weight", weight, "(M, C/groups, KH, KW)")
-    groups = max(1, x.shape[1] // weight.shape[1])
+    if x.shape[1] % weight.shape[1]:
+        raise ValueError(
+            f"weight: (M, C/groups, KH, KW), its second axis must divide the {x.shape[1]} channels "
+            f"of x, got shape {weight.shape}; pass {x.shape[1]} there for one group"
+        )
+    groups = x.shape[1] // weight.shape[1]
     layer = checks.layer(x, weight, bias, groups)._replace(batched=batched)
     window = shapes.window(x.shape[2:], weight.shape[2:], **options)
     (N, C, M), taps = layer.sizes, weight.shape[2] * weight.shape[3]
@@ -343,7 +348,7 @@ def deformable_layer(
         ("offset", offset_weight, offset_bias, 2 * taps),
         ("mask", mask_weight, mask_bias, taps),
     ):
-        if kernel is None:
+        if name == "mask" and kernel is None:
             continue
         kernel = checks.floats(f"{name}_weight", kernel, x.dtype)
         if (

@@ -138,12 +138,15 @@ class NotSeparableError(ValueError):
     """
 
     def __init__(self, rank: int, error: float):
-        super().__init__(
-            f"kernel: has rank {rank}, only rank 1 separates; "
-            f"the best column · row misses it by {error:.1%} of its largest value; "
-            f"separable_terms(kernel) gives {rank} products that add up to it"
-        )
+        super().__init__(rank, error)
         self.rank, self.error = rank, error
+
+    def __str__(self) -> str:
+        return (
+            f"kernel: has rank {self.rank}, only rank 1 separates; "
+            f"the best column · row misses it by {self.error:.1%} of its largest value; "
+            f"separable_terms(kernel) gives {self.rank} products that add up to it"
+        )
 
 
 def separable_terms(kernel: ArrayLike) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -178,7 +181,8 @@ def separable_terms(kernel: ArrayLike) -> list[tuple[np.ndarray, np.ndarray]]:
     checks.axes("kernel", kernel, "(KH, KW)")
     if not np.isfinite(kernel).all():
         raise ValueError("kernel: must be finite, got NaN or Inf")
-    left, sizes, right = np.linalg.svd(kernel.astype(np.float64), full_matrices=False)
+    largest = np.abs(kernel).max() or 1  # put aside, so that no square of it overflows
+    left, sizes, right = np.linalg.svd(kernel.astype(np.float64) / largest, full_matrices=False)
     rank = int((sizes > sizes[0] * max(kernel.shape) * np.finfo(kernel.dtype).eps).sum())
     terms = []
     for column, size, row in zip(left.T[:rank], sizes, right, strict=False):
@@ -186,7 +190,10 @@ def separable_terms(kernel: ArrayLike) -> list[tuple[np.ndarray, np.ndarray]]:
             column[np.argmax(np.abs(column))]
         )  # the singular vectors' sign is arbitrary: make the column positive
         terms.append(
-            tuple((sign * np.sqrt(size) * taps).astype(kernel.dtype) for taps in (column, row))
+            tuple(
+                (sign * np.sqrt(size) * np.sqrt(float(largest)) * taps).astype(kernel.dtype)
+                for taps in (column, row)
+            )
         )
     return terms
 

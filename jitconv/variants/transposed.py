@@ -178,7 +178,7 @@ def convolution_matrix(
     array([[1, 2, 0],
            [0, 1, 2]])
     """
-    if not isinstance(input_shape, (tuple, list)) or len(input_shape) != 3:
+    if not hasattr(input_shape, "__len__") or len(input_shape) != 3:
         raise ValueError(f"input_shape: must be (C, H, W), got {input_shape!r}")
     C, H, W = (checks.integer(f"input_shape[{i}]", size, 1) for i, size in enumerate(input_shape))
     weight = checks.floats("weight", weight)
@@ -260,9 +260,11 @@ def deconvolve(
         weight, input_shape, stride=stride, padding=padding, dilation=dilation, groups=groups
     )
     y = checks.floats("y", y, matrix.dtype)
-    if y.size != matrix.shape[0]:
-        raise ValueError(
-            f"y: has {y.size} values, shape {y.shape}, but this convolution makes {matrix.shape[0]}"
-        )
+    window = shapes.window(tuple(input_shape)[1:], np.shape(weight)[2:], stride, padding, dilation)
+    expected = (np.shape(weight)[0], *window.output)
+    if y.shape != expected:
+        raise ValueError(f"y: this convolution makes shape {expected}, got shape {y.shape}")
+    if not (np.isfinite(y).all() and np.isfinite(matrix).all()):
+        raise ValueError("y, weight: must be finite to be solved for, got NaN or Inf")
     solution, *_ = np.linalg.lstsq(matrix, y.ravel(), rcond=None)
     return solution.reshape(tuple(input_shape))
