@@ -7,12 +7,27 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
 def integer(name: str, value: object, minimum: int) -> int:
     """Return `value` as a Python int, or raise.
+
+    Parameters
+    ----------
+    name : str
+        The argument's name, for the error.
+    value : object
+        What was passed.
+    minimum : int
+        The least that is allowed.
+
+    Returns
+    -------
+    int
+        The value.
 
     Raises
     ------
@@ -48,6 +63,20 @@ def integer(name: str, value: object, minimum: int) -> int:
 def pair(name: str, value: int | Sequence[int], minimum: int) -> tuple[int, int]:
     """Return an int or a (height, width) pair as a pair.
 
+    Parameters
+    ----------
+    name : str
+        The argument's name, for the error.
+    value : int or (int, int)
+        For both axes, or height and width.
+    minimum : int
+        The least that is allowed.
+
+    Returns
+    -------
+    (int, int)
+        Height and width.
+
     Raises
     ------
     TypeError, ValueError
@@ -71,6 +100,16 @@ def pair(name: str, value: int | Sequence[int], minimum: int) -> tuple[int, int]
 
 def padding_pairs(value: int | Sequence) -> tuple[tuple[int, int], tuple[int, int]]:
     """Return numeric padding as ((top, bottom), (left, right)).
+
+    Parameters
+    ----------
+    value : int, (int, int) or ((top, bottom), (left, right))
+        Pixels: on every side, height and width, or each side.
+
+    Returns
+    -------
+    ((int, int), (int, int))
+        Pixels of each side.
 
     Raises
     ------
@@ -171,7 +210,7 @@ def floats(name: str, value: object, dtype: np.dtype | None = None) -> np.ndarra
     return np.require(array, kind, ["C", "A", "W"])
 
 
-def float_type(dtype: object) -> np.dtype:
+def float_type(dtype: DTypeLike) -> np.dtype:
     """Return a data type that kernels take.
 
     Parameters
@@ -202,10 +241,28 @@ def float_type(dtype: object) -> np.dtype:
 def image(x: object) -> tuple[np.ndarray, bool]:
     """Return the images as an array (N, C, H, W), and whether they came as a batch.
 
+    Parameters
+    ----------
+    x : array_like (N, C, H, W) or (C, H, W)
+        float32 or float64.
+
+    Returns
+    -------
+    images : numpy.ndarray (N, C, H, W)
+        N is 1 where one image came without a batch axis.
+    batched : bool
+        Whether x came with its batch axis.
+
     Raises
     ------
     TypeError, ValueError
         If `x` is no float array of shape (N, C, H, W) or (C, H, W), or has no channels or pixels.
+
+    Examples
+    --------
+    >>> images, batched = image(np.zeros((3, 8, 8)))
+    >>> images.shape, batched
+    ((1, 3, 8, 8), False)
     """
     array = floats("x", x)
     if array.ndim not in (3, 4):
@@ -223,6 +280,15 @@ def image(x: object) -> tuple[np.ndarray, bool]:
 
 def axes(name: str, array: np.ndarray, names: str) -> None:
     """Raise unless the array has the axes that `names` lists, none of them empty.
+
+    Parameters
+    ----------
+    name : str
+        The argument's name, for the error.
+    array : numpy.ndarray
+        What was passed.
+    names : str
+        The axes that it must have, such as "(KH, KW)".
 
     Raises
     ------
@@ -280,13 +346,34 @@ def layer(
 ) -> Layer:
     """Check what most variants share: images, a fitting weight (M, C/groups, KH, KW), and a bias.
 
-    `groups` None stands for depthwise, as many groups as channels; `name` is what an error calls
-    the weight.
+    Parameters
+    ----------
+    x : array_like (N, C, H, W) or (C, H, W)
+        float32 or float64.
+    weight : array_like (M, C/groups, KH, KW)
+        Of x's type.
+    bias : array_like (M,) or None
+        Of x's type.
+    groups : int, optional
+        At least 1; None stands for depthwise, as many groups as channels.
+    name : str
+        What an error calls the weight.
+
+    Returns
+    -------
+    Layer
+        The arrays that the kernels read.
 
     Raises
     ------
     TypeError, ValueError
         If one is no float array of x's type, or the channels do not fit.
+
+    Examples
+    --------
+    >>> checked = layer(np.zeros((4, 8, 8)), np.zeros((6, 2, 3, 3)), None, groups=2)
+    >>> checked.sizes, checked.parameters, checked.batched
+    ((1, 4, 6), 108, False)
     """
     x, batched = image(x)
     weight = floats(name, weight, x.dtype)
@@ -315,10 +402,32 @@ def layer(
 def transposed_layer(x: object, weight: object, bias: object, groups: int) -> Layer:
     """Check the arrays of a transposed convolution, whose weight is (C, M/groups, KH, KW).
 
+    Parameters
+    ----------
+    x : array_like (N, C, H, W) or (C, H, W)
+        float32 or float64.
+    weight : array_like (C, M/groups, KH, KW)
+        Of x's type.
+    bias : array_like (M,) or None
+        Of x's type.
+    groups : int
+        At least 1.
+
+    Returns
+    -------
+    Layer
+        The arrays that the kernels read.
+
     Raises
     ------
     TypeError, ValueError
         If one is no float array of x's type, or the channels do not fit.
+
+    Examples
+    --------
+    >>> checked = transposed_layer(np.zeros((4, 8, 8)), np.zeros((4, 3, 3, 3)), None, groups=2)
+    >>> checked.sizes, checked.parameters
+    ((1, 4, 6), 108)
     """
     x, batched = image(x)
     weight = floats("weight", weight, x.dtype)
@@ -361,10 +470,26 @@ def _channel_hint(x: np.ndarray, weight: np.ndarray, groups: int) -> str:
 def divides(name: str, groups: int, channels: int, what: str) -> None:
     """Raise unless `groups` cuts `channels` into equal parts.
 
+    Parameters
+    ----------
+    name : str
+        The argument's name, for the error.
+    groups, channels : int
+        `groups` is at least 1.
+    what : str
+        What the error calls the channels.
+
     Raises
     ------
     ValueError
         If the division leaves a rest; the message lists the numbers that divide.
+
+    Examples
+    --------
+    >>> divides("groups", 4, 6, "the channels of x")
+    Traceback (most recent call last):
+    ...
+    ValueError: groups: 4 does not divide 6, the channels of x; these do: 1, 2, 3, 6
     """
     if channels % groups:
         fitting = ", ".join(str(g) for g in range(1, channels + 1) if channels % g == 0)
@@ -376,10 +501,31 @@ def divides(name: str, groups: int, channels: int, what: str) -> None:
 def biases(bias: object, M: int, dtype: np.dtype, name: str = "bias") -> np.ndarray:
     """Return the bias (M,), zeros where it is None.
 
+    Parameters
+    ----------
+    bias : array_like (M,) or None
+        One value an output channel.
+    M : int
+        Output channels.
+    dtype : numpy.dtype
+        The float type that the bias must have.
+    name : str
+        The argument's name, for the error.
+
+    Returns
+    -------
+    numpy.ndarray (M,)
+        Of that type.
+
     Raises
     ------
     TypeError, ValueError
         If it is no float array of the given type and length.
+
+    Examples
+    --------
+    >>> biases(None, 3, np.dtype("float64"))
+    array([0., 0., 0.])
     """
     if bias is None:
         return np.zeros(M, dtype)

@@ -16,6 +16,23 @@ from . import checks
 def identity(size: int = 3, dtype: DTypeLike = np.float32) -> np.ndarray:
     """Return the kernel that gives the image back: 1 in the middle.
 
+    Parameters
+    ----------
+    size : int
+        Odd number of taps on each side.
+    dtype : data-type
+        float32 or float64.
+
+    Returns
+    -------
+    numpy.ndarray (size, size)
+        The kernel.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If size is no odd integer of at least 1, or dtype another type.
+
     Examples
     --------
     >>> identity(3).astype(int).tolist()
@@ -36,8 +53,15 @@ def sobel(direction: str = "x", dtype: DTypeLike = np.float32) -> np.ndarray:
     dtype : data-type
         float32 or float64.
 
+    Returns
+    -------
+    numpy.ndarray (3, 3)
+        The kernel, whose rank is 1.
+
     Raises
     ------
+    TypeError
+        If dtype is another type.
     ValueError
         If direction is another word.
 
@@ -71,10 +95,15 @@ def gaussian(
     dtype : data-type
         float32 or float64.
 
+    Returns
+    -------
+    numpy.ndarray (size, size)
+        The kernel, whose rank is 1.
+
     Raises
     ------
     TypeError, ValueError
-        If size is no odd integer, or sigma not positive.
+        If size is no odd integer of at least 1, sigma not positive, or dtype another type.
 
     Examples
     --------
@@ -91,6 +120,23 @@ def gaussian(
 def box(size: int = 3, dtype: DTypeLike = np.float32) -> np.ndarray:
     """Return the mean over a square; it separates.
 
+    Parameters
+    ----------
+    size : int
+        Taps on each side.
+    dtype : data-type
+        float32 or float64.
+
+    Returns
+    -------
+    numpy.ndarray (size, size)
+        The kernel: 1 / size² everywhere.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If size is no integer of at least 1, or dtype another type.
+
     Examples
     --------
     >>> float(box(2, dtype="float64")[0, 0])
@@ -104,6 +150,25 @@ def laplacian(dtype: DTypeLike = np.float32) -> np.ndarray:
     """Return the Laplacian: the sum of both second differences.
 
     It has rank 2 and does not separate.
+
+    Parameters
+    ----------
+    dtype : data-type
+        float32 or float64.
+
+    Returns
+    -------
+    numpy.ndarray (3, 3)
+        The kernel.
+
+    Raises
+    ------
+    TypeError
+        If dtype is another type.
+
+    References
+    ----------
+    Document §4, 한계점.
 
     Examples
     --------

@@ -18,6 +18,7 @@ in the image; a ratio compares what the document's formulas give.
 from __future__ import annotations
 
 import math
+import operator
 import re
 from fractions import Fraction
 from typing import NamedTuple
@@ -51,14 +52,34 @@ class Formula(NamedTuple):
     def of(cls, name: str, section: str, symbols: str, **values: int) -> Formula:
         """Put the values into the symbols, and compute the very text that results.
 
+        Parameters
+        ----------
+        name, section : str
+            As in the class.
+        symbols : str
+            A formula of symbols, numbers, brackets, ⌊ ⌋ and + − · /.
+        **values : int
+            The number for each symbol.
+
+        Returns
+        -------
+        Formula
+            With the numbers put in, and the exact value.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a number is no integer, negative, or 2³¹ and more.
+        KeyError
+            If a symbol has no number.
+
         Examples
         --------
         >>> str(Formula.of("parameters", "§8", "K²·C·M/g", **{"K²": 9}, C=64, M=128, g=4))
         'K²·C·M/g = 9·64·128/4 = 18,432'
         """
-        for symbol, number in values.items():
-            checks.integer(symbol, number, 0)
-        substituted = re.sub(r"[^\W\d]\w*", lambda symbol: str(values[symbol[0]]), symbols)
+        numbers = {symbol: operator.index(value) for symbol, value in values.items()}
+        substituted = re.sub(r"[^\W\d]\w*", lambda symbol: str(numbers[symbol[0]]), symbols)
         exact = re.sub(r"\d+", r"Fraction(\g<0>)", substituted)
         for written, python in {"·": "*", "−": "-", "⌊": "floor(", "⌋": ")"}.items():
             exact = exact.replace(written, python)
@@ -88,6 +109,16 @@ def standard(N: int, C: int, M: int, window: Window, *, bias: bool = False) -> t
     bias : bool
         Whether a bias of M values is held as well.
 
+    Returns
+    -------
+    tuple of Formula
+        Parameters, [bias,] document, dense, in bounds, output size, [effective kernel size].
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a number is no integer, negative, or 2³¹ and more.
+
     References
     ----------
     Document §1 (parameters, output size) and §8 (multiplies).
@@ -114,7 +145,24 @@ def standard(N: int, C: int, M: int, window: Window, *, bias: bool = False) -> t
 def dilated(N: int, C: int, M: int, window: Window, *, bias: bool = False) -> tuple[Formula, ...]:
     """Return the costs of a dilated convolution: those of the standard one, over a wider field.
 
-    Parameters are those of `standard`.
+    Parameters
+    ----------
+    N, C, M : int
+        Images, input channels, output channels.
+    window : Window
+        The geometry, from `jitconv.shapes.window`.
+    bias : bool
+        Whether a bias of M values is held as well.
+
+    Returns
+    -------
+    tuple of Formula
+        Parameters, [bias,] document, dense, in bounds, output size, effective kernel size.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a number is no integer, negative, or 2³¹ and more.
 
     References
     ----------
@@ -146,6 +194,16 @@ def transposed(
         The geometry, from `jitconv.shapes.transposed_window`.
     bias : bool
         Whether a bias of M values is held as well.
+
+    Returns
+    -------
+    tuple of Formula
+        Parameters, [bias,] document, dense, in bounds, output size, [effective kernel size].
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a number is no integer, negative, or 2³¹ and more, or `groups` does not divide C and M.
 
     References
     ----------
@@ -185,6 +243,17 @@ def separable(N: int, C: int, window: Window) -> tuple[Formula, ...]:
     window : Window
         The geometry, from `jitconv.shapes.window`.
 
+    Returns
+    -------
+    tuple of Formula
+        Parameters, document, dense and in bounds (both passes, column pass, row pass), output size,
+        [effective kernel size,] ratio to depthwise.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a number is no integer, negative, or 2³¹ and more.
+
     References
     ----------
     Document §4: 9 multiplies a pixel become 6.
@@ -198,7 +267,7 @@ def separable(N: int, C: int, window: Window) -> tuple[Formula, ...]:
     document | C·(KH + KW)·H·W = 3·(3 + 3)·8·8 = 1,152
     """
     put = _Put(N, window, C=C)
-    n = put.n
+    n, K = put.n, put.K
     return (
         put("parameters", "§1, each pass", "KH + KW"),
         put("document", "§8, each pass", f"{n}C·(KH + KW)·H·W"),
@@ -209,14 +278,34 @@ def separable(N: int, C: int, window: Window) -> tuple[Formula, ...]:
             }
         ),
         *put.output(),
-        put("ratio to depthwise", "§4", "(KH + KW)/(KH·KW)"),
+        put("ratio to depthwise", "§4", "2/K" if K == "K²" else "(KH + KW)/(KH·KW)"),
     )
 
 
 def depthwise(N: int, C: int, M: int, window: Window, *, bias: bool = False) -> tuple[Formula, ...]:
     """Return the costs of a depthwise convolution: each output channel reads one input channel.
 
-    There is one filter an output channel. Parameters are those of `standard`.
+    There is one filter an output channel.
+
+    Parameters
+    ----------
+    N, C, M : int
+        Images, input channels, output channels.
+    window : Window
+        The geometry, from `jitconv.shapes.window`.
+    bias : bool
+        Whether a bias of M values is held as well.
+
+    Returns
+    -------
+    tuple of Formula
+        Parameters, [bias,] document, dense, in bounds, output size, [effective kernel size,] ratio
+        to standard.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a number is no integer, negative, or 2³¹ and more.
 
     References
     ----------
@@ -248,7 +337,26 @@ def depthwise(N: int, C: int, M: int, window: Window, *, bias: bool = False) -> 
 def pointwise(N: int, C: int, M: int, window: Window, *, bias: bool = False) -> tuple[Formula, ...]:
     """Return the costs of a pointwise (1×1) convolution: it combines the channels of each pixel.
 
-    The combination is linear. Parameters are those of `standard`.
+    The combination is linear.
+
+    Parameters
+    ----------
+    N, C, M : int
+        Images, input channels, output channels.
+    window : Window
+        The geometry, from `jitconv.shapes.window`.
+    bias : bool
+        Whether a bias of M values is held as well.
+
+    Returns
+    -------
+    tuple of Formula
+        Parameters, [bias,] document, dense, in bounds, output size.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a number is no integer, negative, or 2³¹ and more.
 
     References
     ----------
@@ -283,9 +391,20 @@ def depthwise_separable(
     N, C, middle, M : int
         Images, input channels, depthwise outputs (C × multiplier), output channels.
     window : Window
-        The geometry of the depthwise convolution.
+        The geometry of the depthwise convolution, from `jitconv.shapes.window`.
     bias : bool
         Whether a bias of M values is held as well.
+
+    Returns
+    -------
+    tuple of Formula
+        Parameters, [bias,] document, dense and in bounds (both passes, depthwise, pointwise),
+        output size, [effective kernel size,] ratio to standard.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a number is no integer, negative, or 2³¹ and more.
 
     References
     ----------
@@ -322,7 +441,25 @@ def grouped(
 ) -> tuple[Formula, ...]:
     """Return the costs of a grouped convolution: g convolutions of C/g channels to M/g.
 
-    Parameters are those of `standard`, and the number of groups.
+    Parameters
+    ----------
+    N, C, M, groups : int
+        Images, input channels, output channels, groups.
+    window : Window
+        The geometry, from `jitconv.shapes.window`.
+    bias : bool
+        Whether a bias of M values is held as well.
+
+    Returns
+    -------
+    tuple of Formula
+        Parameters, parameters of a group, [bias,] document, dense, in bounds, output size,
+        [effective kernel size,] ratio to standard.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a number is no integer, negative, or 2³¹ and more, or `groups` does not divide C and M.
 
     References
     ----------
@@ -386,6 +523,18 @@ def deformable(
     bias, offset_bias, mask_bias : bool
         Which biases are held.
 
+    Returns
+    -------
+    tuple of Formula
+        Parameters, [bias,] document, dense and in bounds (all passes, [offset branch, mask branch,]
+        corner weights, corner values, [mask,] kernel), output size, [effective kernel size].
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a number is no integer, negative, or 2³¹ and more, `groups` does not divide C and M, or
+        `offset_groups` does not divide C.
+
     References
     ----------
     Document §9; Dai et al., arXiv:1703.06211; the mask: Zhu et al., arXiv:1811.11168.
@@ -435,11 +584,15 @@ class _Put:
         self.K = "K²" if KH == KW else "KH·KW"
         self.n = "" if N == 1 else "N·"  # as the document writes it for one image
         self.window, self.transposed = window, transposed
+        checks.integer("N", N, 0)
+        for symbol in values.keys() - {"V_s"}:  # counts may be of any size
+            checks.integer(symbol, values[symbol], 1)
         for g, channels in (("g", "C"), ("g", "M"), ("G", "C")):
             if g in values:
-                checks.divides(g, checks.integer(g, values[g], 1), values[channels], channels)
+                checks.divides(g, values[g], values[channels], channels)
         self.values = {
             "N": N,
+            "K": KH,
             "K²": KH * KW,
             **dict(zip(("KH", "KW"), window.kernel, strict=True)),
             **dict(zip(("H", "W"), window.size, strict=True)),
@@ -486,7 +639,7 @@ class _Put:
         return found
 
 
-def _each_axis(name: str, section: str, symbols: str, **pairs: tuple[int, int]) -> list[Formula]:
+def _each_axis(name: str, section: str, symbols: str, **pairs: tuple[int, ...]) -> list[Formula]:
     """Return a formula for the height and one, with W for H, for the width; one if both agree."""
     height, width = (
         Formula.of(

@@ -31,7 +31,7 @@ FASTMATH = {"contract"}
 # launches take turns.
 _launch = threading.RLock()
 _launched_before_fork = False
-_cache_folders = set()
+_cache_folders: set[str] = set()
 
 
 def _in_child() -> None:
@@ -56,16 +56,40 @@ def njit(function: Callable | None = None, *, parallel: bool = False) -> Callabl
 
     Parameters
     ----------
-    function : callable
-        The loops.
+    function : callable, optional
+        The loops; left out in ``@njit(parallel=True)``.
     parallel : bool
         Whether ``prange`` loops share the threads. A parallel kernel is called from Python only,
-        never from a kernel.
+        never from a kernel. A kernel that is not parallel is not cached on its own.
 
     Returns
     -------
     callable
         The compiled function. ``py_func`` is the same loop nest in plain Python, to step through.
+        Without `function`, the decorator.
+
+    Raises
+    ------
+    RuntimeError
+        From a parallel kernel's call, in a process forked from one that had run kernels on GNU
+        OpenMP.
+
+    Warns
+    -----
+    UserWarning
+        From a parallel kernel's call, if Numba's cache is full or damaged; the kernel is then
+        compiled without it.
+
+    Examples
+    --------
+    >>> @njit
+    ... def dot(a, b):
+    ...     total = 0.0
+    ...     for i in range(a.size):
+    ...         total += a[i] * b[i]
+    ...     return total
+    >>> float(dot(np.ones(3), np.full(3, 2.0)))
+    6.0
     """
     if function is None:
         return functools.partial(njit, parallel=parallel)
@@ -109,6 +133,11 @@ def info() -> dict[str, str]:
     """Return what decides how fast and where the loops run.
 
     That is the versions, processor, threads, threading layer and cache folder.
+
+    Returns
+    -------
+    dict of str
+        Each thing's name and value, as `python -m jitconv info` prints them.
 
     Examples
     --------

@@ -83,6 +83,11 @@ def nearest_upsample(x: ArrayLike, scale: int | Sequence[int]) -> np.ndarray:
     scale : int or (int, int)
         Output pixels for each input pixel.
 
+    Returns
+    -------
+    numpy.ndarray (N, C, H·scale, W·scale) or (C, H·scale, W·scale)
+        Of x's type.
+
     Raises
     ------
     TypeError, ValueError
@@ -115,6 +120,11 @@ def bilinear_upsample(x: ArrayLike, scale: int | Sequence[int]) -> np.ndarray:
         float32 or float64.
     scale : int or (int, int)
         Output pixels for each input pixel.
+
+    Returns
+    -------
+    numpy.ndarray (N, C, H·scale, W·scale) or (C, H·scale, W·scale)
+        Of x's type.
 
     Raises
     ------
@@ -166,7 +176,7 @@ def bilinear_kernel(scale: int, channels: int = 1, dtype: DTypeLike = np.float32
     Raises
     ------
     TypeError, ValueError
-        If scale or channels is no integer of at least 1.
+        If scale or channels is no integer of at least 1, or dtype another type.
 
     References
     ----------

@@ -42,6 +42,11 @@ def output_size(
     padding : int or (int, int)
         Zeros on both ends, or before and after.
 
+    Returns
+    -------
+    int
+        Outputs of the axis.
+
     Raises
     ------
     TypeError, ValueError
@@ -84,6 +89,20 @@ def transposed_output_size(
 
     This is the size that a convolution would have shrunk to H.
 
+    Parameters
+    ----------
+    size, kernel_size, stride, dilation : int
+        Pixels of one axis; `size` is that of the small image.
+    padding : int or (int, int)
+        Pixels cropped from both ends of the output, or before and after.
+    output_padding : int
+        Pixels that the output has more at its end.
+
+    Returns
+    -------
+    int
+        Outputs of the axis.
+
     Raises
     ------
     TypeError, ValueError
@@ -116,6 +135,18 @@ def transposed_output_size(
 def effective_kernel_size(kernel_size: int, dilation: int = 1) -> int:
     """Return D·(K − 1) + 1: how many pixels a dilated kernel spans.
 
+    Parameters
+    ----------
+    kernel_size : int
+        Taps of one axis.
+    dilation : int
+        Pixels from one tap to the next.
+
+    Returns
+    -------
+    int
+        Pixels from the first tap to the last, both counted.
+
     Raises
     ------
     TypeError, ValueError
@@ -140,10 +171,24 @@ def effective_kernel_size(kernel_size: int, dilation: int = 1) -> int:
 def same_padding(size: int, kernel_size: int, stride: int = 1, dilation: int = 1) -> Pair:
     """Return the (before, after) that gives ⌈size / stride⌉ outputs; an odd pixel goes after.
 
+    Parameters
+    ----------
+    size, kernel_size, stride, dilation : int
+        Pixels of one axis.
+
+    Returns
+    -------
+    (int, int)
+        Zeros before and after the axis.
+
     Raises
     ------
     TypeError, ValueError
         If an argument is no integer or less than 1.
+
+    References
+    ----------
+    Document §1, Padding.
 
     Examples
     --------
@@ -167,6 +212,16 @@ def taps_in_bounds(
         Pixels of the image, positions of the kernel, taps of the kernel.
     stride, before, dilation : int
         Position p and tap k read pixel p·stride + k·dilation − before.
+
+    Returns
+    -------
+    int
+        Pairs that read the image, at most outputs · kernel_size.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is no integer, or negative, or 0 where only `before` may be.
 
     Examples
     --------
@@ -195,6 +250,11 @@ def receptive_field(layers: Iterable[Sequence[int]]) -> int:
     ----------
     layers : iterable of (kernel_size, stride, dilation)
         First layer first; stride and dilation may be left out and are then 1.
+
+    Returns
+    -------
+    int
+        Pixels from the first that is seen to the last; 1 where there are no layers.
 
     Raises
     ------
@@ -239,6 +299,11 @@ def window(
         'same' gives ⌈size / stride⌉ outputs with an odd pixel at the bottom and right, 'same_lower'
         at the top and left.
 
+    Returns
+    -------
+    Window
+        Every number as a (height, width) pair, with the output size and the taps in bounds.
+
     Raises
     ------
     TypeError, ValueError
@@ -256,12 +321,12 @@ def window(
     size, kernel, stride, dilation = _pairs(size, kernel_size, stride, dilation)
     ends = _ends(padding, size, kernel, stride, dilation)
     each_axis = list(zip(size, kernel, stride, ends, dilation, strict=True))
-    output = tuple(output_size(*axis) for axis in each_axis)
-    taps = tuple(
+    OH, OW = (output_size(*axis) for axis in each_axis)
+    V_h, V_w = (
         taps_in_bounds(h, oh, k, s, p[0], d)
-        for (h, k, s, p, d), oh in zip(each_axis, output, strict=True)
+        for (h, k, s, p, d), oh in zip(each_axis, (OH, OW), strict=True)
     )
-    return Window(size, kernel, stride, ends, dilation, output, taps)
+    return Window(size, kernel, stride, ends, dilation, (OH, OW), (V_h, V_w))
 
 
 def transposed_window(
@@ -285,6 +350,11 @@ def transposed_window(
     output_padding : int or (int, int)
         Rows at the bottom and columns at the right that the size formula adds; less than stride or
         dilation.
+
+    Returns
+    -------
+    Window
+        `size` is that of the small image, `output` that of the large one, `padding` the crop.
 
     Raises
     ------
@@ -319,14 +389,15 @@ def transposed_window(
         output = (size[0] * stride[0], size[1] * stride[1])
         ends = _ends(padding, output, kernel, stride, dilation)
         reach = map(effective_kernel_size, kernel, dilation)
-        extra = tuple(max(s - k, 0) for s, k in zip(stride, reach, strict=True))
+        E_h, E_w = (max(s - k, 0) for s, k in zip(stride, reach, strict=True))
+        extra = (E_h, E_w)
     else:
         ends = _ends(padding, size, kernel, stride, dilation)
     each_axis = zip(size, kernel, stride, ends, dilation, extra, strict=True)
-    output = tuple(transposed_output_size(*axis) for axis in each_axis)
-    each_axis = zip(output, size, kernel, stride, ends, dilation, strict=True)
-    taps = tuple(taps_in_bounds(oh, h, k, s, p[0], d) for oh, h, k, s, p, d in each_axis)
-    return Window(size, kernel, stride, ends, dilation, output, taps, extra)
+    OH, OW = (transposed_output_size(*axis) for axis in each_axis)
+    each_axis = zip((OH, OW), size, kernel, stride, ends, dilation, strict=True)
+    V_h, V_w = (taps_in_bounds(oh, h, k, s, p[0], d) for oh, h, k, s, p, d in each_axis)
+    return Window(size, kernel, stride, ends, dilation, (OH, OW), (V_h, V_w), extra)
 
 
 def _pairs(size, kernel_size, stride, dilation) -> tuple[Pair, Pair, Pair, Pair]:
@@ -347,5 +418,7 @@ def _ends(padding, size: Pair, kernel: Pair, stride: Pair, dilation: Pair) -> tu
         raise ValueError(
             f"padding: unknown word {padding!r}; write 'valid', 'same', 'same_lower' or numbers"
         )
-    ends = tuple(same_padding(*axis) for axis in zip(size, kernel, stride, dilation, strict=True))
-    return ends if padding == "same" else tuple(end[::-1] for end in ends)
+    height, width = (
+        same_padding(*axis) for axis in zip(size, kernel, stride, dilation, strict=True)
+    )
+    return (height, width) if padding == "same" else (height[::-1], width[::-1])

@@ -124,6 +124,9 @@ def test_formulas_do_not_overflow():
         "dense", "", "K²·C·M·H·W", **{"K²": 9}, C=10**9, M=10**9, H=10**9, W=10**9
     ).value
     assert value == 9 * 10**36
+    large = shapes.window(10**9, 3, padding="same")
+    values = {f.name: f.value for f in formulas.standard(1, 10**6, 10**6, large)}
+    assert values["in bounds"] == 10**12 * (3 * 10**9 - 2) ** 2
 
 
 @pytest.mark.parametrize("K", [1, 3, 5, 7])

@@ -1,1 +1,1 @@
-"""Pictures. matplotlib is imported only when one is drawn."""
+"""Pictures. Each function returns a Figure; none is shown, and none is kept open."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -29,7 +30,9 @@ def plot_comparison(comparison: Comparison) -> Figure:
     matplotlib.figure.Figure
         Not shown; save it with ``figure.savefig``.
     """
-    figure = Figure(figsize=(13, 4.7), dpi=100, layout="constrained")
+    # pyplot teaches notebooks to show figures; closed, so that none is shown twice
+    figure = plt.figure(figsize=(13, 4.7), dpi=100, layout="constrained")
+    plt.close(figure)
     pictures, bars = figure.subfigures(1, 2, width_ratios=(1.7, 1))
     title = comparison.title.encode("latin-1", "replace").decode("latin-1")  # what the font has
     figure.suptitle(title, fontsize=10, parse_math=False)
