@@ -585,8 +585,9 @@ class _Put:
         self.n = "" if N == 1 else "N·"  # as the document writes it for one image
         self.window, self.transposed = window, transposed
         checks.integer("N", N, 0)
-        for symbol in values.keys() - {"V_s"}:  # counts may be of any size
-            checks.integer(symbol, values[symbol], 1)
+        for symbol, value in values.items():
+            if symbol != "V_s":  # a count, which may be of any size
+                checks.integer(symbol, value, 1)
         for g, channels in (("g", "C"), ("g", "M"), ("G", "C")):
             if g in values:
                 checks.divides(g, values[g], values[channels], channels)

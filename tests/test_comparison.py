@@ -163,6 +163,7 @@ def test_values_that_are_not_finite_can_be_drawn(tmp_path):
     x = np.full((1, 9, 9), np.inf, np.float32)
     x[0, :4] = np.nan
     jitconv.compare(x).plot().savefig(tmp_path / "figure.png")
+    assert image.imread(tmp_path / "figure.png").size > 0
 
 
 def test_a_reader_that_has_seen_enough_is_no_error(photo):

@@ -10,7 +10,7 @@ import jitconv
 RTOL = 1e-12
 
 
-def close(a, b):
+def assert_close(a, b):
     np.testing.assert_allclose(a, b, rtol=RTOL, atol=1e-12)
 
 
@@ -27,7 +27,7 @@ def weight(rng):
 def test_dilated_is_standard_with_zeros_in_the_kernel(x, weight):
     dilated, report = jitconv.dilated_conv2d(x, weight, dilation=(2, 3), padding=2)
     stuffed, dense = jitconv.conv2d(x, jitconv.zero_stuffed_kernel(weight, (2, 3)), padding=2)
-    close(dilated, stuffed)
+    assert_close(dilated, stuffed)
     assert dense.multiplies * 9 == report.multiplies * 35  # a 5×7 kernel
 
 
@@ -45,7 +45,7 @@ def test_transposed_is_the_adjoint_of_standard(x, rng, options):
     missing = tuple(a - b for a, b in zip(x.shape[2:], exact, strict=True))
     assert all(0 <= m < stride for m in missing)
     back, _ = jitconv.conv_transpose2d(other, weight, output_padding=missing, **options)
-    close((y * other).sum(), (x * back).sum())
+    assert_close((y * other).sum(), (x * back).sum())
 
 
 def test_convolution_is_a_matrix_and_transposed_convolution_its_transpose(rng):
@@ -53,9 +53,9 @@ def test_convolution_is_a_matrix_and_transposed_convolution_its_transpose(rng):
     options = {"stride": (1, 2), "padding": ((1, 0), (1, 1)), "dilation": (2, 1)}
     matrix = jitconv.convolution_matrix(weight, x.shape, **options)
     y, _ = jitconv.conv2d(x, weight, **options)
-    close(matrix @ x.ravel(), y.ravel())
+    assert_close(matrix @ x.ravel(), y.ravel())
     back, _ = jitconv.conv_transpose2d(y, weight, **options, output_padding=(0, 1))
-    close(matrix.T @ y.ravel(), back.ravel())
+    assert_close(matrix.T @ y.ravel(), back.ravel())
 
 
 def test_grouped_convolution_matrix_is_block_diagonal(rng):
@@ -78,7 +78,7 @@ def test_separable_is_standard_with_the_outer_product(x, rng):
     options = {"stride": (2, 1), "padding": "same", "dilation": (1, 2)}
     y, _ = jitconv.separable_conv2d(x, column, row, **options)
     full, _ = jitconv.depthwise_conv2d(x, np.tile(np.outer(column, row), (4, 1, 1, 1)), **options)
-    close(y, full)
+    assert_close(y, full)
 
 
 def test_nine_multiplies_a_pixel_become_six(x):
@@ -87,7 +87,7 @@ def test_nine_multiplies_a_pixel_become_six(x):
     full, standard = jitconv.depthwise_conv2d(
         x, np.tile(jitconv.filters.sobel("x", np.float64), (4, 1, 1, 1)), padding="same"
     )
-    close(y, full)
+    assert_close(y, full)
     assert report.multiplies / x.size == 6
     assert standard.multiplies / x.size == 9
 
@@ -134,7 +134,7 @@ def test_depthwise_separable_is_its_two_calls(x, rng):
 def test_pointwise_is_a_matrix_product_over_channels(x, rng):
     weight = rng.normal(size=(5, 4))
     y, _ = jitconv.pointwise_conv2d(x, weight)
-    close(y, (weight @ x.reshape(2, 4, -1)).reshape(y.shape))
+    assert_close(y, (weight @ x.reshape(2, 4, -1)).reshape(y.shape))
 
 
 def test_grouped_is_each_group_on_its_own(x, rng):
@@ -152,7 +152,7 @@ def test_zero_offsets_are_standard(x, weight, options):
     expected, report = jitconv.conv2d(x, weight, **options)
     offset = np.zeros((2, 18, *expected.shape[2:]))
     y, deformed = jitconv.deform_conv2d(x, offset, weight, **options)
-    close(y, expected)
+    assert_close(y, expected)
     assert deformed.parts["kernel"] == report.multiplies
     assert deformed.multiplies_on_padding == report.multiplies_on_padding
 
@@ -164,7 +164,7 @@ def test_integer_offsets_are_shifted_sampling(x, weight):
     shifted = np.zeros_like(x)
     shifted[:, :, :-2, 1:] = x[:, :, 2:, :-1]  # shifted[h, w] = x[h + 2, w - 1], zero outside
     expected, _ = jitconv.conv2d(shifted, weight)
-    close(
+    assert_close(
         y[:, :, :, 1:], expected[:, :, :, 1:]
     )  # the first column would read w = -1, which the shifted image does not hold
 
@@ -172,8 +172,8 @@ def test_integer_offsets_are_shifted_sampling(x, weight):
 def test_a_mask_of_ones_changes_nothing_and_a_half_halves(x, weight, rng):
     offset = rng.normal(size=(2, 18, 7, 6))
     plain, _ = jitconv.deform_conv2d(x, offset, weight)
-    close(jitconv.deform_conv2d(x, offset, weight, mask=np.ones((2, 9, 7, 6))).output, plain)
-    close(
+    assert_close(jitconv.deform_conv2d(x, offset, weight, mask=np.ones((2, 9, 7, 6))).output, plain)
+    assert_close(
         jitconv.deform_conv2d(x, offset, weight, mask=np.full((2, 9, 7, 6), 0.5)).output, plain / 2
     )
 
@@ -186,7 +186,7 @@ def test_a_rotating_offset_rotates_the_kernel(rng):
     offset = np.broadcast_to(moves.reshape(18, 1, 1), (18, 5, 5)).astype(np.float64)
     y, _ = jitconv.deform_conv2d(x, offset, weight)
     turned = np.rot90(weight, -1, axes=(2, 3)).copy()
-    close(y, jitconv.conv2d(x, turned).output)
+    assert_close(y, jitconv.conv2d(x, turned).output)
 
 
 def test_deformable_layer_is_its_convolutions(x, weight, rng):
@@ -208,7 +208,7 @@ def test_deformable_layer_is_its_convolutions(x, weight, rng):
     expected, third = jitconv.deform_conv2d(
         x, offset, weight, bias, stride=2, padding=1, mask=1 / (1 + np.exp(-raw))
     )
-    close(y, expected)
+    assert_close(y, expected)
     assert report.parts == {
         "offset branch": first.multiplies,
         "mask branch": second.multiplies,
@@ -265,16 +265,16 @@ def test_transposed_convolution_with_the_bilinear_kernel_is_bilinear_upsampling(
     y, _ = jitconv.conv_transpose2d(edged, weight, stride=scale, padding=(K - scale) // 2, groups=4)
     expected = jitconv.bilinear_upsample(x, scale)
     H, W = expected.shape[2:]
-    close(y[:, :, scale : scale + H, scale : scale + W], expected)
+    assert_close(y[:, :, scale : scale + H, scale : scale + W], expected)
 
 
 def test_separable_terms_add_up_to_the_kernel(x, rng):
     kernel = rng.normal(size=(4, 3))
     terms = jitconv.separable_terms(kernel)
     assert len(terms) == 3
-    close(sum(np.outer(*term) for term in terms), kernel)
+    assert_close(sum(np.outer(*term) for term in terms), kernel)
     total = sum(jitconv.separable_conv2d(x, *term).output for term in terms)
-    close(total, jitconv.depthwise_conv2d(x, np.tile(kernel, (4, 1, 1, 1))).output)
+    assert_close(total, jitconv.depthwise_conv2d(x, np.tile(kernel, (4, 1, 1, 1))).output)
 
 
 def test_a_kernel_that_does_not_separate_says_so():
