@@ -49,7 +49,8 @@ def calls(draw, function=None, dtypes=(np.float32, np.float64)):
     """Draw a call that is valid: kernels are no larger than the padded image, channels fit the groups."""
     function = function or draw(st.sampled_from(FUNCTIONS))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    dtype = draw(st.sampled_from(dtypes))
+    # the oracle's own float64 offsets must put every sample on the same side of the border
+    dtype = np.float64 if function == "deformable_layer" else draw(st.sampled_from(dtypes))
     N, size = draw(st.integers(0, 2)), (draw(st.integers(1, 7)), draw(st.integers(1, 7)))
     KH, KW = draw(st.integers(1, 4)), draw(st.integers(1, 4))
     groups, CG, MG = draw(st.integers(1, 3)), draw(st.integers(1, 2)), draw(st.integers(1, 3))
