@@ -258,6 +258,8 @@ class ConvResult(NamedTuple):
     report: CostReport
 
     def __array__(self, dtype: np.dtype | None = None, copy: bool | None = None) -> np.ndarray:
+        if copy is None:  # a word that np.array of NumPy 1 does not know
+            return np.asarray(self.output, dtype=dtype)
         return np.array(self.output, dtype=dtype, copy=copy)
 
     def __repr__(self) -> str:
