@@ -93,7 +93,7 @@ def njit(function: Callable | None = None, *, parallel: bool = False) -> Callabl
     """
     if function is None:
         return functools.partial(njit, parallel=parallel)
-    options = {"parallel": parallel, "fastmath": FASTMATH}
+    options = {"parallel": parallel, "fastmath": FASTMATH, "error_model": "numpy"}
     if not parallel:
         return numba.njit(function, **options)
     try:

@@ -8,15 +8,19 @@ each sample is weighted as well (version 2).
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .. import arrays, checks, formulas, shapes
+from .. import arrays, checks, formulas, shapes, tiles
 from ..jit import njit, prange
 from ..report import NOT_COUNTED, ConvResult, CostReport, Pass, pack
 from .standard import conv2d
+
+SAMPLES = 2**21  # bytes of samples that are gathered before they are multiplied: they stay in cache
 
 
 @njit
@@ -89,6 +93,74 @@ def deformable_loops(x, offset, mask, weight, bias, y, size, stride, padding, di
         counts[job] = corner_weights, corner_values, masked, multiplies, on_padding
 
 
+@njit(parallel=True)
+def channels_last(x, padded):
+    # x (N, C, H, W), padded (N, H + 3, W + 3, C): one zero above and left, two below and right
+    N, C, H, W = x.shape
+    for job in prange(N * (H + 3)):
+        n, h = job // (H + 3), job % (H + 3)
+        line = padded[n, h]
+        for w in range(W + 3):
+            for c in range(C):
+                line[w, c] = 0
+        if 1 <= h <= H:
+            for c in range(C):
+                row, column = x[n, c, h - 1], line[1:, c]
+                for w in range(W):
+                    column[w] = row[w]
+
+
+@njit
+def sample_pixel(pixels, W, place, corner, outside, sample):
+    # pixels ((H + 3) * (W + 3), channels), corner (4,); filled: sample (channels,)
+    left, right = pixels[place], pixels[place + 1]
+    below_left, below_right = pixels[place + W + 3], pixels[place + W + 4]
+    a, b, c, d = corner[0], corner[1], corner[2], corner[3]
+    multiplies, zeros = 0, 0
+    for i in range(sample.size):
+        sample[i] = a * left[i] + b * right[i] + (c * below_left[i] + d * below_right[i])
+        multiplies += 4
+        zeros += outside
+    return multiplies, zeros
+
+
+@njit(parallel=True)
+def sample_loops(x, offset, mask, first, image, steps, y, counts):
+    # the samples of some output rows of one image, from the first on, all channels side by side:
+    # x ((H + 3) * (W + 3), C) padded, image (H, W), offset (2 * G * KH * KW, OH, OW), mask
+    # (·, OH, OW) or empty, y (rows, OW, KH, KW, C), counts (rows, 4)
+    rows, OW, KH, KW, C = y.shape
+    H, W = image
+    SH, SW, top, left, DH, DW = steps
+    G = offset.shape[0] // (2 * KH * KW)
+    for job in prange(rows):
+        oh = first + job
+        place, outside = np.empty(OW, np.intp), np.empty(OW, np.bool_)
+        corners, corner = np.empty((4, OW), y.dtype), np.empty(4, y.dtype)
+        corner_weights, corner_values, masked, zeros = 0, 0, 0, 0
+        for tap in range(G * KH * KW):
+            g, kh, kw = tap // (KH * KW), tap // KW % KH, tap % KW
+            dy, dx = offset[2 * tap, oh], offset[2 * tap + 1, oh]
+            h, w = oh * SH + kh * DH - top, kw * DW - left
+            corner_weights += place_samples(dy, dx, h, w, SW, H, W, place, corners, outside)
+            begin, end = g * C // G, (g + 1) * C // G  # the channels of offset group g
+            pixels = x[:, begin:end]
+            for ow in range(OW):
+                for i in range(4):
+                    corner[i] = corners[i, ow]
+                sample = y[job, ow, kh, kw, begin:end]
+                values, none = sample_pixel(pixels, W, place[ow], corner, outside[ow], sample)
+                corner_values += values
+                zeros += none
+                if mask.size > 0:
+                    factor = mask[tap, oh, ow]
+                    for i in range(sample.size):
+                        sample[i] *= factor
+                        masked += 1
+        counts[job, 0], counts[job, 1] = corner_weights, corner_values
+        counts[job, 2], counts[job, 3] = masked, zeros
+
+
 def deform_conv2d(
     x: ArrayLike,
     offset: ArrayLike,
@@ -99,6 +171,7 @@ def deform_conv2d(
     padding: int | str | Sequence = 0,
     dilation: int | Sequence[int] = 1,
     mask: ArrayLike | None = None,
+    method: str = "auto",
 ) -> ConvResult:
     """Convolve with taps moved by offsets, as `torchvision.ops.deform_conv2d` does.
 
@@ -123,6 +196,8 @@ def deform_conv2d(
         As in `conv2d`.
     mask : array_like (N, G·KH·KW, OH, OW), or without N for one image, optional
         Factor of each sample: version 2.
+    method : {'auto', 'direct', 'tiled'}
+        As in `conv2d`.
 
     Returns
     -------
@@ -160,11 +235,12 @@ def deform_conv2d(
         mask,
         {"stride": stride, "padding": padding, "dilation": dilation},
         {},
+        method,
     )
 
 
 def _deform(
-    x, offset, weight, bias, mask, options: dict, branches: dict[str, CostReport]
+    x, offset, weight, bias, mask, options: dict, branches: dict[str, CostReport], method: str
 ) -> ConvResult:
     """Check, sample, convolve and report.
 
@@ -190,13 +266,17 @@ def _deform(
     else:
         mask = np.empty((0, 0, 0, 0), x.dtype)
 
-    padded, _ = arrays.pad(x, ((1, 2), (1, 2)))
-    planes = padded.reshape(N, C, padded.shape[2] * padded.shape[3])
+    method = tiles.chosen(method, M // groups * x.itemsize >= tiles.BYTES)
     y = arrays.empty("output", (N, M, *window.output), x.dtype)
-    counts = np.zeros((N * window.output[0], 5), np.int64)
     before = (window.padding[0][0], window.padding[1][0])
-    strides = (window.stride, before, window.dilation)
-    deformable_loops(planes, offset, mask, weight, layer.bias, y, window.size, *strides, counts)
+    steps = (window.stride, before, window.dilation)
+    if method == "tiled":
+        counts = _tiled(layer, offset, mask, groups, y, window, steps)
+    else:
+        padded, _ = arrays.pad(x, ((1, 2), (1, 2)))
+        planes = padded.reshape(N, C, padded.shape[2] * padded.shape[3])
+        counts = np.zeros((N * window.output[0], 5), np.int64)
+        deformable_loops(planes, offset, mask, weight, layer.bias, y, window.size, *steps, counts)
 
     corner_weights, corner_values, masked, multiplies, on_padding = counts.sum(axis=0).tolist()
     passes = (
@@ -206,12 +286,13 @@ def _deform(
         *([Pass("mask", masked, accumulates=False)] if has_mask else []),
         Pass("kernel", multiplies, on_padding),
     )
-    costs = formulas.deformable(
+    costs = partial(
+        _costs,
         N,
         C,
         M,
         window,
-        samples=_samples_in_image(offset, window),
+        offset.copy(),  # the caller may change it before the formulas are asked for
         groups=groups,
         offset_groups=offset_groups,
         mask=has_mask,
@@ -225,8 +306,49 @@ def _deform(
     if "mask" in branches:
         not_counted += ("the sigmoid of the mask",)
     return pack(
-        batched, y, CostReport(variant, "direct", y.shape, parameters, passes, costs, not_counted)
+        batched, y, CostReport(variant, method, y.shape, parameters, passes, costs, not_counted)
     )
+
+
+def _tiled(
+    layer: checks.Layer,
+    offset: np.ndarray,
+    mask: np.ndarray,
+    groups: int,
+    y: np.ndarray,
+    window: shapes.Window,
+    steps: tuple[shapes.Pair, ...],
+) -> np.ndarray:
+    """Gather the samples of a few pixels, multiply them in tiles, and go on to the next."""
+    (N, C, M), (H, W), (OH, OW), kernel = layer.sizes, window.size, window.output, window.kernel
+    K = kernel[0] * kernel[1]
+    padded = arrays.empty("padded x", (N, H + 3, W + 3, C), y.dtype)
+    channels_last(layer.x, padded)
+    padded = padded.reshape(N, (H + 3) * (W + 3), C)
+    weight = layer.weight.reshape(groups, M // groups, 1, C // groups * K)
+    height = min(OH, max(1, SAMPLES // (OW * K * C * y.itemsize)))
+    samples = arrays.empty("samples", (height, OW, *kernel, C), y.dtype)
+    rows = np.array([(0, 1, 1, 0, 0, 0, 1, K, 1)], shapes.STRIP)  # the taps, one below the other
+    total = np.zeros(5, np.int64)
+    for n, first in itertools.product(range(N), range(0, OH, height)):
+        some = samples[: OH - first]
+        counts = np.zeros((len(some), 4), np.int64)
+        factors = mask[n] if mask.size else np.empty((0, 0, 0), y.dtype)
+        sample_loops(padded[n], offset[n], factors, first, (H, W), sum(steps, ()), some, counts)
+        columns = np.array([(first * OW, 1, len(some) * OW, 0, K * C, 0, 1, 1, 0)], shapes.STRIP)
+        plane = y[n : n + 1].reshape(1, M, 1, OH * OW)
+        done = tiles.multiply(some, weight, layer.bias, plane, (K, 1), (0, 1, C), rows, columns)
+        multiplies, (*sampling, zeros) = int(done.sum()), counts.sum(axis=0)
+        # each sample met as many output channels as there were multiplies for a sample
+        total += (*sampling, multiplies, zeros * (multiplies // some.size))
+    return total[np.newaxis]
+
+
+def _costs(
+    N: int, C: int, M: int, window: shapes.Window, offset: np.ndarray, **options
+) -> tuple[formulas.Formula, ...]:
+    samples = _samples_in_image(offset, window)
+    return formulas.deformable(N, C, M, window, samples=samples, **options)
 
 
 def _each_sample(
@@ -291,6 +413,7 @@ def deformable_layer(
     stride: int | Sequence[int] = 1,
     padding: int | str | Sequence = 0,
     dilation: int | Sequence[int] = 1,
+    method: str = "auto",
 ) -> ConvResult:
     """Run the document's two convolutions: one makes offsets from the image, one samples at them.
 
@@ -311,7 +434,7 @@ def deformable_layer(
         Kernel of the mask branch, whose output goes through a sigmoid: version 2.
     mask_bias : array_like (G·KH·KW,), optional
         Added before the sigmoid; needs `mask_weight`.
-    stride, padding, dilation
+    stride, padding, dilation, method
         As in `conv2d`.
 
     Returns
@@ -363,11 +486,18 @@ def deformable_layer(
                 f"got shape {kernel.shape}"
             )
         checks.biases(added, kernel.shape[0], x.dtype, f"{name}_bias")
-        branches[name] = conv2d(x, kernel, added, **options)
+        branches[name] = conv2d(x, kernel, added, method=method, **options)
     offset, mask = branches["offset"].output, None
     if "mask" in branches:
         mask = np.tanh(branches["mask"].output / 2) / 2 + 0.5  # the sigmoid, without overflow
     y, report = _deform(
-        x, offset, weight, bias, mask, options, {name: r.report for name, r in branches.items()}
+        x,
+        offset,
+        weight,
+        bias,
+        mask,
+        options,
+        {name: r.report for name, r in branches.items()},
+        method,
     )
     return pack(batched, y, report)

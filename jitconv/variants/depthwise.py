@@ -7,11 +7,12 @@ channels is gone. It is the grouped convolution with as many groups as channels.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .. import arrays, checks, formulas, shapes
+from .. import arrays, checks, formulas, shapes, tiles
 from ..jit import njit, prange
 from ..report import ConvResult, result
 
@@ -50,6 +51,7 @@ def depthwise_conv2d(
     stride: int | Sequence[int] = 1,
     padding: int | str | Sequence = 0,
     dilation: int | Sequence[int] = 1,
+    method: str = "auto",
 ) -> ConvResult:
     """Convolve each channel with filters of its own.
 
@@ -63,7 +65,7 @@ def depthwise_conv2d(
         Of x's type. Output channel m reads input channel m // multiplier.
     bias : array_like (C·multiplier,), optional
         Added to every output of its channel.
-    stride, padding, dilation
+    stride, padding, dilation, method
         As in `conv2d`.
 
     Returns
@@ -91,11 +93,14 @@ def depthwise_conv2d(
     """
     layer = checks.layer(x, weight, bias, groups=None)
     window = shapes.window(layer.x.shape[2:], layer.weight.shape[2:], stride, padding, dilation)
-    padded, border = arrays.pad(layer.x, window.padding)
-    y, counts = arrays.outputs(layer, window.output)
-    depthwise_loops(
-        padded, border, layer.weight, layer.bias, y, window.stride, window.dilation, counts
-    )
-    return result(
-        "depthwise", layer, y, counts, formulas.depthwise(*layer.sizes, window, bias=layer.has_bias)
-    )
+    method = tiles.chosen(method)
+    if method == "tiled":
+        y, counts = tiles.run(layer, window, groups=layer.x.shape[1])
+    else:
+        padded, border = arrays.pad(layer.x, window.padding)
+        y, counts = arrays.outputs(layer, window.output)
+        depthwise_loops(
+            padded, border, layer.weight, layer.bias, y, window.stride, window.dilation, counts
+        )
+    costs = partial(formulas.depthwise, *layer.sizes, window, bias=layer.has_bias)
+    return result("depthwise", method, layer, y, counts, costs)

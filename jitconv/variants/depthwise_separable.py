@@ -8,6 +8,7 @@ the channels. Together they cost 1/M + 1/K² of the standard convolution. The lo
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from numpy.typing import ArrayLike
 
@@ -26,6 +27,7 @@ def depthwise_separable_conv2d(
     stride: int | Sequence[int] = 1,
     padding: int | str | Sequence = 0,
     dilation: int | Sequence[int] = 1,
+    method: str = "auto",
 ) -> ConvResult:
     """Convolve each channel on its own, then combine the channels of each pixel.
 
@@ -41,6 +43,8 @@ def depthwise_separable_conv2d(
         Added to every output of its channel, after the pointwise convolution.
     stride, padding, dilation
         Of the depthwise convolution, as in `conv2d`.
+    method : {'auto', 'direct', 'tiled'}
+        Of both, as in `conv2d`.
 
     Returns
     -------
@@ -80,16 +84,20 @@ def depthwise_separable_conv2d(
         )
     checks.biases(bias, pointwise_weight.shape[0], x.dtype)
     between, depthwise = depthwise_conv2d(
-        x, layer.weight, stride=stride, padding=padding, dilation=dilation
+        x, layer.weight, stride=stride, padding=padding, dilation=dilation, method=method
     )
-    y, pointwise = pointwise_conv2d(between, pointwise_weight, bias)
+    y, pointwise = pointwise_conv2d(between, pointwise_weight, bias, method=method)
     window = shapes.window(x.shape[2:], layer.weight.shape[2:], stride, padding, dilation)
-    costs = formulas.depthwise_separable(N, C, middle, y.shape[1], window, bias=bias is not None)
+    costs = partial(
+        formulas.depthwise_separable, N, C, middle, y.shape[1], window, bias=bias is not None
+    )
     passes = (
         depthwise.passes[0]._replace(name="depthwise"),
         pointwise.passes[0]._replace(name="pointwise"),
     )
     parameters = depthwise.parameters + pointwise.parameters
     return pack(
-        batched, y, CostReport("depthwise separable", "direct", y.shape, parameters, passes, costs)
+        batched,
+        y,
+        CostReport("depthwise separable", pointwise.method, y.shape, parameters, passes, costs),
     )

@@ -8,11 +8,12 @@ standard convolution, but for the step of the taps.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .. import arrays, checks, formulas, shapes
+from .. import arrays, checks, formulas, shapes, tiles
 from ..jit import njit, prange
 from ..report import ConvResult, result
 from .grouped import grouped_conv2d
@@ -53,6 +54,7 @@ def dilated_conv2d(
     stride: int | Sequence[int] = 1,
     padding: int | str | Sequence = 0,
     groups: int = 1,
+    method: str = "auto",
 ) -> ConvResult:
     """Convolve with a kernel whose taps stand `dilation` pixels apart.
 
@@ -69,7 +71,7 @@ def dilated_conv2d(
         Added to every output of its channel.
     dilation : int or (int, int)
         Pixels from one tap to the next; 1 is the standard convolution.
-    stride, padding, groups
+    stride, padding, groups, method
         As in `conv2d`.
 
     Returns
@@ -95,18 +97,28 @@ def dilated_conv2d(
     """
     if checks.integer("groups", groups, 1) > 1:
         return grouped_conv2d(
-            x, weight, bias, groups=groups, stride=stride, padding=padding, dilation=dilation
+            x,
+            weight,
+            bias,
+            groups=groups,
+            stride=stride,
+            padding=padding,
+            dilation=dilation,
+            method=method,
         )
     layer = checks.layer(x, weight, bias)
     window = shapes.window(layer.x.shape[2:], layer.weight.shape[2:], stride, padding, dilation)
-    padded, border = arrays.pad(layer.x, window.padding)
-    y, counts = arrays.outputs(layer, window.output)
-    dilated_loops(
-        padded, border, layer.weight, layer.bias, y, window.stride, window.dilation, counts
-    )
-    return result(
-        "dilated", layer, y, counts, formulas.dilated(*layer.sizes, window, bias=layer.has_bias)
-    )
+    method = tiles.chosen(method)
+    if method == "tiled":
+        y, counts = tiles.run(layer, window)
+    else:
+        padded, border = arrays.pad(layer.x, window.padding)
+        y, counts = arrays.outputs(layer, window.output)
+        dilated_loops(
+            padded, border, layer.weight, layer.bias, y, window.stride, window.dilation, counts
+        )
+    costs = partial(formulas.dilated, *layer.sizes, window, bias=layer.has_bias)
+    return result("dilated", method, layer, y, counts, costs)
 
 
 def zero_stuffed_kernel(weight: ArrayLike, dilation: int | Sequence[int]) -> np.ndarray:

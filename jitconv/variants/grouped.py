@@ -8,11 +8,12 @@ are those of the dilated convolution, but for the channel at which a group begin
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .. import arrays, checks, formulas, shapes
+from .. import arrays, checks, formulas, shapes, tiles
 from ..jit import njit, prange
 from ..report import ConvResult, result
 
@@ -53,6 +54,7 @@ def grouped_conv2d(
     stride: int | Sequence[int] = 1,
     padding: int | str | Sequence = 0,
     dilation: int | Sequence[int] = 1,
+    method: str = "auto",
 ) -> ConvResult:
     """Convolve each group of channels on its own.
 
@@ -68,7 +70,7 @@ def grouped_conv2d(
         Added to every output of its channel.
     groups : int
         Parts into which the channels are cut; divides C and M.
-    stride, padding, dilation
+    stride, padding, dilation, method
         As in `conv2d`.
 
     Returns
@@ -97,10 +99,13 @@ def grouped_conv2d(
     groups = checks.integer("groups", groups, 1)
     layer = checks.layer(x, weight, bias, groups)
     window = shapes.window(layer.x.shape[2:], layer.weight.shape[2:], stride, padding, dilation)
-    padded, border = arrays.pad(layer.x, window.padding)
-    y, counts = arrays.outputs(layer, window.output)
-    grouped_loops(
-        padded, border, layer.weight, layer.bias, y, window.stride, window.dilation, groups, counts
-    )
-    costs = formulas.grouped(*layer.sizes, window, groups=groups, bias=layer.has_bias)
-    return result("grouped", layer, y, counts, costs)
+    method = tiles.chosen(method)
+    if method == "tiled":
+        y, counts = tiles.run(layer, window, groups)
+    else:
+        padded, border = arrays.pad(layer.x, window.padding)
+        y, counts = arrays.outputs(layer, window.output)
+        steps = (window.stride, window.dilation, groups)
+        grouped_loops(padded, border, layer.weight, layer.bias, y, *steps, counts)
+    costs = partial(formulas.grouped, *layer.sizes, window, groups=groups, bias=layer.has_bias)
+    return result("grouped", method, layer, y, counts, costs)

@@ -8,11 +8,12 @@ the channels.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .. import arrays, checks, formulas, shapes
+from .. import arrays, checks, formulas, shapes, tiles
 from ..jit import njit, prange
 from ..report import ConvResult, result
 
@@ -42,6 +43,7 @@ def pointwise_conv2d(
     bias: ArrayLike | None = None,
     *,
     stride: int | Sequence[int] = 1,
+    method: str = "auto",
 ) -> ConvResult:
     """Combine the channels of each pixel.
 
@@ -55,6 +57,8 @@ def pointwise_conv2d(
         Added to every output of its channel.
     stride : int or (int, int)
         Step in pixels.
+    method : {'auto', 'direct', 'tiled'}
+        As in `conv2d`.
 
     Returns
     -------
@@ -90,8 +94,11 @@ def pointwise_conv2d(
             "conv2d takes larger kernels"
         )
     window = shapes.window(x.shape[2:], 1, stride)
-    y, counts = arrays.outputs(layer, window.output)
-    pointwise_loops(x, layer.weight, layer.bias, y, window.stride, counts)
-    return result(
-        "pointwise", layer, y, counts, formulas.pointwise(*layer.sizes, window, bias=layer.has_bias)
-    )
+    method = tiles.chosen(method)
+    if method == "tiled":
+        y, counts = tiles.run(layer, window)
+    else:
+        y, counts = arrays.outputs(layer, window.output)
+        pointwise_loops(x, layer.weight, layer.bias, y, window.stride, counts)
+    costs = partial(formulas.pointwise, *layer.sizes, window, bias=layer.has_bias)
+    return result("pointwise", method, layer, y, counts, costs)

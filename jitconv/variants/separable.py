@@ -9,6 +9,7 @@ calls SeparableConv2D is the depthwise separable convolution, section 6.)
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -117,7 +118,7 @@ def separable_conv2d(
     )
     done = counts.sum(axis=0).tolist()
     passes = (Pass("column pass", *done[:2]), Pass("row pass", *done[2:]))
-    costs = formulas.separable(N, C, window)
+    costs = partial(formulas.separable, N, C, window)
     return pack(
         batched,
         y,

@@ -12,11 +12,12 @@ they land. So no two jobs write the same pixel.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .. import arrays, checks, formulas, shapes
+from .. import arrays, checks, formulas, shapes, tiles
 from ..jit import njit, prange
 from ..report import ConvResult, result
 
@@ -63,6 +64,7 @@ def conv_transpose2d(
     output_padding: int | Sequence[int] = 0,
     dilation: int | Sequence[int] = 1,
     groups: int = 1,
+    method: str = "auto",
 ) -> ConvResult:
     """Apply the transpose of a convolution, as `torch.nn.functional.conv_transpose2d` does.
 
@@ -88,6 +90,8 @@ def conv_transpose2d(
         Pixels from one tap to the next.
     groups : int
         Parts into which the channels are cut.
+    method : {'auto', 'direct', 'tiled'}
+        As in `conv2d`.
 
     Returns
     -------
@@ -124,13 +128,16 @@ def conv_transpose2d(
     window = shapes.transposed_window(
         layer.x.shape[2:], layer.weight.shape[2:], stride, padding, dilation, output_padding
     )
-    y, counts = arrays.outputs(layer, window.output)
-    crop = (window.padding[0][0], window.padding[1][0])
-    transposed_loops(
-        layer.x, layer.weight, layer.bias, y, window.stride, crop, window.dilation, groups, counts
-    )
-    costs = formulas.transposed(*layer.sizes, window, groups=groups, bias=layer.has_bias)
-    return result("transposed", layer, y, counts, costs)
+    method = tiles.chosen(method, layer.bias.size // groups * layer.x.itemsize >= tiles.BYTES)
+    if method == "tiled":
+        y, counts = tiles.run(layer, window, groups, transposed=True)
+    else:
+        y, counts = arrays.outputs(layer, window.output)
+        crop = (window.padding[0][0], window.padding[1][0])
+        steps = (window.stride, crop, window.dilation, groups)
+        transposed_loops(layer.x, layer.weight, layer.bias, y, *steps, counts)
+    costs = partial(formulas.transposed, *layer.sizes, window, groups=groups, bias=layer.has_bias)
+    return result("transposed", method, layer, y, counts, costs)
 
 
 def convolution_matrix(
