@@ -479,7 +479,11 @@ def transposed_strips(
     tap_step = stride // math.gcd(stride, dilation)
     for first in range(min(stride, outputs)):
         count = (outputs - first + stride - 1) // stride
-        met = [t for t in range(min(kernel_size, tap_step)) if not (first + crop - t * dilation) % stride]
+        met = [
+            t
+            for t in range(min(kernel_size, tap_step))
+            if not (first + crop - t * dilation) % stride
+        ]
         if not met:
             pieces.append((first, stride, count, 0, 0, 0, 0, 0, 0))
             continue

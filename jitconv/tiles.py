@@ -327,16 +327,24 @@ def plane_loops(x, weight, bias, y, stride, before, dilation, band, counts):
                                         lines[np.uintp(target + i)] = flat[np.uintp(source + i)]
                                 else:
                                     for i in range(inside):
-                                        lines[np.uintp(target + i)] = flat[np.uintp(source + i * SW)]
+                                        lines[np.uintp(target + i)] = flat[
+                                            np.uintp(source + i * SW)
+                                        ]
             if bands > 1 or unit == units * job // jobs:
                 zeros = 0  # that one output channel multiplies
                 for kh in range(KH):
-                    for ih in range(oh * SH - top + kh * DH, (oh + height) * SH - top + kh * DH, SH):
+                    for ih in range(
+                        oh * SH - top + kh * DH, (oh + height) * SH - top + kh * DH, SH
+                    ):
                         for kw in range(KW):
                             inside = ends[kw] - begins[kw] if 0 <= ih < H else 0
                             zeros += CG * (OW - inside)
             for m in range(g * (M // G), (g + 1) * (M // G)):
-                out, w, b = y[n, m].reshape(OH * OW)[oh * OW :], weight[m].reshape(shifts.size), bias[m]
+                out, w, b = (
+                    y[n, m].reshape(OH * OW)[oh * OW :],
+                    weight[m].reshape(shifts.size),
+                    bias[m],
+                )
                 pixel, end = 0, height * OW
                 while pixel < end:
                     here, there = lines[pixel:], out[pixel:]

@@ -13,9 +13,11 @@ class Call(NamedTuple):
     function: str
     arrays: tuple
     options: dict[str, Any]
+    method: str = "auto"
 
     def run(self) -> jitconv.ConvResult:
-        return getattr(jitconv, self.function)(*self.arrays, **self.options)
+        method = {} if self.function == "separable_conv2d" else {"method": self.method}
+        return getattr(jitconv, self.function)(*self.arrays, **self.options, **method)
 
     def expected(self) -> np.ndarray:
         return getattr(naive, self.function)(*self.arrays, **self.options)
@@ -46,14 +48,24 @@ FUNCTIONS = (
 
 @st.composite
 def calls(draw, function=None, dtypes=(np.float32, np.float64)):
-    """Draw a call that is valid: kernels are no larger than the padded image, channels fit the groups."""
+    """Draw a call that is valid, and the loops that run it."""
+    call = draw(_calls(function, dtypes))
+    return call._replace(method=draw(st.sampled_from(["direct", "tiled"])))
+
+
+@st.composite
+def _calls(draw, function=None, dtypes=(np.float32, np.float64)):
+    """Draw a call: kernels are no larger than the padded image, channels fit the groups."""
     function = function or draw(st.sampled_from(FUNCTIONS))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     # the oracle's own float64 offsets must put every sample on the same side of the border
     dtype = np.float64 if function == "deformable_layer" else draw(st.sampled_from(dtypes))
     N, size = draw(st.integers(0, 2)), (draw(st.integers(1, 7)), draw(st.integers(1, 7)))
     KH, KW = draw(st.integers(1, 4)), draw(st.integers(1, 4))
-    groups, CG, MG = draw(st.integers(1, 3)), draw(st.integers(1, 2)), draw(st.integers(1, 3))
+    groups, CG = draw(st.integers(1, 3)), draw(st.integers(1, 2))
+    MG = draw(
+        st.integers(1, 3) | st.integers(1, 3).map(lambda few: few + 16)
+    )  # fill vectors, or not
     options = {"stride": draw(either), "padding": draw(paddings), "dilation": draw(dilations)}
     if function in ("conv2d", "dilated_conv2d") and draw(st.booleans()):
         groups = 1

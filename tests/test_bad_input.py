@@ -338,9 +338,14 @@ CASES = {  # name: (call, error, what the message must hold)
         "offset_bias: .*\\(18,\\)",
     ),
     "padded x too large": (
-        lambda: jitconv.conv2d(X, W, padding=10**7, stride=10**7),
+        lambda: jitconv.conv2d(X, W, padding=10**7, stride=10**7, method="direct"),
         ValueError,
         "padded x: .*GiB.*less padding",
+    ),
+    "an unknown method": (
+        lambda: jitconv.conv2d(X, W, method="fast"),
+        ValueError,
+        "method: .*'tiled'.*'fast'",
     ),
     "output too large": (
         lambda: jitconv.conv_transpose2d(X, zeros(4, 8, 3, 3), stride=10**6),

@@ -88,13 +88,13 @@ def test_shell_takes_options(photo, capsys):
 
 
 def test_shell_reports_a_wrong_count(photo, capsys, monkeypatch):
-    loops = standard.standard_loops
+    loops = tiles.tiled_loops
 
     def one_less(*arrays):
         loops(*arrays)
         arrays[-1][0, 0] -= 1
 
-    monkeypatch.setattr(standard, "standard_loops", one_less)
+    monkeypatch.setattr(tiles, "tiled_loops", one_less)
     assert cli.main(["compare", photo()]) == 1
     assert "✗" in capsys.readouterr().out
 

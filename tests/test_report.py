@@ -16,6 +16,7 @@ def result(rng):
         np.zeros(6),
         groups=2,
         padding=1,
+        method="direct",
     )
 
 

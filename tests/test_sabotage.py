@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import jitconv
+from jitconv import tiles
 from jitconv.variants import (
     deformable,
     depthwise,
@@ -38,20 +39,20 @@ PADDED = {
 }
 KERNELS = {  # variant: (module, name of the loops, call, {what is broken: (pattern, replacement)})
     "standard": (
-        standard, "standard_loops", lambda: jitconv.conv2d(X, ones(4, 4, 3, 3), padding=1),
+        standard, "standard_loops", lambda: jitconv.conv2d(X, ones(4, 4, 3, 3), padding=1, method="direct"),
         {**PADDED, "one channel less": (r"range\(C\)", "range(C - 1)")},
     ),
     "dilated": (
-        dilated, "dilated_loops", lambda: jitconv.dilated_conv2d(X, ones(4, 4, 3, 3), padding=2),
+        dilated, "dilated_loops", lambda: jitconv.dilated_conv2d(X, ones(4, 4, 3, 3), padding=2, method="direct"),
         {**PADDED, "one channel less": (r"range\(C\)", "range(C - 1)")},
     ),
     "grouped": (
-        grouped, "grouped_loops", lambda: jitconv.grouped_conv2d(X, ones(4, 2, 3, 3), groups=2, padding=1),
+        grouped, "grouped_loops", lambda: jitconv.grouped_conv2d(X, ones(4, 2, 3, 3), groups=2, padding=1, method="direct"),
         {**PADDED, "one channel less": (r"range\(CG\)", "range(CG - 1)")},
     ),
-    "depthwise": (depthwise, "depthwise_loops", lambda: jitconv.depthwise_conv2d(X, ones(8, 1, 3, 3), padding=1), PADDED),
+    "depthwise": (depthwise, "depthwise_loops", lambda: jitconv.depthwise_conv2d(X, ones(8, 1, 3, 3), padding=1, method="direct"), PADDED),
     "pointwise": (
-        pointwise, "pointwise_loops", lambda: jitconv.pointwise_conv2d(X, ones(3, 4)),
+        pointwise, "pointwise_loops", lambda: jitconv.pointwise_conv2d(X, ones(3, 4), method="direct"),
         {
             "one channel less": (r"range\(C\)", "range(C - 1)"),
             "the first output row left out": SKIP_FIRST_ROW,
@@ -70,15 +71,15 @@ KERNELS = {  # variant: (module, name of the loops, call, {what is broken: (patt
     ),
     "depthwise separable, first": (
         depthwise, "depthwise_loops",
-        lambda: jitconv.depthwise_separable_conv2d(X, ones(4, 1, 3, 3), ones(3, 4), padding=1), PADDED,
+        lambda: jitconv.depthwise_separable_conv2d(X, ones(4, 1, 3, 3), ones(3, 4), padding=1, method="direct"), PADDED,
     ),
     "depthwise separable, second": (
         pointwise, "pointwise_loops",
-        lambda: jitconv.depthwise_separable_conv2d(X, ones(4, 1, 3, 3), ones(3, 4), padding=1),
+        lambda: jitconv.depthwise_separable_conv2d(X, ones(4, 1, 3, 3), ones(3, 4), padding=1, method="direct"),
         {"one channel less": (r"range\(C\)", "range(C - 1)")},
     ),
     "transposed": (
-        transposed, "transposed_loops", lambda: jitconv.conv_transpose2d(X, ones(4, 2, 4, 4), stride=2, padding=1),
+        transposed, "transposed_loops", lambda: jitconv.conv_transpose2d(X, ones(4, 2, 4, 4), stride=2, padding=1, method="direct"),
         {
             "one tap less": (r"range\(KW\)", "range(KW - 1)"),
             "one channel less": (r"first \+ C // groups\)", "first + C // groups - 1)"),
@@ -88,7 +89,7 @@ KERNELS = {  # variant: (module, name of the loops, call, {what is broken: (patt
     ),
     "deformable": (
         deformable, "deformable_loops",
-        lambda: jitconv.deform_conv2d(X, 3 * ones(1, 18, 5, 5), ones(2, 4, 3, 3), padding=1, mask=ones(1, 9, 5, 5)),
+        lambda: jitconv.deform_conv2d(X, 3 * ones(1, 18, 5, 5), ones(2, 4, 3, 3), padding=1, mask=ones(1, 9, 5, 5), method="direct"),
         {
             "one tap less": (r"range\(G \* KH \* KW\)", "range(G * KH * KW - 1)"),
             "one channel less": (r"\(g \+ 1\) \* C // G\)", "(g + 1) * C // G - 1)"),
@@ -103,8 +104,38 @@ KERNELS = {  # variant: (module, name of the loops, call, {what is broken: (patt
     ),
     "deformable layer, offsets": (
         standard, "standard_loops",
-        lambda: jitconv.deformable_layer(X, ones(18, 4, 3, 3), ones(2, 4, 3, 3), padding=1),
+        lambda: jitconv.deformable_layer(X, ones(18, 4, 3, 3), ones(2, 4, 3, 3), padding=1, method="direct"),
         {**PADDED, "one channel less": (r"range\(C\)", "range(C - 1)")},
+    ),
+}  # fmt: skip
+TILED = {  # call: {what is broken in tiles.py: (pattern, replacement)}
+    "standard": (
+        lambda: jitconv.conv2d(X, ones(17, 4, 3, 3), padding=1),
+        {
+            "one tap less": (r"range\(shifts.size\):\n( +)values, w = x", r"range(shifts.size - 1):\n\1values, w = x"),
+            "one region less": (r"for column in columns:", "for column in columns[1:]:"),
+            "one channel less": (r"range\(C\):\n( +)for kh", r"range(C - 1):\n\1for kh"),
+            "a tile left out": (r"pixel = tiles \* part", "pixel = PIXELS + tiles * part"),
+            "counted twice": (r"multiplies \+= 1", "multiplies += 2"),
+        },
+    ),
+    "transposed": (
+        lambda: jitconv.conv_transpose2d(X, ones(4, 16, 4, 4), stride=2, padding=1),
+        {"one tap less": (r"range\(row\[\"taps\"\]\)", "range(row[\"taps\"] - 1)")},
+    ),
+    "depthwise": (
+        lambda: jitconv.depthwise_conv2d(X, ones(8, 1, 3, 3), padding=1),
+        {
+            "one tap less": (r"range\(shifts.size\):\n( +)values, w = lines", r"range(shifts.size - 1):\n\1values, w = lines"),
+            "a run left out": (r"pixel, end = 0, height", "pixel, end = 1, height"),
+            "padding not noticed": (r"on_padding \+= zeros", "on_padding += 0"),
+            "padding above not noticed": (r"if 0 <= ih < H else 0", "if True else 0"),
+            "one output channel less": (r"range\(g \* \(M // G\), ", "range(g * (M // G) + 1, "),
+        },
+    ),
+    "deformable": (
+        lambda: jitconv.deform_conv2d(X, 3 * ones(1, 18, 5, 5), ones(16, 4, 3, 3), padding=1),
+        {"one tap less": (r"range\(shifts.size\):\n( +)values, w = x", r"range(shifts.size - 1):\n\1values, w = x")},
     ),
 }  # fmt: skip
 CASES = [(variant, broken) for variant, kernel in KERNELS.items() for broken in kernel[3]]
@@ -126,3 +157,23 @@ def test_a_broken_kernel_is_noticed(variant, broken, monkeypatch):
         report.verify()
     assert not report.agrees
     assert "✗" in str(report)
+
+
+@pytest.mark.parametrize(
+    ("variant", "broken"),
+    [(variant, broken) for variant, (_, broken) in TILED.items() for broken in broken],
+)
+def test_broken_tiles_are_noticed(variant, broken, monkeypatch):
+    call, breakages = TILED[variant]
+    call().report.verify()
+    source = inspect.getsource(tiles).replace("from .jit import njit, prange", "prange = range")
+    source = re.sub(r"@njit.*|@overload.*|@intrinsic", "", source)
+    sabotaged, places = re.subn(*breakages[broken], source)
+    assert places > 0
+    namespace = {"__name__": "jitconv.broken", "__package__": "jitconv"}
+    exec(sabotaged, namespace)
+    for loops in ("tiled_loops", "plane_loops"):
+        monkeypatch.setattr(tiles, loops, namespace[loops])
+    report = call().report
+    with pytest.raises(jitconv.CountMismatch, match=r"measured, but (dense|in bounds)"):
+        report.verify()

@@ -1,0 +1,112 @@
+"""The tiled loops do what the direct ones do: the same outputs, the same multiplies in bounds, on any number of threads."""
+
+import calls
+import numba
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import jitconv
+from jitconv import shapes, tiles
+
+TILED = [f for f in calls.FUNCTIONS if f != "separable_conv2d"]
+
+
+@pytest.mark.parametrize("function", TILED)
+@given(data=st.data())
+def test_tiled_is_direct(function, data):
+    call = data.draw(calls.calls(function))
+    y, direct = call._replace(method="direct").run()
+    z, tiled = call._replace(method="tiled").run()
+    scale = max(1, np.abs(y).max(initial=0))
+    np.testing.assert_allclose(z, y, atol=scale * (1e-4 if y.dtype == np.float32 else 1e-10))
+    assert (direct.method, tiled.method) == ("direct", "tiled")
+    assert direct.multiplies_in_bounds == tiled.multiplies_in_bounds
+    assert [f.value for f in direct.formulas] == [f.value for f in tiled.formulas]
+    tiled.verify()
+
+
+@pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason="needs two threads")
+@given(calls.calls())
+def test_same_bits_on_one_thread_and_on_two(call):
+    threads = numba.get_num_threads()
+    y, report = call.run()
+    numba.set_num_threads(1)
+    try:
+        z, other = call.run()
+    finally:
+        numba.set_num_threads(threads)
+    np.testing.assert_array_equal(y, z)
+    assert report.passes == other.passes
+
+
+@pytest.mark.skipif(numba.config.DISABLE_JIT, reason="takes too long in plain Python")
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    ("C", "M", "groups", "size"), [(40, 150, 1, 30), (130, 64, 2, 7), (24, 24, 8, 61)]
+)
+def test_large_layers(rng, dtype, C, M, groups, size):
+    """More taps than stay in cache, all kinds of channel blocks, several bands of rows."""
+    x = rng.normal(size=(2, C, size, size + 3)).astype(dtype)
+    weight = rng.normal(size=(M, C // groups, 5, 3)).astype(dtype)
+    options = {"groups": groups, "padding": "same", "dilation": (1, 2)}
+    y, direct = jitconv.conv2d(x, weight, np.ones(M, dtype), method="direct", **options)
+    z, tiled = jitconv.conv2d(x, weight, np.ones(M, dtype), method="tiled", **options)
+    np.testing.assert_allclose(z, y, atol=1e-3 if dtype == np.float32 else 1e-10)
+    assert tiled.verify().multiplies_in_bounds == direct.multiplies_in_bounds
+
+
+def test_auto_takes_tiles_unless_they_are_slower():
+    x = np.zeros((2, 4, 4), np.float32)
+    few, enough = (np.zeros((2, M, 2, 2), np.float32) for M in (1, 64))
+    assert jitconv.conv_transpose2d(x, few).report.method == "direct"
+    assert jitconv.conv_transpose2d(x, enough).report.method == "tiled"
+    assert jitconv.conv2d(x, few[:, :, :1, :1].repeat(2, axis=1)).report.method == "tiled"
+
+
+axes = {
+    "size": st.integers(1, 9),
+    "kernel": st.integers(1, 6),
+    "stride": st.integers(1, 4),
+    "before": st.integers(0, 9),
+    "dilation": st.integers(1, 4),
+    "outputs": st.integers(1, 12),
+}
+
+
+@given(**axes)
+def test_strips_list_the_taps_of_every_output(size, kernel, stride, before, dilation, outputs):
+    cut = shapes.strips(size, kernel, stride, before, dilation, outputs)
+    inputs = {
+        (o, t): o * stride - before + t * dilation for o in range(outputs) for t in range(kernel)
+    }
+    assert listed(cut) == {key: i for key, i in inputs.items() if 0 <= i < size}
+    assert sum(strip["count"] for strip in cut) == outputs
+
+
+@given(**axes)
+def test_transposed_strips_list_the_taps_of_every_output(
+    size, kernel, stride, before, dilation, outputs
+):
+    cut = shapes.transposed_strips(size, kernel, stride, before, dilation, outputs)
+    lands = {(i * stride + t * dilation - before, t): i for i in range(size) for t in range(kernel)}
+    assert listed(cut) == {(o, t): i for (o, t), i in lands.items() if 0 <= o < outputs}
+    assert sum(strip["count"] for strip in cut) == outputs
+
+
+def listed(strips):
+    return {
+        (s["first"] + a * s["step"], s["tap"] + t * s["tap_step"]): s["source"]
+        + a * s["per_output"]
+        + t * s["per_tap"]
+        for s in strips
+        for a in range(s["count"])
+        for t in range(s["taps"])
+    }
+
+
+def test_tile_extents_fit_the_registers():
+    assert tiles.BYTES in (16, 32, 64)
+    assert 6 * tiles.WIDE + tiles.WIDE + 1 <= tiles.REGISTERS
+    assert tiles.registers(np.zeros(1, np.float32), 6, 2).shape == (6, tiles.BYTES // 2)
