@@ -1,7 +1,7 @@
 PYTHON ?= python3
 PY := .venv/bin/python
 
-.PHONY: help setup demo test check format clean
+.PHONY: help setup demo test check bench format clean
 
 help:  ## list the verbs
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
@@ -28,10 +28,14 @@ check: setup  ## lint, doctests, and the tests in plain Python, with bounds chec
 	NUMBA_NUM_THREADS=1 $(PY) -m pytest
 	HYPOTHESIS_PROFILE=thorough $(PY) -m pytest tests/test_properties.py
 
+bench: setup  ## time every variant beside torch, OpenCV and SciPy; writes bench.json and bench.png
+	$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	$(PY) -m jitconv bench
+
 format: setup  ## put the code in order
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
 
 clean:  ## remove what the other verbs made
-	rm -rf .venv .cache .hypothesis .pytest_cache .ruff_cache demo.png
+	rm -rf .venv .cache .hypothesis .pytest_cache .ruff_cache demo.png bench.json bench.png
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from . import comparison
 from .jit import info
 from .variants.pointwise import pointwise_conv2d
+
+BENCH_LEGEND = (
+    "ms: median of calls, checks and allocation included; ± %: half of the middle half's spread",
+    "GFLOP/s: executed FLOPs (2 × MACs) a nanosecond; peak: share of the measured FMA peak",
+    "memory: bytes of input, weight and output a second, as a share of the measured copy",
+    "× peer: median of time(peer) / time(jitconv), called in turn; above 1 jitconv is faster",
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,18 +52,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command.add_argument(
         "--save", type=Path, metavar="FILE", help="write a figure: PNG, PDF, SVG …"
     )
+    bench_command = commands.add_parser(
+        "bench", help="time every variant beside torch, OpenCV and SciPy where they are installed"
+    )
+    bench_command.add_argument("--only", metavar="VARIANT", help="the layers of one variant")
+    bench_command.add_argument(
+        "--json", type=Path, default=Path("bench.json"), help="where the numbers go (%(default)s)"
+    )
+    bench_command.add_argument(
+        "--save", type=Path, default=Path("bench.png"), help="where the figure goes (%(default)s)"
+    )
     commands.add_parser("info", help="print versions, threads, threading layer, cache folder")
     options = parser.parse_args(arguments)
     try:
-        return _info() if options.command == "info" else _compare(options)
+        run = {"info": _info, "compare": _compare, "bench": _bench}[options.command]
+        return run(options)
     except BrokenPipeError:  # the reader, head for example, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (MemoryError, OSError, TypeError, ValueError) as error:
-        command.error(str(error))
+        parser.exit(2, f"{parser.prog} {options.command}: error: {error}\n")
 
 
-def _info() -> int:
+def _info(options: argparse.Namespace) -> int:
     pointwise_conv2d([[[0]]], [[1]])  # Numba chooses the threading layer at the first launch
     for name, value in info().items():
         print(f"{name:16} {value}", flush=True)
@@ -81,9 +100,47 @@ def _compare(options: argparse.Namespace) -> int:
     print("", *comparison.LEGEND, sep="\n")
     done = comparison.Comparison(tuple(rows), job.photo, job.title)
     if options.save:
-        _save(done, options.save)
+        _write(options.save, done.plot().savefig)
         print(f"figure: {options.save}")
     return 0 if done.agrees else 1
+
+
+def _bench(options: argparse.Namespace) -> int:
+    from . import bench  # with its peers it takes long to import
+    from .plots.roofline import plot_roofline
+
+    _check_figure(options.save)
+    _check_place("--json", options.json)
+    peak, bandwidth = bench.machine()
+    print(bench.header(peak, bandwidth), "", sep="\n", flush=True)
+    align = "{:44} {:>9} {:>4} {:>8} {:>5} {:>6} {:>7} {:>9} {}"
+    print(align.format(*bench.HEAD))
+    rows, notes = [], []
+    for layer in bench.layers(bench.installed()):
+        if options.only in (None, layer.variant):
+            rows.append(bench.row(layer, peak, bandwidth))
+            print(align.format(*bench.cells(rows[-1])), flush=True)
+    if not rows:
+        raise ValueError(f"--only: there is no variant {options.only!r}")
+    print("", *BENCH_LEGEND, "", "geometric mean of × peer", sep="\n")
+    for name, value in bench.summary(rows):
+        print(f"{name:56} {value}")
+    print()
+    for name, value in bench.further() if options.only is None else ():
+        notes.append((name, value))
+        print(f"{name:56} {value}", flush=True)
+    found = {
+        "machine": bench.header(peak, bandwidth),
+        "versions": info(),
+        "peak_gflops": peak,
+        "copy_gbs": bandwidth,
+        "layers": rows,
+        "further": dict(notes),
+    }
+    _write(options.json, lambda part: part.write_text(json.dumps(found, indent=1), "utf8"))
+    _write(options.save, plot_roofline(rows, peak, bandwidth).savefig)
+    print(f"\nnumbers: {options.json}, figure: {options.save}")
+    return 0
 
 
 def _check_figure(path: Path) -> None:
@@ -93,22 +150,26 @@ def _check_figure(path: Path) -> None:
     formats = set(Figure().canvas.get_supported_filetypes()) - {"pgf"}  # which needs LaTeX
     if path.suffix.lstrip(".").lower() not in formats:
         raise ValueError(f"--save: {path} must end in one of {', '.join(sorted(formats))}")
+    _check_place("--save", path)
+
+
+def _check_place(option: str, path: Path) -> None:
     if (
         path.is_dir()
         or not path.resolve().parent.is_dir()
         or not os.access(path.resolve().parent, os.W_OK)
     ):
-        raise ValueError(f"--save: cannot write {path}; its folder must exist and be writable")
+        raise ValueError(f"{option}: cannot write {path}; its folder must exist and be writable")
 
 
-def _save(done: comparison.Comparison, path: Path) -> None:
-    """Write the figure beside its place and move it there.
+def _write(path: Path, write: Callable[[Path], object]) -> None:
+    """Write a file beside its place and move it there.
 
     So no half-written file is ever left under its name.
     """
     part = path.with_name(f".{os.getpid()}{path.suffix}")
     try:
-        done.plot().savefig(part)
+        write(part)
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)

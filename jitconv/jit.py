@@ -100,13 +100,14 @@ def njit(function: Callable | None = None, *, parallel: bool = False) -> Callabl
         compiled = numba.njit(function, cache=True, **options)
     except RuntimeError:  # no folder for the cache can be written: compile again in each process
         compiled = numba.njit(function, **options)
-    if isinstance(compiled, Dispatcher) and compiled.stats.cache_path:
+    is_compiled = isinstance(compiled, Dispatcher)  # not with NUMBA_DISABLE_JIT=1
+    if is_compiled and compiled.stats.cache_path:
         _cache_folders.add(compiled.stats.cache_path)
 
     @functools.wraps(function)
     def launch(*arrays):
         nonlocal compiled
-        if _launched_before_fork and numba.threading_layer() == "omp":
+        if is_compiled and _launched_before_fork and numba.threading_layer() == "omp":
             raise RuntimeError(
                 "this process was forked from one that had run jitconv's loops, which GNU OpenMP "
                 "does not survive; start it with multiprocessing.get_context('spawn')"

@@ -21,11 +21,10 @@ Pair = tuple[int, int]
 # a < count, reads the input source + a · per_output + t · per_tap with the tap tap + t · tap_step,
 # for t < taps. Not one of these inputs lies outside.
 STRIP = np.dtype(
-    [
-        (name, np.int64)
-        for name in ("first", "step", "count", "source", "per_output")
-        + ("tap", "tap_step", "taps", "per_tap")
-    ]
+    {
+        "names": "first step count source per_output tap tap_step taps per_tap".split(),
+        "formats": [np.int64] * 9,
+    }
 )
 
 

@@ -100,6 +100,8 @@ def _on_stack(typing_context, like, rows, vectors):
 
 
 def make_tile(PIXELS, VECTORS):
+    """Return the loops over all taps around a tile; LLVM unrolls its extents, so they are fixed."""
+
     @njit
     def tile(x, starts, shifts, weight, taps, sums):
         # x flat; starts (PIXELS,), where each pixel's window begins; shifts (R,) from there to its
@@ -255,6 +257,8 @@ def tiled_loops(x, weight, bias, y, kernel, strides, rows, columns, parts, count
 
 
 def make_run(VECTORS):
+    """Return the loops over all taps around a run of pixels of one output channel."""
+
     @njit
     def run(lines, shifts, weight, bias, out):
         # lines flat, from the first pixel of the run on; shifts (R,) to its taps; weight (R,);

@@ -9,8 +9,7 @@ import pytest
 from matplotlib import image
 
 import jitconv
-from jitconv import cli, comparison
-from jitconv.variants import standard
+from jitconv import cli, comparison, tiles
 
 VARIANTS = [
     "standard",

@@ -1,0 +1,396 @@
+"""How fast the nine variants are on this machine, beside the libraries that are installed.
+
+Every ratio is measured in one process, the two calls in turn, with as many threads each.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, NamedTuple
+
+import numba
+import numpy as np
+
+import jitconv
+
+from . import jit, shapes, tiles
+from .jit import njit, prange
+from .report import ConvResult
+from .tiles import WIDE, registers
+
+PEERS = ("torch", "cv2", "scipy")
+HEAD = ("layer", "ms", "± %", "GFLOP/s", "peak", "memory", "× peer", "peer ms", "peer")
+
+
+class Layer(NamedTuple):
+    """One call to time, and the same work in another library."""
+
+    variant: str
+    label: str
+    call: Callable[[], ConvResult]
+    size: int  # bytes of input, weight and output
+    peer: str
+    peer_call: Callable[[], Any] | None
+
+
+def pair(call: Callable, other: Callable | None, seconds: float = 0.6) -> tuple[list, list]:
+    """Time two calls in turn, A B A B, after warming both up; return all times in seconds."""
+    both = [call] if other is None else [call, other]
+    for function in both * 2:
+        function()
+    times: list[list[float]] = [[], []]
+    stop = time.perf_counter() + seconds * len(both)
+    while len(times[0]) < 7 or (time.perf_counter() < stop and len(times[0]) < 200):
+        for function, spent in zip(both, times, strict=False):
+            begin = time.perf_counter()
+            function()
+            spent.append(time.perf_counter() - begin)
+    return times[0], times[1]
+
+
+def layers(installed: set[str]) -> Iterator[Layer]:
+    """Yield every layer of the benchmark; weights and images are random."""
+    rng = np.random.default_rng(0)
+
+    def array(*shape):
+        return rng.standard_normal(shape, dtype=np.float32)
+
+    def layer(variant, label, call, arrays, output, peer, peer_call):
+        size = sum(a.nbytes for a in arrays) + 4 * int(np.prod(output))
+        return Layer(variant, label, call, size, peer, peer_call if peer in installed else None)
+
+    if "torch" in installed:
+        import torch
+        from torch.nn import functional
+
+        torch.set_num_threads(numba.get_num_threads())
+        torch.set_grad_enabled(False)
+    if "cv2" in installed:
+        import cv2
+
+        cv2.setNumThreads(numba.get_num_threads())
+
+    def dense(variant, N, C, M, size, K, stride=1, dilation=1, groups=1):
+        x, weight, padding = (
+            array(N, C, size, size),
+            array(M, C // groups, K, K),
+            dilation * (K - 1) // 2,
+        )
+        options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+        call = partial(jitconv.conv2d, x, weight, **options)
+        if variant == "depthwise":
+            del options["groups"]
+            call = partial(jitconv.depthwise_conv2d, x, weight, **options)
+        elif variant == "pointwise":
+            call = partial(jitconv.pointwise_conv2d, x, weight)
+        peer = None
+        if "torch" in installed:
+            kept = {**options, "groups": groups}
+            peer = partial(functional.conv2d, torch.from_numpy(x), torch.from_numpy(weight), **kept)
+        output = (N, M, *shapes.window(size, K, stride, padding, dilation).output)
+        words = [f"{C}→{M} {size}² k{K}"] + [
+            f"{letter}{value}"
+            for letter, value in (("s", stride), ("d", dilation), ("g", groups), ("N", N))
+            if value > 1 and not (letter == "g" and variant == "depthwise")
+        ]
+        return layer(variant, " ".join(words), call, (x, weight), output, "torch", peer)
+
+    for N in (1, 8):
+        for sizes in [(64, 64, 56, 3), (128, 128, 28, 3), (256, 256, 14, 3), (512, 512, 7, 3)]:
+            yield dense("standard", N, *sizes)
+        yield dense("standard", N, 3, 64, 224, 7, stride=2)
+        yield dense("standard", N, 64, 128, 56, 3, stride=2)
+    yield dense("standard", 1, 1, 1, 1024, 5)
+    yield dense("dilated", 1, 64, 64, 56, 3, dilation=4)
+    yield dense("dilated", 1, 256, 256, 28, 3, dilation=2)
+    yield dense("dilated", 1, 256, 256, 28, 3, dilation=12)
+    for C, M, size, K, stride in [(64, 32, 56, 4, 2), (256, 128, 14, 4, 2), (128, 64, 28, 3, 2)]:
+        x, weight = array(1, C, size, size), array(C, M, K, K)
+        call = partial(jitconv.conv_transpose2d, x, weight, stride=stride, padding=1)
+        peer = None
+        if "torch" in installed:
+            tensors = (torch.from_numpy(x), torch.from_numpy(weight))
+            peer = partial(functional.conv_transpose2d, *tensors, stride=stride, padding=1)
+        output = (1, M, *shapes.transposed_window(size, K, stride, 1).output)
+        label = f"{C}→{M} {size}² k{K} s{stride}"
+        yield layer("transposed", label, call, (x, weight), output, "torch", peer)
+    for size in (512, 1024, 2048):
+        for K in (3, 5, 9):
+            x, taps = array(1, size, size), array(K)
+            call = partial(jitconv.separable_conv2d, x, taps, taps, padding="same")
+            peer = None
+            if "cv2" in installed:
+                options = {"borderType": cv2.BORDER_CONSTANT}
+                peer = partial(cv2.sepFilter2D, x[0], -1, taps, taps, **options)
+            label = f"{size}² k{K}"
+            yield layer("separable", label, call, (x, taps), x.shape, "cv2", peer)
+    if "scipy" in installed:
+        from scipy import ndimage
+
+        x, taps = array(1, 1024, 1024), array(5)
+
+        def twice():
+            return ndimage.correlate1d(ndimage.correlate1d(x[0], taps, 0), taps, 1)
+
+        call = partial(jitconv.separable_conv2d, x, taps, taps, padding="same")
+        yield layer("separable", "1024² k5", call, (x, taps), x.shape, "scipy", twice)
+    for C, size, K, stride in [
+        (32, 112, 3, 1),
+        (64, 112, 3, 2),
+        (128, 56, 3, 1),
+        (512, 14, 3, 1),
+        (1024, 7, 3, 1),
+        (96, 56, 7, 1),
+    ]:
+        yield dense("depthwise", 1, C, C, size, K, stride=stride, groups=C)
+    for C, M, size in [(64, 128, 56), (512, 512, 14)]:
+        x, deep, point = array(1, C, size, size), array(C, 1, 3, 3), array(M, C, 1, 1)
+        call = partial(jitconv.depthwise_separable_conv2d, x, deep, point, padding=1)
+        peer = None
+        if "torch" in installed:
+            tensors = [torch.from_numpy(a) for a in (x, deep, point)]
+
+            def peer(x=tensors[0], deep=tensors[1], point=tensors[2], C=C):
+                return functional.conv2d(functional.conv2d(x, deep, padding=1, groups=C), point)
+
+        output, label = (1, M, size, size), f"{C}→{M} {size}² k3"
+        yield layer("depthwise separable", label, call, (x, deep, point), output, "torch", peer)
+    for C, M, size in [(64, 128, 56), (256, 64, 56), (512, 512, 14), (1024, 1024, 7)]:
+        yield dense("pointwise", 1, C, M, size, 1)
+    for C, size, groups in [(128, 56, 32), (512, 14, 32), (64, 56, 2)]:
+        yield dense("grouped", 1, C, C, size, 3, groups=groups)
+    for C, size in [(64, 56), (256, 14)]:
+        x, weight, offset = array(1, C, size, size), array(C, C, 3, 3), array(1, 18, size, size)
+        call = partial(jitconv.deform_conv2d, x, offset, weight, padding=1)
+        plain = partial(jitconv.conv2d, x, weight, padding=1)
+        yield Layer(
+            "deformable",
+            f"{C}→{C} {size}² k3",
+            call,
+            2 * x.nbytes + weight.nbytes + offset.nbytes,
+            "conv2d",
+            plain,
+        )
+
+
+@njit
+def spin(x, rounds):
+    # nothing but multiplies and adds in registers
+    acc = registers(x, 6, WIDE)
+    for j in range(acc.shape[1]):
+        for i in range(6):
+            acc[i, j] = x[i]
+    multiplies = 0
+    for r in range(rounds):
+        w = x[r % 8]
+        for j in range(acc.shape[1]):
+            for i in range(6):
+                acc[i, j] = acc[i, j] * w + w
+                multiplies += 1
+    total = 0.0
+    for i in range(6):
+        for j in range(acc.shape[1]):
+            total += acc[i, j]
+    return multiplies, total
+
+
+@njit(parallel=True)
+def fma_loops(x, rounds, counts, totals):
+    for job in prange(counts.size):
+        counts[job], totals[job] = spin(x, rounds)
+
+
+@njit(parallel=True)
+def copy_loops(x, y):
+    for job in prange(x.shape[0]):
+        source, target = x[job], y[job]
+        for i in range(source.size):
+            target[i] = source[i]
+
+
+def machine() -> tuple[float, float]:
+    """Measure the FMA peak in GFLOP/s and the bandwidth of a copy in GB/s."""
+    counts = np.zeros(numba.get_num_threads(), np.int64)
+    small = np.full(8, 1e-9, np.float32)
+    times, _ = pair(partial(fma_loops, small, 200_000, counts, np.empty(counts.size)), None)
+    peak = 2e-9 * counts.sum() / min(times)
+    x = np.ones((64, 2**20), np.float32)
+    y = np.empty_like(x)
+    times, _ = pair(partial(copy_loops, x, y), None)
+    return float(peak), 2e-9 * x.nbytes / min(times)
+
+
+def row(layer: Layer, peak: float, bandwidth: float) -> dict[str, Any]:
+    """Time one layer and its peer, and check its counts."""
+    report = layer.call().report.verify()
+    times, others = pair(layer.call, layer.peer_call)
+    middle = statistics.median(times)
+    low, _, high = statistics.quantiles(times, n=4)
+    found: dict[str, Any] = {
+        "variant": layer.variant,
+        "layer": layer.label,
+        "method": report.method,
+        "multiplies": report.multiplies,
+        "dense": int(report.value("dense")),
+        "seconds": middle,
+        "spread": (high - low) / middle,
+        "gflops": 1e-9 * report.flops / middle,
+        "of_peak": 1e-9 * report.flops / middle / peak,
+        "of_bandwidth": 1e-9 * layer.size / middle / bandwidth,
+        "intensity": report.multiplies / layer.size,
+        "peer": layer.peer,
+        "peer_seconds": None,
+        "ratio": None,
+    }
+    if others:
+        ratios = [b / a for a, b in zip(times, others, strict=True)]
+        found["peer_seconds"] = statistics.median(others)
+        found["ratio"] = statistics.median(ratios)
+    return found
+
+
+def cells(found: dict[str, Any]) -> tuple[str, ...]:
+    """Return a measured layer as text."""
+    peer = found["ratio"] is not None
+    return (
+        f"{found['variant']} {found['layer']}",
+        f"{1e3 * found['seconds']:.3f}",
+        f"{50 * found['spread']:.0f}",
+        f"{found['gflops']:.1f}",
+        f"{found['of_peak']:.0%}",
+        f"{found['of_bandwidth']:.0%}",
+        f"{found['ratio']:.2f}" if peer else "–",
+        f"{1e3 * found['peer_seconds']:.3f}" if peer else "–",
+        found["peer"] if peer else f"no {found['peer']}",
+    )
+
+
+def summary(rows: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
+    """Yield the geometric mean and the least ratio of each variant and peer."""
+    for variant, peer in dict.fromkeys((r["variant"], r["peer"]) for r in rows):
+        ratios = [
+            r["ratio"]
+            for r in rows
+            if (r["variant"], r["peer"]) == (variant, peer) and r["ratio"] is not None
+        ]
+        if ratios:
+            yield (
+                f"{variant} against {peer}",
+                f"{statistics.geometric_mean(ratios):.2f}, least {min(ratios):.2f}",
+            )
+
+
+def further() -> Iterator[tuple[str, str]]:
+    """Yield what a table of layers does not show: overheads, scaling, memory, first calls."""
+    rng = np.random.default_rng(0)
+    x, weight = (rng.standard_normal(s, dtype=np.float32) for s in ((64, 56, 56), (64, 64, 3, 3)))
+    big = partial(jitconv.conv2d, x, weight, padding=1)
+    small = partial(jitconv.conv2d, x[:8, :32, :32], weight[:8, :8], padding=1)
+    times, _ = pair(small, None)
+    yield "one call, 3×3 on 8→8 32²", f"{1e6 * statistics.median(times):.0f} µs"
+    times, _ = pair(partial(jitconv.conv2d, x[:1, :1, :1], weight[:1, :1, :1, :1]), None)
+    yield "one call that does one multiply", f"{1e6 * statistics.median(times):.0f} µs"
+    for size in (64, 256, 1024, 4096):
+        image = rng.standard_normal((3, size, size), dtype=np.float32)
+        call = partial(jitconv.conv2d, image, weight[:16, :3], padding=1)
+        times, _ = pair(call, None)
+        picoseconds = 1e12 * statistics.median(times) / call().report.multiplies
+        yield f"a multiply of 3→16 {size}² k3", f"{picoseconds:.1f} ps"
+    threads = numba.get_num_threads()
+    if threads > 1:
+
+        def alone():
+            numba.set_num_threads(1)
+            try:
+                return big()
+            finally:
+                numba.set_num_threads(threads)
+
+        together, single = pair(big, alone)
+        ratio = statistics.median(b / a for a, b in zip(together, single, strict=True))
+        yield f"{threads} threads against 1, 64→64 56² k3", f"{ratio:.2f} ×"
+    source = inspect.getsource(tiles).replace("multiplies += 1\n", "pass\n")
+    uncounted: dict[str, Any] = {"__name__": "jitconv.uncounted", "__package__": "jitconv"}
+    exec(source, uncounted)
+    counted, loops = tiles.tiled_loops, uncounted["tiled_loops"]
+
+    def without():
+        tiles.tiled_loops = loops
+        try:
+            return big()
+        finally:
+            tiles.tiled_loops = counted
+
+    with_count, without_count = pair(big, without, 2)
+    ratio = statistics.median(a / b for a, b in zip(with_count, without_count, strict=True))
+    yield "counted against uncounted loops, 64→64 56² k3", f"{ratio - 1:+.1%} time"
+    yield from memory()
+    yield from first_calls()
+
+
+MEMORY = """
+import sys, numpy as np, jitconv
+C, M, size = map(int, sys.argv[1:])
+x, weight = np.ones((C, size, size), np.float32), np.ones((M, C, 3, 3), np.float32)
+jitconv.conv2d(x[:, :5, :5], weight, padding=1)
+def status(name):
+    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith(name))
+open("/proc/self/clear_refs", "w").write("5")  # the peak begins anew
+before = status("VmRSS")
+y, _ = jitconv.conv2d(x, weight, padding=1)
+print((status("VmHWM") - before) / 1024 - y.nbytes / 2**20)
+"""
+FIRST = """
+import time
+begin = time.perf_counter()
+import numpy as np, jitconv
+jitconv.conv2d(np.ones((64, 9, 9), np.float32), np.ones((64, 64, 3, 3), np.float32), padding=1)
+print(time.perf_counter() - begin)
+"""
+
+
+def memory() -> Iterator[tuple[str, str]]:
+    """Yield the peak memory of a call beyond its inputs and output, in a process of its own."""
+    if not os.path.exists("/proc/self/clear_refs"):
+        return
+    for sizes in ((64, 64, 224), (512, 512, 7)):
+        command = [sys.executable, "-c", MEMORY, *map(str, sizes)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        label = "memory beyond input, weight, output, {}→{} {}² k3".format(*sizes)
+        yield label, f"{max(0, float(done.stdout)):.1f} MiB"
+
+
+def first_calls() -> Iterator[tuple[str, str]]:
+    """Yield how long a new process takes to its first result, import included."""
+    with tempfile.TemporaryDirectory() as cache:
+        for state in ("empty", "warm"):
+            environment = {**os.environ, "NUMBA_CACHE_DIR": cache}
+            command = [sys.executable, "-c", FIRST]
+            done = subprocess.run(
+                command, capture_output=True, text=True, check=True, env=environment
+            )
+            yield f"import and first call, {state} cache", f"{float(done.stdout):.1f} s"
+
+
+def installed() -> set[str]:
+    """Return which peers can be imported."""
+    return {name for name in PEERS if importlib.util.find_spec(name)}
+
+
+def header(peak: float, bandwidth: float) -> str:
+    """Return what was measured on."""
+    missing = [name for name in PEERS if name not in installed()]
+    return (
+        f"{jit.info()['processor']}, {numba.get_num_threads()} threads, vectors of {tiles.BYTES} "
+        f"bytes; measured: FMA peak {peak:.0f} GFLOP/s, copy {bandwidth:.1f} GB/s"
+        + (f"; not installed: {', '.join(missing)}" if missing else "")
+    )
