@@ -22,7 +22,17 @@ Pair = tuple[int, int]
 # for t < taps. Not one of these inputs lies outside.
 STRIP = np.dtype(
     {
-        "names": "first step count source per_output tap tap_step taps per_tap".split(),
+        "names": [
+            "first",
+            "step",
+            "count",
+            "source",
+            "per_output",
+            "tap",
+            "tap_step",
+            "taps",
+            "per_tap",
+        ],
         "formats": [np.int64] * 9,
     }
 )
