@@ -266,7 +266,7 @@ def warm_up(dtype: DTypeLike = np.float32) -> float:
     """
     begin = time.perf_counter()
     x = np.zeros((1, 2, 3, 3), checks.float_type(dtype))
-    for M in (2, 2 * tiles.BYTES // x.itemsize):  # too few to fill vector registers, and enough
+    for M in (2, 2 * tiles.FEW):  # too few to fill vector registers, and enough
         for call in _calls(x, 1, M, 2):
             call()
     return time.perf_counter() - begin

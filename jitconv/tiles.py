@@ -50,6 +50,7 @@ BYTES, REGISTERS = _vectors()
 # no wide tile go to narrow ones, of 12 pixels × 1 vector, and the last few to single ones, of 12
 # pixels × 1 channel. Pixels that fill no tile of a region go to smaller tiles, down to one pixel.
 WIDE = 4 if REGISTERS == 32 else 2
+FEW = 16  # output channels of a group: fewer leave vectors across them empty, on some machine
 LINES = 2**17  # bytes of image rows that stay in the second-level cache
 CACHED = 1024  # taps whose packed weights stay in the second-level cache
 
@@ -396,7 +397,7 @@ def run(
     """
     N, C, M = layer.sizes
     y = arrays.empty("output", (N, M, *window.output), layer.x.dtype)
-    if M // groups * y.itemsize < BYTES and not transposed:
+    if M // groups < FEW and not transposed:
         return y, few(layer, window, y)
     (H, W), CG, MG = window.size, C // groups, M // groups
     taps = window.kernel[0] * window.kernel[1]

@@ -266,7 +266,7 @@ def _deform(
     else:
         mask = np.empty((0, 0, 0, 0), x.dtype)
 
-    method = tiles.chosen(method, M // groups * x.itemsize >= tiles.BYTES)
+    method = tiles.chosen(method, M // groups >= tiles.FEW)
     y = arrays.empty("output", (N, M, *window.output), x.dtype)
     before = (window.padding[0][0], window.padding[1][0])
     steps = (window.stride, before, window.dilation)
@@ -457,8 +457,8 @@ def deformable_layer(
     >>> import numpy as np
     >>> x, weight = np.ones((3, 8, 8)), np.ones((2, 3, 3, 3))
     >>> y, report = deformable_layer(x, np.zeros((18, 3, 3, 3)), weight, padding=1)
-    >>> bool(np.array_equal(y, conv2d(x, weight, padding=1).output)), report.parts["offset branch"]
-    (True, 31104)
+    >>> bool(np.allclose(y, conv2d(x, weight, padding=1).output)), report.parts["offset branch"]
+    (True, 26136)
     """
     x, batched = checks.image(x)
     weight = checks.floats("weight", weight, x.dtype)

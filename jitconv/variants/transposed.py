@@ -128,7 +128,7 @@ def conv_transpose2d(
     window = shapes.transposed_window(
         layer.x.shape[2:], layer.weight.shape[2:], stride, padding, dilation, output_padding
     )
-    method = tiles.chosen(method, layer.bias.size // groups * layer.x.itemsize >= tiles.BYTES)
+    method = tiles.chosen(method, layer.bias.size // groups >= tiles.FEW)
     if method == "tiled":
         y, counts = tiles.run(layer, window, groups, transposed=True)
     else:
