@@ -66,7 +66,7 @@ KERNELS = {  # variant: (module, name of the loops, call, {what is broken: (patt
             "one row tap less": (r"range\(row.size\)", "range(row.size - 1)"),
             "the first output row left out": SKIP_FIRST_ROW,
             "padding above not noticed": (r"on_padding \+= outside", "on_padding += 0"),
-            "padding beside not noticed": (r"on_padding \+= edge\[iw\]", "on_padding += 0"),
+            "padding beside not noticed": (r"on_padding \+= met\[kw\]", "on_padding += 0"),
         },
     ),
     "depthwise separable, first": (

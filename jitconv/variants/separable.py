@@ -20,18 +20,18 @@ from ..report import ConvResult, CostReport, Pass, pack
 
 
 @njit(parallel=True)
-def separable_loops(x, border_rows, border_columns, column, row, y, left, stride, dilation, counts):
+def separable_loops(x, border_rows, met, column, row, y, padding, stride, dilation, counts):
     # x (N, C, HP, W) padded above and below, column (KH,), row (KW,), y (N, C, OH, OW),
-    # border_rows (HP,) and border_columns (WP,) true on padding, the first left columns among them,
-    # counts (N * C * OH, 4)
+    # border_rows (HP,) true on padding, met (KW,) the zeros beside the image that a tap of the row
+    # meets along an output row, padding (left, right), counts (N * C * OH, 4)
     N, C, OH, OW = y.shape
     W = x.shape[3]
-    (SH, SW), (DH, DW) = stride, dilation
+    (SH, SW), (DH, DW), (left, right) = stride, dilation, padding
     for job in prange(N * C * OH):
         n, c, oh = job // (C * OH), job // OH % C, job % OH
         multiplies, on_padding = 0, 0
         # column pass: one line of sums, padded at its ends; it stays in cache for the row pass
-        line = np.zeros(border_columns.size, x.dtype)
+        line = np.zeros(left + W + right, x.dtype)
         middle = line[left : left + W]
         for kh in range(column.size):
             ih, w = oh * SH + kh * DH, column[kh]
@@ -46,12 +46,11 @@ def separable_loops(x, border_rows, border_columns, column, row, y, left, stride
         out = y[n, c, oh]
         out[:] = 0
         for kw in range(row.size):
-            w, source, edge = row[kw], line[kw * DW :], border_columns[kw * DW :]
+            w, source = row[kw], line[kw * DW :]
             for ow in range(OW):
-                iw = np.uintp(ow * SW)
-                out[ow] += source[iw] * w
+                out[ow] += source[np.uintp(ow * SW)] * w
                 multiplies += 1
-                on_padding += edge[iw]
+            on_padding += met[kw]
         counts[job, 2], counts[job, 3] = multiplies, on_padding
 
 
@@ -112,10 +111,12 @@ def separable_conv2d(
     N, C = x.shape[:2]
     y = arrays.empty("output", (N, C, *window.output), x.dtype)
     counts = np.zeros((N * C * window.output[0], 4), np.int64)
-    left = window.padding[1][0]
-    separable_loops(
-        padded, rows, columns, column, row, y, left, window.stride, window.dilation, counts
+    step, last = window.dilation[1], (window.output[1] - 1) * window.stride[1] + 1
+    met = np.array(
+        [columns[kw * step : kw * step + last : window.stride[1]].sum() for kw in range(row.size)]
     )
+    steps = (window.padding[1], window.stride, window.dilation)
+    separable_loops(padded, rows, met, column, row, y, *steps, counts)
     done = counts.sum(axis=0).tolist()
     passes = (Pass("column pass", *done[:2]), Pass("row pass", *done[2:]))
     costs = partial(formulas.separable, N, C, window)
