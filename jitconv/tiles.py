@@ -51,7 +51,7 @@ BYTES, REGISTERS = _vectors()
 # pixels × 1 channel. Pixels that fill no tile of a region go to smaller tiles, down to one pixel.
 WIDE = 4 if REGISTERS == 32 else 2
 FEW = 16  # output channels of a group: fewer leave vectors across them empty, on some machine
-LINES = 2**17  # bytes of image rows that stay in the second-level cache
+LINES = 2**18  # bytes of image rows that stay in the second-level cache
 CACHED = 1024  # taps whose packed weights stay in the second-level cache
 
 
@@ -257,112 +257,162 @@ def tiled_loops(x, weight, bias, y, kernel, strides, rows, columns, parts, count
         counts[job, 0] = multiplies
 
 
-def make_run(VECTORS):
-    """Return the loops over all taps around a run of pixels of one output channel."""
+def make_run(CHANNELS, VECTORS):
+    """Return the loops over all taps around runs of pixels of some output channels."""
 
     @njit
-    def run(lines, shifts, weight, bias, out):
-        # lines flat, from the first pixel of the run on; shifts (R,) to its taps; weight (R,);
-        # out (pixels,)
-        acc = registers(lines, 1, VECTORS)
+    def run(lines, begin, end, shifts, weight, m, y, out, plane):
+        # lines flat, where pixel p lies at p, and its taps at p + shifts (R,); weight (M, R);
+        # y flat: the sum of pixel p goes on at out + p, and a plane further for the next channel.
+        # Whole runs from begin on.
+        acc = registers(lines, CHANNELS, VECTORS)
         PIXELS = acc.shape[1]
-        for j in range(PIXELS):
-            acc[0, j] = bias
         multiplies = 0
-        for r in range(shifts.size):
-            values, w = lines[shifts[r] :], weight[r]
-            for j in range(PIXELS):  # across the lanes of the vector registers
-                acc[0, j] += values[j] * w
-                multiplies += 1
-        for j in range(PIXELS):
-            out[j] = acc[0, j]
+        for first in range(begin, end - PIXELS + 1, PIXELS):
+            for i in range(CHANNELS):
+                sums = y[out + i * plane + first :]
+                for j in range(PIXELS):
+                    acc[i, j] = sums[j]
+            for r in range(shifts.size):
+                values, w = lines[first + shifts[r] :], weight[m:]
+                for j in range(PIXELS):  # across the lanes of the vector registers
+                    for i in range(CHANNELS):
+                        acc[i, j] += values[j] * w[i, r]
+                        multiplies += 1
+            for i in range(CHANNELS):
+                sums = y[out + i * plane + first :]
+                for j in range(PIXELS):
+                    sums[j] = acc[i, j]
         return multiplies
 
     return run
 
 
-run_long, run_short, run_one = make_run(8), make_run(1), make_run(0)
+# long runs of eight vectors, or of four for four channels that share what they fetch, then shorter
+run_long, run_some, run_short, run_one = (make_run(1, VECTORS) for VECTORS in (8, 3, 1, 0))
+runs_long, runs_short, runs_one = (make_run(4, VECTORS) for VECTORS in (4, 1, 0))
+
+
+@njit
+def copy_plane(images, channel, start, begin, end, OW, lines, line):
+    # images (N·C, H·W), lines (·, rows·OW): row after row of one channel in a single copy, from
+    # pixel start on. It leaves neighbours of a row where padding should be, before begin and from
+    # end on.
+    images, lines = images[channel], lines[line]
+    low = min(lines.size, max(0, -start))
+    high = max(low, min(lines.size, images.size - start))
+    for i in range(low):
+        lines[np.uintp(i)] = 0
+    for i in range(low, high):
+        lines[np.uintp(i)] = images[np.uintp(start + i)]
+    for i in range(high, lines.size):
+        lines[np.uintp(i)] = 0
+    for i in range(begin + OW - end):
+        column = i if i < begin else i - begin + end
+        for row in range(lines.size // OW):
+            lines[np.uintp(row * OW + column)] = 0
+
+
+@njit
+def copy_rows(images, channel, ih, column, begin, end, stride, sizes, lines, line):
+    # images (N·C, H·W), lines (·, SH·rows·OW): rows ih, ih + SH, …, then ih + 1, ih + 1 + SH, … of
+    # one channel, from column on; sizes: H, W, OW
+    (SH, SW), (H, W, OW) = stride, sizes
+    images, lines = images[channel], lines[line]
+    rows = lines.size // (SH * OW)
+    for phase in range(SH):
+        for row in range(rows):
+            h, target = ih + phase + row * SH, (phase * rows + row) * OW
+            source = h * W + column
+            if 0 <= h < H:
+                if SW == 1:
+                    for i in range(begin, end):
+                        lines[np.uintp(target + i)] = images[np.uintp(source + i)]
+                else:
+                    for i in range(end - begin):
+                        lines[np.uintp(target + begin + i)] = images[
+                            np.uintp(source + (begin + i) * SW)
+                        ]
+            else:
+                for i in range(begin, end):
+                    lines[np.uintp(target + i)] = 0
+
+
+@njit
+def taps_on_padding(ih, height, stride, dilation, KH, H, OW, begins, ends):
+    # of one input channel, for some output rows, the first of which starts at image row ih
+    count = 0
+    for row in range(height):
+        for kh in range(KH):
+            inside = 0 <= ih + row * stride + kh * dilation < H
+            for kw in range(begins.size):
+                count += OW - (ends[kw] - begins[kw]) * inside
+    return count
 
 
 @njit(parallel=True)
 def plane_loops(x, weight, bias, y, stride, before, dilation, band, counts):
-    # for few output channels: pixels lie across the lanes. x (N, C, H, W), weight (M, C/g, KH, KW),
-    # bias (M,), y (N, M, OH, OW), before: padding (above, left), band: output rows at a time,
+    # for few output channels: pixels lie across the lanes. x (N, C, H, W); weight (M, C/g, KH, KW);
+    # bias (M,); y (N, M, OH, OW); before: padding (above, left); band: output rows at a time;
     # counts (jobs, 2)
     N, C, H, W = x.shape
     M, CG, KH, KW = weight.shape
     OH, OW = y.shape[2:]
     (SH, SW), (top, left), (DH, DW) = stride, before, dilation
     G, bands, jobs = C // CG, (OH + band - 1) // band, counts.shape[0]
-    units, LANES = N * G * bands, registers(y, 1, 1).shape[1]
-    rows, flat = band + (KH - 1) * DH // SH + 1, x.reshape(x.size)
+    units, MG, R, LANES = N * G * bands, M // G, CG * KH * KW, registers(y, 1, 1).shape[1]
+    rows = band + (KH - 1) * DH // SH + 1
+    images, weights, sums = x.reshape((N * C, H * W)), weight.reshape((M, R)), y.reshape(y.size)
     for job in prange(jobs):
-        # lines (C/g, KW, SH, rows, OW): for each tap of a row of taps the pixels that it meets in
-        # an image row, zeros where it meets padding. Image rows SH apart follow each other, so
-        # that the pixels that tap (kh, kw) meets in all output rows are one run of memory.
-        lines = np.empty(CG * KW * SH * rows * OW, x.dtype)
+        # for each tap of a row of taps the pixels that it meets in an image row, zeros where it
+        # meets padding. Image rows SH apart follow each other, so that the pixels that tap (kh, kw)
+        # meets in all output rows are one run of memory.
+        lines = np.zeros((CG * KW, SH * rows * OW), x.dtype)
         begins, ends = np.empty(KW, np.intp), np.empty(KW, np.intp)
         for kw in range(KW):
-            shift = kw * DW - left
-            begins[kw] = min(OW, max(0, -(shift // SW)))
-            ends[kw] = max(begins[kw], min(OW, (W - 1 - shift) // SW + 1))
-        shifts = np.empty(CG * KH * KW, np.intp)
-        for r in range(shifts.size):
+            column = kw * DW - left
+            begins[kw] = min(OW, max(0, -(column // SW)))
+            ends[kw] = max(begins[kw], min(OW, (W - 1 - column) // SW + 1))
+        shifts = np.empty(R, np.intp)
+        for r in range(R):
             c, kh, kw = r // (KH * KW), r // KW % KH, r % KW
             shifts[r] = (((c * KW + kw) * SH + kh * DH % SH) * rows + kh * DH // SH) * OW
         multiplies, on_padding, zeros = 0, 0, 0
         for unit in range(units * job // jobs, units * (job + 1) // jobs):
             n, g, oh = unit // (G * bands), unit // bands % G, unit % bands * band
-            height = min(band, OH - oh)
-            if bands > 1 or unit == units * job // jobs:  # else zeros are still where they were
-                for i in range(lines.size):
-                    lines[i] = 0
-            for phase in range(SH):
-                for row in range(rows):
-                    ih = oh * SH - top + row * SH + phase
-                    if 0 <= ih < H:
-                        for c in range(CG):
-                            for kw in range(KW):
-                                begin, inside = begins[kw], ends[kw] - begins[kw]
-                                source = ((n * C + g * CG + c) * H + ih) * W
-                                source += begin * SW + kw * DW - left
-                                target = (((c * KW + kw) * SH + phase) * rows + row) * OW + begin
-                                if SW == 1:
-                                    for i in range(inside):
-                                        lines[np.uintp(target + i)] = flat[np.uintp(source + i)]
-                                else:
-                                    for i in range(inside):
-                                        lines[np.uintp(target + i)] = flat[
-                                            np.uintp(source + i * SW)
-                                        ]
+            ih, height = oh * SH - top, min(band, OH - oh)
+            for k in range(CG * KW):
+                channel, kw = n * C + g * CG + k // KW, k % KW
+                begin, end, column = begins[kw], ends[kw], kw * DW - left
+                if SH == 1 and SW == 1 and OW == W:
+                    copy_plane(images, channel, ih * W + column, begin, end, OW, lines, k)
+                else:
+                    sizes = (H, W, OW)
+                    copy_rows(images, channel, ih, column, begin, end, stride, sizes, lines, k)
             if bands > 1 or unit == units * job // jobs:
-                zeros = 0  # that one output channel multiplies
-                for kh in range(KH):
-                    for ih in range(
-                        oh * SH - top + kh * DH, (oh + height) * SH - top + kh * DH, SH
-                    ):
-                        for kw in range(KW):
-                            inside = ends[kw] - begins[kw] if 0 <= ih < H else 0
-                            zeros += CG * (OW - inside)
-            for m in range(g * (M // G), (g + 1) * (M // G)):
-                out, w, b = (
-                    y[n, m].reshape(OH * OW)[oh * OW :],
-                    weight[m].reshape(shifts.size),
-                    bias[m],
-                )
-                pixel, end = 0, height * OW
-                while pixel < end:
-                    here, there = lines[pixel:], out[pixel:]
-                    if pixel + 8 * LANES <= end:
-                        multiplies += run_long(here, shifts, w, b, there)
-                        pixel += 8 * LANES
-                    elif pixel + LANES <= end:
-                        multiplies += run_short(here, shifts, w, b, there)
-                        pixel += LANES
-                    else:
-                        multiplies += run_one(here, shifts, w, b, there)
-                        pixel += 1
-                on_padding += zeros
+                zeros = CG * taps_on_padding(ih, height, SH, DH, KH, H, OW, begins, ends)
+            on_padding += MG * zeros
+            a = lines.reshape(lines.size)
+            m, plane, end = g * MG, OH * OW, height * OW
+            out, short = ((n * M + m) * OH + oh) * OW, end // LANES * LANES
+            for i in range(MG):
+                for pixel in range(end):
+                    sums[np.uintp(out + i * plane + pixel)] = bias[m + i]
+            while m < (g + 1) * MG:
+                if m + 4 <= (g + 1) * MG:
+                    long = end // (4 * LANES) * 4 * LANES
+                    multiplies += runs_long(a, 0, long, shifts, weights, m, sums, out, plane)
+                    multiplies += runs_short(a, long, short, shifts, weights, m, sums, out, plane)
+                    multiplies += runs_one(a, short, end, shifts, weights, m, sums, out, plane)
+                    m, out = m + 4, out + 4 * plane
+                else:
+                    long = end // (8 * LANES) * 8 * LANES
+                    some = long + (end - long) // (3 * LANES) * 3 * LANES
+                    multiplies += run_long(a, 0, long, shifts, weights, m, sums, out, plane)
+                    multiplies += run_some(a, long, some, shifts, weights, m, sums, out, plane)
+                    multiplies += run_short(a, some, short, shifts, weights, m, sums, out, plane)
+                    multiplies += run_one(a, short, end, shifts, weights, m, sums, out, plane)
+                    m, out = m + 1, out + plane
         counts[job, 0], counts[job, 1] = multiplies, on_padding
 
 

@@ -124,13 +124,14 @@ TILED = {  # call: {what is broken in tiles.py: (pattern, replacement)}
         {"one tap less": (r"range\(row\[\"taps\"\]\)", "range(row[\"taps\"] - 1)")},
     ),
     "depthwise": (
-        lambda: jitconv.depthwise_conv2d(X, ones(8, 1, 3, 3), padding=1),
+        lambda: jitconv.depthwise_conv2d(X, ones(20, 1, 3, 3), padding=1),
         {
             "one tap less": (r"range\(shifts.size\):\n( +)values, w = lines", r"range(shifts.size - 1):\n\1values, w = lines"),
-            "a run left out": (r"pixel, end = 0, height", "pixel, end = 1, height"),
-            "padding not noticed": (r"on_padding \+= zeros", "on_padding += 0"),
-            "padding above not noticed": (r"if 0 <= ih < H else 0", "if True else 0"),
-            "one output channel less": (r"range\(g \* \(M // G\), ", "range(g * (M // G) + 1, "),
+            "runs left out": (r"run_short\(a, some", "run_short(a, short"),
+            "runs of four channels left out": (r"runs_one\(a, short", "runs_one(a, end"),
+            "padding not noticed": (r"on_padding \+= MG \* zeros", "on_padding += 0"),
+            "padding above not noticed": (r"inside = 0 <= .* < H", "inside = True"),
+            "one output channel less": (r"while m < \(g \+ 1\) \* MG", "while m < (g + 1) * MG - 1"),
         },
     ),
     "deformable": (
