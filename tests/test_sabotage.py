@@ -127,7 +127,7 @@ TILED = {  # call: {what is broken in tiles.py: (pattern, replacement)}
         lambda: jitconv.depthwise_conv2d(X, ones(20, 1, 3, 3), padding=1),
         {
             "one tap less": (r"range\(shifts.size\):\n( +)values, w = lines", r"range(shifts.size - 1):\n\1values, w = lines"),
-            "runs left out": (r"run_short\(a, some", "run_short(a, short"),
+            "runs left out": (r"run_some\(a, long", "run_some(a, some"),
             "runs of four channels left out": (r"runs_one\(a, short", "runs_one(a, end"),
             "padding not noticed": (r"on_padding \+= MG \* zeros", "on_padding += 0"),
             "padding above not noticed": (r"inside = 0 <= .* < H", "inside = True"),
