@@ -13,6 +13,9 @@ packed so that the channels of a tap are neighbours, and fill vector registers. 
 cut into regions (`shapes.strips`) whose pixels all meet the same taps in the image: inside nine
 tenths of a photo all of them, at its border fewer. So no zero of a padding is ever multiplied, no
 image is copied to be padded, and no tile hangs over an edge: multiplies = in bounds.
+
+Where a group has few channels, pixels fill the vectors instead (`plane_loops`): runs of pixels of a
+copy of the input, shifted by a tap, zeros of the padding included: multiplies = dense.
 """
 
 from __future__ import annotations
@@ -50,7 +53,10 @@ BYTES, REGISTERS = _vectors()
 # no wide tile go to narrow ones, of 12 pixels × 1 vector, and the last few to single ones, of 12
 # pixels × 1 channel. Pixels that fill no tile of a region go to smaller tiles, down to one pixel.
 WIDE = 4 if REGISTERS == 32 else 2
-FEW = 16  # output channels of a group: fewer leave vectors across them empty, on some machine
+# Where planes are faster: a group with fewer output channels than FEW leaves vectors across them
+# empty; one with no more than COPIES shifted copies of its input to make, for SPREAD pixels or more
+# in all groups, is multiplied nearly as fast as a wide tile, without packing a weight.
+FEW, COPIES, SPREAD = 16, 96, 2000
 LINES = 2**18  # bytes of image rows that stay in the second-level cache
 CACHED = 1024  # taps whose packed weights stay in the second-level cache
 
@@ -352,7 +358,7 @@ def taps_on_padding(ih, height, stride, dilation, KH, H, OW, begins, ends):
 
 @njit(parallel=True)
 def plane_loops(x, weight, bias, y, stride, before, dilation, band, counts):
-    # for few output channels: pixels lie across the lanes. x (N, C, H, W); weight (M, C/g, KH, KW);
+    # pixels lie across the lanes. x (N, C, H, W); weight (M, C/g, KH, KW);
     # bias (M,); y (N, M, OH, OW); before: padding (above, left); band: output rows at a time;
     # counts (jobs, 2)
     N, C, H, W = x.shape
@@ -447,9 +453,11 @@ def run(
     """
     N, C, M = layer.sizes
     y = arrays.empty("output", (N, M, *window.output), layer.x.dtype)
-    if M // groups < FEW and not transposed:
-        return y, few(layer, window, y)
     (H, W), CG, MG = window.size, C // groups, M // groups
+    few_copies = CG * window.kernel[1] <= COPIES
+    spread = N * groups * math.prod(window.output) >= SPREAD
+    if not transposed and (MG < FEW or (few_copies and spread)):
+        return y, planes(layer, window, y)
     taps = window.kernel[0] * window.kernel[1]
     if transposed:
         cut, weight = shapes.transposed_strips, layer.weight.reshape(groups, CG, MG, taps)
@@ -473,7 +481,7 @@ def run(
     return y, counts
 
 
-def few(layer: Layer, window: shapes.Window, y: np.ndarray) -> np.ndarray:
+def planes(layer: Layer, window: shapes.Window, y: np.ndarray) -> np.ndarray:
     """Cut the work into jobs, run `plane_loops`, and return the counts of the jobs."""
     (N, C, _), (_, CG, KH, KW) = layer.sizes, layer.weight.shape
     (OH, OW), (SH, _), threads = window.output, window.stride, numba.get_num_threads()

@@ -44,10 +44,11 @@ def test_same_bits_on_one_thread_and_on_two(call):
 @pytest.mark.skipif(numba.config.DISABLE_JIT, reason="takes too long in plain Python")
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(
-    ("C", "M", "groups", "size"), [(40, 150, 1, 30), (130, 64, 2, 7), (24, 24, 8, 61)]
+    ("C", "M", "groups", "size"),
+    [(40, 150, 1, 30), (130, 64, 2, 7), (24, 24, 8, 61), (8, 42, 2, 61)],
 )
 def test_large_layers(rng, dtype, C, M, groups, size):
-    """More taps than stay in cache, all kinds of channel blocks, several bands of rows."""
+    """More taps than stay in cache, all kinds of channel blocks, several bands of rows, wide planes."""
     x = rng.normal(size=(2, C, size, size + 3)).astype(dtype)
     weight = rng.normal(size=(M, C // groups, 5, 3)).astype(dtype)
     options = {"groups": groups, "padding": "same", "dilation": (1, 2)}
