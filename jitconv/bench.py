@@ -339,14 +339,14 @@ def further() -> Iterator[tuple[str, str]]:
 
 MEMORY = """
 import sys, numpy as np, jitconv
-C, M, size = map(int, sys.argv[1:])
-x, weight = np.ones((C, size, size), np.float32), np.ones((M, C, 3, 3), np.float32)
-jitconv.conv2d(x[:, :5, :5], weight, padding=1)
+C, M, size, g = map(int, sys.argv[1:])
+x, weight = np.ones((C, size, size), np.float32), np.ones((M, C // g, 3, 3), np.float32)
+jitconv.conv2d(x[:, :1, :1], weight[:, :, :1, :1], groups=g)  # compiles, and keeps no memory
 def status(name):
     return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith(name))
 open("/proc/self/clear_refs", "w").write("5")  # the peak begins anew
 before = status("VmRSS")
-y, _ = jitconv.conv2d(x, weight, padding=1)
+y, _ = jitconv.conv2d(x, weight, padding=1, groups=g)
 print((status("VmHWM") - before) / 1024 - y.nbytes / 2**20)
 """
 FIRST = """
@@ -362,10 +362,10 @@ def memory() -> Iterator[tuple[str, str]]:
     """Yield the peak memory of a call beyond its inputs and output, in a process of its own."""
     if not os.path.exists("/proc/self/clear_refs"):
         return
-    for sizes in ((64, 64, 224), (512, 512, 7)):
+    for sizes in ((64, 64, 224, 1), (512, 512, 7, 1), (64, 64, 224, 64)):
         command = [sys.executable, "-c", MEMORY, *map(str, sizes)]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
-        label = "memory beyond input, weight, output, {}→{} {}² k3".format(*sizes)
+        label = "memory beyond input, weight, output, {}→{} {}² k3 g{}".format(*sizes)
         yield label, f"{max(0, float(done.stdout)):.1f} MiB"
 
 
