@@ -49,10 +49,12 @@ def _vectors() -> tuple[int, int]:
 
 
 BYTES, REGISTERS = _vectors()
-# A wide tile: 6 pixels × 4 vectors of channels, or × 2 where registers are few. Channels that fill
-# no wide tile go to narrow ones, of 12 pixels × 1 vector, and the last few to single ones, of 12
-# pixels × 1 channel. Pixels that fill no tile of a region go to smaller tiles, down to one pixel.
-WIDE = 4 if REGISTERS == 32 else 2
+# A wide tile: 6 pixels × 4 vectors of channels, or 3 where registers are few; vectors of 16 bytes
+# go by eight. Channels that fill no wide tile go to narrow ones, of 12 pixels × 1 vector, and the
+# last few to single ones, of 12 pixels × 1 channel. Pixels that fill no tile of a region go to
+# smaller tiles, down to one pixel.
+WIDE = 4 if BYTES > 16 else 8
+PIXELS, SOME = (6, 3) if WIDE * 7 < REGISTERS else (3, 2)
 # Where planes are faster: a group with fewer output channels than FEW leaves vectors across them
 # empty; one with no more than COPIES shifted copies of its input to make, for SPREAD pixels or more
 # in all groups, is multiplied nearly as fast as a wide tile, without packing a weight.
@@ -133,7 +135,7 @@ def make_tile(PIXELS, VECTORS):
     return tile
 
 
-wide, wide_some, wide_one = make_tile(6, WIDE), make_tile(3, WIDE), make_tile(1, WIDE)
+wide, wide_some, wide_one = make_tile(PIXELS, WIDE), make_tile(SOME, WIDE), make_tile(1, WIDE)
 narrow, narrow_one = make_tile(12, 1), make_tile(1, 1)
 single, single_one = make_tile(12, 0), make_tile(1, 0)
 
@@ -200,16 +202,16 @@ def tiled_loops(x, weight, bias, y, kernel, strides, rows, columns, parts, count
     for job in prange(parts * G * blocks):  # a part of the pixels of a block of channels
         part, g, block = job // (G * blocks), job // blocks % G, job % blocks
         if block < wides:
-            PIXELS, SOME, CHANNELS, m = 6, 3, WIDE * LANES, block * WIDE * LANES
+            most, some, CHANNELS, m = PIXELS, SOME, WIDE * LANES, block * WIDE * LANES
         elif block < wides + narrows:
-            PIXELS, SOME, CHANNELS, m = 12, 12, LANES, (wides * WIDE + block - wides) * LANES
+            most, some, CHANNELS, m = 12, 12, LANES, (wides * WIDE + block - wides) * LANES
         else:
-            PIXELS, SOME, CHANNELS, m = 12, 12, 1, MG - blocks + block
+            most, some, CHANNELS, m = 12, 12, 1, MG - blocks + block
         first = g * MG + m
         shifts, taps = np.empty(step * K, np.intp), np.empty(step * K, np.intp)
-        starts, ends = np.empty(PIXELS, np.uintp), np.empty(PIXELS, np.uintp)
+        starts, ends = np.empty(most, np.uintp), np.empty(most, np.uintp)
         packed = np.empty((step * K, CHANNELS), y.dtype)
-        sums = np.empty((PIXELS, CHANNELS), y.dtype)
+        sums = np.empty((most, CHANNELS), y.dtype)
         multiplies = 0
         for c in range(0, C, step):  # as many input channels as packed weights stay in cache
             some_c = min(step, C - c)
@@ -223,12 +225,12 @@ def tiled_loops(x, weight, bias, y, kernel, strides, rows, columns, parts, count
                     R = list_taps(row, column, some_c, channel, line, kernel, shifts, taps)
                     s, t = shifts[:R], taps[:R]
                     pixels = N * row["count"] * column["count"]
-                    tiles = (pixels + PIXELS - 1) // PIXELS
-                    pixel = tiles * part // parts * PIXELS
-                    end = min(pixels, tiles * (part + 1) // parts * PIXELS)
+                    tiles = (pixels + most - 1) // most
+                    pixel = tiles * part // parts * most
+                    end = min(pixels, tiles * (part + 1) // parts * most)
                     while pixel < end:
                         left = end - pixel
-                        n = PIXELS if left >= PIXELS else SOME if left >= SOME else 1
+                        n = most if left >= most else some if left >= some else 1
                         p, q = starts[:n], ends[:n]
                         list_pixels(pixel, row, column, image, line, M * OH * OW, OW, p, q)
                         if c == 0:
@@ -245,9 +247,9 @@ def tiled_loops(x, weight, bias, y, kernel, strides, rows, columns, parts, count
                                 multiplies += single(values, p, s, packed, t, sums)
                             else:
                                 multiplies += single_one(values, p, s, packed, t, sums)
-                        elif n == 6:
+                        elif block < wides and n == PIXELS:
                             multiplies += wide(values, p, s, packed, t, sums)
-                        elif n == 3:
+                        elif block < wides and n == SOME:
                             multiplies += wide_some(values, p, s, packed, t, sums)
                         elif block < wides:
                             multiplies += wide_one(values, p, s, packed, t, sums)

@@ -115,7 +115,7 @@ TILED = {  # call: {what is broken in tiles.py: (pattern, replacement)}
             "one tap less": (r"range\(shifts.size\):\n( +)values, w = x", r"range(shifts.size - 1):\n\1values, w = x"),
             "one region less": (r"for column in columns:", "for column in columns[1:]:"),
             "one channel less": (r"range\(C\):\n( +)for kh", r"range(C - 1):\n\1for kh"),
-            "a tile left out": (r"pixel = tiles \* part", "pixel = PIXELS + tiles * part"),
+            "a tile left out": (r"pixel = tiles \* part", "pixel = most + tiles * part"),
             "counted twice": (r"multiplies \+= 1", "multiplies += 2"),
         },
     ),

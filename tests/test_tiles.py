@@ -109,5 +109,5 @@ def listed(strips):
 
 def test_tile_extents_fit_the_registers():
     assert tiles.BYTES in (16, 32, 64)
-    assert 6 * tiles.WIDE + tiles.WIDE + 1 <= tiles.REGISTERS
+    assert tiles.PIXELS * (tiles.WIDE + 1) <= tiles.REGISTERS
     assert tiles.registers(np.zeros(1, np.float32), 6, 2).shape == (6, tiles.BYTES // 2)
