@@ -25,10 +25,10 @@ import jitconv
 from . import jit, shapes, tiles
 from .jit import njit, prange
 from .report import ConvResult
-from .tiles import WIDE, registers
+from .tiles import PIXELS, WIDE, registers
 
 PEERS = ("torch", "cv2", "scipy")
-HEAD = ("layer", "ms", "± %", "GFLOP/s", "peak", "memory", "× peer", "peer ms", "peer")
+HEAD = ("layer", "ms", "± %", "GFLOP/s", "peak", "memory", "× direct", "× peer", "peer ms", "peer")
 
 
 class Layer(NamedTuple):
@@ -185,19 +185,19 @@ def layers(installed: set[str]) -> Iterator[Layer]:
 @njit
 def spin(x, rounds):
     # nothing but multiplies and adds in registers
-    acc = registers(x, 6, WIDE)
+    acc = registers(x, PIXELS, WIDE)
     for j in range(acc.shape[1]):
-        for i in range(6):
+        for i in range(PIXELS):
             acc[i, j] = x[i]
     multiplies = 0
     for r in range(rounds):
         w = x[r % 8]
         for j in range(acc.shape[1]):
-            for i in range(6):
+            for i in range(PIXELS):
                 acc[i, j] = acc[i, j] * w + w
                 multiplies += 1
     total = 0.0
-    for i in range(6):
+    for i in range(PIXELS):
         for j in range(acc.shape[1]):
             total += acc[i, j]
     return multiplies, total
@@ -247,10 +247,14 @@ def row(layer: Layer, peak: float, bandwidth: float) -> dict[str, Any]:
         "of_peak": 1e-9 * report.flops / middle / peak,
         "of_bandwidth": 1e-9 * layer.size / middle / bandwidth,
         "intensity": report.multiplies / layer.size,
+        "direct_ratio": None,
         "peer": layer.peer,
         "peer_seconds": None,
         "ratio": None,
     }
+    if report.method == "tiled":
+        tiled, direct = pair(layer.call, partial(layer.call, method="direct"), 0.1)
+        found["direct_ratio"] = statistics.median(direct) / statistics.median(tiled)
     if others:
         ratios = [b / a for a, b in zip(times, others, strict=True)]
         found["peer_seconds"] = statistics.median(others)
@@ -268,6 +272,7 @@ def cells(found: dict[str, Any]) -> tuple[str, ...]:
         f"{found['gflops']:.1f}",
         f"{found['of_peak']:.0%}",
         f"{found['of_bandwidth']:.0%}",
+        f"{found['direct_ratio']:.1f}" if found["direct_ratio"] else "–",
         f"{found['ratio']:.2f}" if peer else "–",
         f"{1e3 * found['peer_seconds']:.3f}" if peer else "–",
         found["peer"] if peer else f"no {found['peer']}",

@@ -18,6 +18,7 @@ BENCH_LEGEND = (
     "ms: median of calls, checks and allocation included; ± %: half of the middle half's spread",
     "GFLOP/s: executed FLOPs (2 × MACs) a nanosecond; peak: share of the measured FMA peak",
     "memory: bytes of input, weight and output a second, as a share of the measured copy",
+    "× direct: time(textbook loops) / time, where the tiled loops were taken",
     "× peer: median of time(peer) / time(jitconv), called in turn; above 1 jitconv is faster",
 )
 
@@ -113,7 +114,7 @@ def _bench(options: argparse.Namespace) -> int:
     _check_place("--json", options.json)
     peak, bandwidth = bench.machine()
     print(bench.header(peak, bandwidth), "", sep="\n", flush=True)
-    align = "{:44} {:>9} {:>4} {:>8} {:>5} {:>6} {:>7} {:>9} {}"
+    align = "{:44} {:>9} {:>4} {:>8} {:>5} {:>6} {:>8} {:>7} {:>9} {}"
     print(align.format(*bench.HEAD))
     rows, notes = [], []
     for layer in bench.layers(bench.installed()):
