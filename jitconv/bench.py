@@ -253,7 +253,7 @@ def row(layer: Layer, peak: float, bandwidth: float) -> dict[str, Any]:
         "ratio": None,
     }
     if report.method == "tiled":
-        tiled, direct = pair(layer.call, partial(layer.call, method="direct"), 0.1)
+        tiled, direct = pair(layer.call, partial(layer.call, method="direct"), seconds=0.1)
         found["direct_ratio"] = statistics.median(direct) / statistics.median(tiled)
     if others:
         ratios = [b / a for a, b in zip(times, others, strict=True)]
@@ -335,7 +335,7 @@ def further() -> Iterator[tuple[str, str]]:
         finally:
             tiles.tiled_loops = counted
 
-    with_count, without_count = pair(big, without, 2)
+    with_count, without_count = pair(big, without, seconds=2)
     ratio = statistics.median(a / b for a, b in zip(with_count, without_count, strict=True))
     yield "counted against uncounted loops, 64→64 56² k3", f"{ratio - 1:+.1%} time"
     yield from memory()
