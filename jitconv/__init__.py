@@ -14,6 +14,7 @@ from .formulas import Formula
 from .jit import info
 from .report import ConvResult, CostReport, CountMismatch, Pass
 from .resample import bilinear_kernel, bilinear_upsample, max_pool2d, nearest_upsample
+from .tracing import Step, trace
 from .variants.deformable import deform_conv2d, deformable_layer
 from .variants.depthwise import depthwise_conv2d
 from .variants.depthwise_separable import depthwise_separable_conv2d
@@ -32,6 +33,7 @@ __all__ = [
     "Formula",
     "NotSeparableError",
     "Pass",
+    "Step",
     "bilinear_kernel",
     "bilinear_upsample",
     "compare",
@@ -55,6 +57,7 @@ __all__ = [
     "separable_conv2d",
     "separable_terms",
     "shapes",
+    "trace",
     "warm_up",
     "zero_stuffed_kernel",
 ]

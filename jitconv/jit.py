@@ -6,13 +6,14 @@ one.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import pickle
 import platform
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib import metadata
 
 import llvmlite.binding
@@ -32,6 +33,7 @@ FASTMATH = {"contract"}
 _launch = threading.RLock()
 _launched_before_fork = False
 _cache_folders: set[str] = set()
+_recorder: Callable[[Callable, tuple], None] | None = None
 
 
 def _in_child() -> None:
@@ -107,6 +109,9 @@ def njit(function: Callable | None = None, *, parallel: bool = False) -> Callabl
     @functools.wraps(function)
     def launch(*arrays):
         nonlocal compiled
+        if _recorder is not None:
+            _recorder(function, arrays)
+            return
         if is_compiled and _launched_before_fork and numba.threading_layer() == "omp":
             raise RuntimeError(
                 "this process was forked from one that had run jitconv's loops, which GNU OpenMP "
@@ -128,6 +133,18 @@ def njit(function: Callable | None = None, *, parallel: bool = False) -> Callabl
 
     launch.py_func = function
     return launch
+
+
+@contextlib.contextmanager
+def recording(recorder: Callable[[Callable, tuple], None]) -> Iterator[None]:
+    """Hand the loops and arrays of each launch to `recorder`, which runs them as it likes."""
+    global _recorder
+    with _launch:  # launches of other threads wait
+        _recorder = recorder
+        try:
+            yield
+        finally:
+            _recorder = None
 
 
 def info() -> dict[str, str]:

@@ -1,0 +1,62 @@
+"""A trace holds every multiply of the loops: as many as they count, with the right numbers, summing to the output."""
+
+from collections import Counter
+
+import calls
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from jitconv.tracing import VARIANTS, trace
+
+FUNCTIONS = {variant: function.__name__ for variant, function in VARIANTS.items()}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@settings(max_examples=25, suppress_health_check=[HealthCheck.filter_too_much])
+@given(data=st.data())
+def test_a_trace_is_what_the_loops_do(variant, data):
+    call = data.draw(calls.calls(FUNCTIONS[variant]))._replace(method="direct")
+    y, report = call.run()
+    assume(report.multiplies < 4000)
+    steps = trace(variant, *call.arrays, **call.options)
+    parts = {name: count for name, count in report.parts.items() if count}
+    assert Counter(step.part for step in steps) == parts
+
+    arrays = dict(zip(("x", "weight"), call.arrays, strict=False))
+    x = np.asarray(arrays["x"], np.float64).reshape(-1, *arrays["x"].shape[-3:])
+    if variant not in ("separable", "depthwise separable", "deformable"):
+        assert sum(step.input is None for step in steps) == report.multiplies_on_padding
+        for step in steps:
+            assert step.value == (x[step.input] if step.input else 0)
+            assert step.factor == arrays["weight"][step.weight]
+    sums = {step.output: step.sum for step in steps if step.part in ("kernel", "row pass")}
+    y = y.reshape(-1, *y.shape[-3:])
+    np.testing.assert_allclose(
+        [y[output] for output in sums],
+        list(sums.values()),
+        atol=1e-4 * max(1, np.abs(y).max(initial=0)),
+    )
+
+
+def test_the_order_is_that_of_the_loops():
+    """Tap by tap along an output row, as the loops of standard.py are written."""
+    steps = trace("standard", np.ones((1, 3, 3)), np.ones((1, 1, 2, 2)))
+    assert [step.weight[2:] + step.output[2:] for step in steps] == [
+        (kh, kw, oh, ow) for oh in (0, 1) for kh in (0, 1) for kw in (0, 1) for ow in (0, 1)
+    ]
+
+
+def test_a_padded_pixel_has_no_place():
+    first, *_ = trace("standard", [[[5.0]]], [[[[1.0, 2.0], [3.0, 4.0]]]], padding=1)
+    assert (first.input, first.value, first.factor) == (None, 0.0, 1.0)
+
+
+def test_a_trace_refuses_what_is_large_or_unknown():
+    with pytest.raises(ValueError, match=r"takes 1,179,648 multiplies, more than 200,000"):
+        trace("standard", np.zeros((8, 128, 128)), np.zeros((1, 8, 3, 3)), padding=1)
+    with pytest.raises(ValueError, match="variant: must be one of standard, dilated"):
+        trace("fourier", np.zeros((1, 3, 3)), np.zeros((1, 1, 1, 1)))
+    with pytest.raises(ValueError, match="weight:"):
+        trace("standard", np.zeros((2, 3, 3)), np.zeros((1, 1, 1, 1)))
