@@ -277,8 +277,9 @@ def _run(loops: Callable, arrays: tuple, given: dict[str, np.ndarray], steps: li
 
     def jobs(count: int) -> Iterator[int]:
         nonlocal job
-        for job in range(count):
-            yield job
+        for number in range(count):
+            job = number
+            yield number
 
     job = 0
     names = inspect.signature(loops).parameters

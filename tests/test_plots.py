@@ -1,0 +1,53 @@
+"""Every picture is drawn without a warning, on small, rectangular and one-channel cases, and shows what it says."""
+
+import numpy as np
+import pytest
+
+from jitconv import trace
+from jitconv.plots.steps import show_steps
+from jitconv.tracing import VARIANTS
+
+rng = np.random.default_rng(0)
+CASES = {
+    "standard": ((rng.normal(size=(2, 3, 4)), rng.normal(size=(2, 2, 2, 3))), {"padding": 1, "stride": 2}),
+    "dilated": ((rng.normal(size=(1, 5, 5)), rng.normal(size=(1, 1, 2, 2))), {"dilation": 2}),
+    "transposed": ((rng.normal(size=(2, 2, 1)), rng.normal(size=(2, 1, 3, 3))), {"stride": 2}),
+    "separable": ((rng.normal(size=(1, 3, 4)), np.ones(3), np.ones(3)), {"padding": 1}),
+    "depthwise": ((rng.normal(size=(2, 3, 3)), rng.normal(size=(4, 1, 2, 2))), {}),
+    "depthwise separable": ((rng.normal(size=(2, 2, 3)), np.ones((2, 1, 3, 3)), np.ones((1, 2))), {"padding": 1}),
+    "pointwise": ((rng.normal(size=(3, 2, 2)), rng.normal(size=(2, 3))), {}),
+    "grouped": ((rng.normal(size=(4, 3, 3)), rng.normal(size=(2, 2, 2, 2))), {"groups": 2}),
+    "deformable": ((rng.normal(size=(1, 4, 4)), rng.normal(size=(8, 3, 3)), np.ones((1, 1, 2, 2))), {}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_steps_are_drawn_with_their_sums(variant):
+    arrays, options = CASES[variant]
+    figure = show_steps(variant, *arrays, **options)
+    figure.canvas.draw()
+    y = np.asarray(VARIANTS[variant](*arrays, **options))
+    assert len(figure.axes) == y.size + {
+        "separable": 12,  # the column pass's outputs
+        "depthwise separable": 12,
+    }.get(variant, 0)
+    last = figure.axes[-1].texts[-1].get_text()
+    assert last.endswith(f"= {y.flat[-1]:.3g} ")
+
+
+def test_a_picture_for_each_multiply_and_none_left_out():
+    arrays, options = CASES["standard"]
+    multiplies = len(trace("standard", *arrays, **options))
+    with pytest.raises(ValueError, match=f"makes {multiplies} pictures, one for each multiply"):
+        show_steps("standard", *arrays, by="multiply", frames=multiplies - 1, **options)
+    page = show_steps("pointwise", *CASES["pointwise"][0], by="multiply", backend="jshtml")
+    assert page._repr_html_().count("data:image/png") == 3 * 2 * 2 * 2
+    gif = show_steps("pointwise", *CASES["pointwise"][0], backend="gif")
+    assert gif.startswith(b"GIF89a")
+
+
+def test_words_that_are_none():
+    with pytest.raises(ValueError, match="by: must be"):
+        show_steps("standard", *CASES["standard"][0], by="row")
+    with pytest.raises(ValueError, match="backend: must be"):
+        show_steps("standard", *CASES["standard"][0], backend="mp4")
