@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from jitconv import trace
+from jitconv.plots.costs import multiply_map, plot_costs, plot_multiply_map
 from jitconv.plots.steps import show_steps
 from jitconv.tracing import VARIANTS
 
@@ -51,3 +52,28 @@ def test_words_that_are_none():
         show_steps("standard", *CASES["standard"][0], by="row")
     with pytest.raises(ValueError, match="backend: must be"):
         show_steps("standard", *CASES["standard"][0], backend="mp4")
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_map_holds_every_multiply_in_bounds(variant):
+    arrays, options = CASES[variant]
+    result = VARIANTS[variant](*arrays, **options)
+    counts = multiply_map(variant, *arrays, **options)
+    assert counts.shape == result.output.shape[-2:]
+    assert counts.sum() == result.report.multiplies_in_bounds
+    plot_multiply_map(variant, *arrays, **options).canvas.draw()
+
+
+def test_the_map_of_a_transposed_convolution_is_a_checkerboard():
+    counts = multiply_map("transposed", np.ones((1, 3, 3)), np.ones((1, 1, 3, 3)), stride=2)
+    assert counts[1:4, 1:4].tolist() == [[1, 2, 1], [2, 4, 2], [1, 2, 1]]
+
+
+def test_costs_are_drawn_for_every_report():
+    reports = [VARIANTS[variant](*a, **options).report for variant, (a, options) in CASES.items()]
+    figure = plot_costs(reports)
+    figure.canvas.draw()
+    shown = [text.get_text() for text in figure.axes[0].texts]
+    assert shown == [f"{report.multiplies:,} ✓" for report in reports[::-1]]
+    with pytest.raises(ValueError, match="got 9 and 1 names"):
+        plot_costs(reports, ["one"])

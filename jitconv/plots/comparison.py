@@ -8,11 +8,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
+from .costs import plot_costs
+
 if TYPE_CHECKING:
     from ..comparison import Comparison
-
-# Okabe and Ito's blue and orange: told apart by everyone, and in grey.
-MEASURED, FORMULA, INK = "#0072b2", "#e69f00", "#333333"
 
 
 def plot_comparison(comparison: Comparison) -> Figure:
@@ -49,35 +48,7 @@ def plot_comparison(comparison: Comparison) -> Figure:
         ax.imshow(_middle(row.preview), cmap="gray", vmin=low, vmax=high)
         ax.set_title(f"{row.report.variant}\n{row.ratio:.3g} × multiplies", fontsize=9)
 
-    ax = bars.subplots()
-    rows = comparison.rows[::-1]
-    places = np.arange(len(rows))
-    marks = {  # from the largest to the smallest, so that all can be seen where they coincide
-        "dense": {"marker": "o", "s": 130, "color": FORMULA, "edgecolor": INK},
-        "document": {"marker": "D", "s": 45, "color": "white", "edgecolor": INK},
-        "in bounds": {"marker": "|", "s": 260, "color": INK},
-    }
-    for name, style in marks.items():
-        values = [row.report.value(name) for row in rows]
-        ax.scatter(values, places, label=f"formula, {name}", zorder=3, **style)
-    measured = [row.report.multiplies for row in rows]
-    ax.scatter(measured, places, s=16, color=MEASURED, zorder=4, label="measured in the loops")
-    for place, row in zip(places, rows, strict=True):
-        largest = max(row.report.multiplies, row.report.value("dense"))
-        count = f"{row.report.multiplies:,} {'✓' if row.report.agrees else '✗'}"
-        style = {"textcoords": "offset points", "va": "center", "fontsize": 8}
-        ax.annotate(count, (largest, place), (9, 0), **style)
-    ax.set_xscale("log")
-    ax.set_xlim(min(measured) / 1.7, max(measured) * 30)
-    ax.set_ylim(-0.6, len(rows) - 0.4)
-    ax.set_yticks(places, [row.report.variant for row in rows], fontsize=9)
-    ax.set_xlabel("multiplies, on a logarithmic axis", fontsize=9)
-    ax.tick_params(axis="x", labelsize=8)
-    ax.tick_params(axis="y", length=0)
-    ax.grid(axis="y", color="#dddddd", zorder=0)
-    ax.spines[["top", "right", "left"]].set_visible(False)
-    style = {"handlelength": 1.2, "columnspacing": 1, "frameon": False, "fontsize": 8}
-    ax.legend(loc="lower center", bbox_to_anchor=(0.4, 1), ncols=2, **style)
+    plot_costs([row.report for row in comparison.rows], ax=bars.subplots())
     return figure
 
 

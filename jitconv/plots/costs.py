@@ -1,0 +1,194 @@
+"""What was multiplied: measured beside the formulas, and where in the image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
+
+from .. import shapes
+from ..report import CostReport
+from ..tracing import VARIANTS, trace
+
+# Okabe and Ito's blue and orange: told apart by everyone, and in grey.
+MEASURED, FORMULA, INK = "#0072b2", "#e69f00", "#333333"
+
+
+def plot_costs(
+    reports: Sequence[CostReport], names: Sequence[str] | None = None, ax: Axes | None = None
+) -> Figure:
+    """Draw the measured multiplies of some calls beside their formulas, on a logarithmic axis.
+
+    Parameters
+    ----------
+    reports : sequence of CostReport
+        From any convolution.
+    names : sequence of str, optional
+        What to call them; their variants where it is left out.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; a new figure where it is left out.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Not shown.
+
+    Raises
+    ------
+    ValueError
+        If there is no report, or not a name for each.
+
+    Examples
+    --------
+    >>> from jitconv import conv2d
+    >>> report = conv2d(np.ones((1, 5, 5)), np.ones((1, 1, 3, 3)), padding=1).report
+    >>> plot_costs([report]).axes[0].get_xlabel()
+    'multiplies, on a logarithmic axis'
+    """
+    names = [report.variant for report in reports] if names is None else list(names)
+    if not reports or len(names) != len(reports):
+        raise ValueError(
+            f"reports: must be one or more, with a name each, "
+            f"got {len(reports)} and {len(names)} names"
+        )
+    if ax is None:
+        size = (9, 1.4 + 0.38 * len(reports))
+        figure, ax = plt.subplots(figsize=size, dpi=100, layout="constrained")
+        plt.close(figure)
+    upwards, places = list(reports)[::-1], np.arange(len(reports))
+    marks = {  # from the largest to the smallest, so that all can be seen where they coincide
+        "dense": {"marker": "o", "s": 130, "color": FORMULA, "edgecolor": INK},
+        "document": {"marker": "D", "s": 45, "color": "white", "edgecolor": INK},
+        "in bounds": {"marker": "|", "s": 260, "color": INK},
+    }
+    for name, style in marks.items():
+        values = [report.value(name) for report in upwards]
+        ax.scatter(values, places, label=f"formula, {name}", zorder=3, **style)
+    measured = [report.multiplies for report in upwards]
+    ax.scatter(measured, places, s=16, color=MEASURED, zorder=4, label="measured in the loops")
+    for place, report in zip(places, upwards, strict=True):
+        largest = max(report.multiplies, report.value("dense"))
+        count = f"{report.multiplies:,} {'✓' if report.agrees else '✗'}"
+        style = {"textcoords": "offset points", "va": "center", "fontsize": 8}
+        ax.annotate(count, (largest, place), (9, 0), **style)
+    ax.set_xscale("log")
+    ax.set_xlim(max(1, min(measured)) / 1.7, max(1, *measured) * 30)
+    ax.set_ylim(-0.6, len(reports) - 0.4)
+    ax.set_yticks(places, names[::-1], fontsize=9)
+    ax.set_xlabel("multiplies, on a logarithmic axis", fontsize=9)
+    ax.tick_params(axis="x", labelsize=8)
+    ax.tick_params(axis="y", length=0)
+    ax.grid(axis="y", color="#dddddd", zorder=0)
+    ax.spines[["top", "right", "left"]].set_visible(False)
+    style = {"handlelength": 1.2, "columnspacing": 1, "frameon": False, "fontsize": 8}
+    ax.legend(loc="lower center", bbox_to_anchor=(0.4, 1), ncols=2, **style)
+    return ax.get_figure(root=True)
+
+
+def multiply_map(variant: str, x: ArrayLike, *arrays: ArrayLike, **options: Any) -> np.ndarray:
+    """Count the multiplies in bounds that each output pixel took, over all images and channels.
+
+    Parameters
+    ----------
+    variant, x, arrays, options
+        As in `jitconv.trace`.
+
+    Returns
+    -------
+    numpy.ndarray (OH, OW) of int
+        Its sum is the report's `multiplies_in_bounds`. What a separable convolution does for a line
+        and a depthwise separable one for its middle image stands at the pixel above it.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `trace`.
+
+    Examples
+    --------
+    >>> multiply_map("standard", np.ones((1, 3, 3)), np.ones((1, 1, 3, 3)), padding=1)
+    array([[4, 6, 4],
+           [6, 9, 6],
+           [4, 6, 4]])
+    """
+    steps = trace(variant, x, *arrays, **options)
+    y = np.asarray(VARIANTS[variant](x, *arrays, **options))
+    OH, OW = y.shape[-2:]
+    stride, left, W = 1, 0, np.shape(x)[-1]
+    if variant == "separable":
+        kernel = (np.size(arrays[0]), np.size(arrays[1]))
+        window = shapes.window(np.shape(x)[-2:], kernel, **options)
+        stride, left = window.stride[1], window.padding[1][0]
+    counts = np.zeros((OH, OW), np.int64)
+    corners: dict[tuple[int, ...], list[bool]] = {}  # of the last sample in a place: in the image?
+    for step in steps:
+        inside = step.input is not None
+        if step.part == "corner values":
+            corners[step.output] = [*corners.get(step.output, ()), inside][-4:]
+            inside = True
+        elif step.part in ("corner weights", "mask"):
+            inside = True
+        elif variant == "deformable":
+            inside = any(corners[step.input])
+        elif step.part == "row pass":
+            inside = left <= step.input[1] < left + W
+        if len(step.output) == 4:
+            row, column = step.output[2:]
+        else:  # (job, place in a row that the loops keep), a job is an output row
+            row, column = step.output[0] % OH, step.output[-1]
+            if variant == "separable":
+                column = min(OW - 1, (column - left) // stride)
+        counts[row, column] += inside
+    return counts
+
+
+def plot_multiply_map(
+    variant: str, x: ArrayLike, *arrays: ArrayLike, ax: Axes | None = None, **options: Any
+) -> Figure:
+    """Draw `multiply_map`: the loss at the border, a checkerboard, samples outside the image.
+
+    Parameters
+    ----------
+    variant, x, arrays, options
+        As in `jitconv.trace`.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; a new figure where it is left out.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Not shown.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `trace`.
+
+    Examples
+    --------
+    >>> x, weight = np.ones((1, 4, 4)), np.ones((1, 1, 3, 3))
+    >>> figure = plot_multiply_map("transposed", x, weight, stride=2)
+    >>> figure.axes[0].get_title()
+    'transposed: 144 multiplies in bounds'
+    """
+    counts = multiply_map(variant, x, *arrays, **options)
+    if ax is None:
+        figure, ax = plt.subplots(figsize=(5, 4.2), dpi=100, layout="constrained")
+        plt.close(figure)
+    figure = ax.get_figure(root=True)
+    picture = ax.imshow(counts, cmap="cividis", vmin=0)
+    if counts.size <= 200:
+        half = counts.max() / 2
+        for (oh, ow), count in np.ndenumerate(counts):
+            colour = "white" if count <= half else "black"
+            ax.text(ow, oh, f"{count}", ha="center", va="center", color=colour, fontsize=8)
+    figure.colorbar(picture, ax=ax, label="multiplies in bounds", shrink=0.9)
+    ax.set_title(f"{variant}: {counts.sum():,} multiplies in bounds", fontsize=10)
+    ax.set_xlabel("output column", fontsize=9)
+    ax.set_ylabel("output row", fontsize=9)
+    return figure
