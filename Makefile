@@ -1,7 +1,7 @@
 PYTHON ?= python3
 PY := .venv/bin/python
 
-.PHONY: help setup demo test check bench format clean
+.PHONY: help setup demo figures test check bench format clean
 
 help:  ## list the verbs
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
@@ -15,6 +15,9 @@ setup: .venv/installed  ## make .venv with jitconv and its development tools
 
 demo: setup  ## run the nine variants on a photo; writes demo.png
 	$(PY) -m jitconv compare --save demo.png
+
+figures: setup  ## draw the pictures of the textbook; writes figures/
+	$(PY) -m jitconv figures
 
 test: setup  ## the tests, compiled
 	$(PY) -m pytest
@@ -37,5 +40,5 @@ format: setup  ## put the code in order
 	$(PY) -m ruff format .
 
 clean:  ## remove what the other verbs made
-	rm -rf .venv .cache .hypothesis .pytest_cache .ruff_cache demo.png bench.json bench.png
+	rm -rf .venv figures .cache .hypothesis .pytest_cache .ruff_cache demo.png bench.json bench.png
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -53,6 +53,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command.add_argument(
         "--save", type=Path, metavar="FILE", help="write a figure: PNG, PDF, SVG …"
     )
+    figures_command = commands.add_parser("figures", help="draw the pictures of the textbook")
+    figures_command.add_argument(
+        "folder", nargs="?", type=Path, default=Path("figures"), help="where to (%(default)s)"
+    )
     bench_command = commands.add_parser(
         "bench", help="time every variant beside torch, OpenCV and SciPy where they are installed"
     )
@@ -66,7 +70,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands.add_parser("info", help="print versions, threads, threading layer, cache folder")
     options = parser.parse_args(arguments)
     try:
-        run = {"info": _info, "compare": _compare, "bench": _bench}[options.command]
+        run = {"info": _info, "compare": _compare, "bench": _bench, "figures": _figures}[
+            options.command
+        ]
         return run(options)
     except BrokenPipeError:  # the reader, head for example, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -104,6 +110,17 @@ def _compare(options: argparse.Namespace) -> int:
         _write(options.save, done.plot().savefig)
         print(f"figure: {options.save}")
     return 0 if done.agrees else 1
+
+
+def _figures(options: argparse.Namespace) -> int:
+    from .plots.gallery import gallery
+
+    options.folder.mkdir(parents=True, exist_ok=True)
+    for picture in gallery():
+        path = options.folder / f"{picture.name}.png"
+        _write(path, picture.draw().savefig)
+        print(f"{path}: {picture.lesson}", flush=True)
+    return 0
 
 
 def _bench(options: argparse.Namespace) -> int:

@@ -1,10 +1,13 @@
 """Every picture is drawn without a warning, on small, rectangular and one-channel cases, and shows what it says."""
 
+import numba
 import numpy as np
 import pytest
 
-from jitconv import trace
+from jitconv import cli, shapes, trace
 from jitconv.plots.costs import multiply_map, plot_costs, plot_multiply_map
+from jitconv.plots.gallery import gallery
+from jitconv.plots.geometry import plot_matrix, plot_receptive_field, plot_sampling_grids
 from jitconv.plots.steps import show_steps
 from jitconv.tracing import VARIANTS
 
@@ -77,3 +80,45 @@ def test_costs_are_drawn_for_every_report():
     assert shown == [f"{report.multiplies:,} ✓" for report in reports[::-1]]
     with pytest.raises(ValueError, match="got 9 and 1 names"):
         plot_costs(reports, ["one"])
+
+
+def test_sampling_grids_show_what_one_output_reads():
+    titles = [ax.get_title() for ax in plot_sampling_grids().axes]
+    assert titles[:8] == [
+        "standard\n36 multiplies, 36 inputs",
+        "dilated\n36 multiplies, 36 inputs",
+        "transposed\n4 multiplies, 4 inputs",
+        "separable\n12 multiplies, 9 inputs",
+        "depthwise\n9 multiplies, 9 inputs",
+        "depthwise separable\n40 multiplies, 36 inputs",
+        "pointwise\n4 multiplies, 4 inputs",
+        "grouped\n18 multiplies, 18 inputs",
+    ]
+
+
+@pytest.mark.parametrize(
+    "layers", [[(1,)], [(3,), (3,)], [(3, 2), (2,)], [(2, 1, 3), (3, 2, 1), (3,)], [(5, 3), (3, 2)]]
+)
+def test_the_measured_receptive_field_is_the_formula(layers):
+    field = shapes.receptive_field(layers)
+    title = plot_receptive_field(layers).axes[0].get_title()
+    assert title == f"measured {field}×{field}, formula {field}×{field}"
+
+
+def test_a_field_that_is_too_wide_is_refused():
+    with pytest.raises(ValueError, match="field of 43 pixels is wider than 41"):
+        plot_receptive_field([(43,)])
+
+
+def test_a_matrix_of_zeros_is_drawn():
+    plot_matrix(np.zeros((2, 1, 1, 2)), (1, 1, 3)).canvas.draw()
+
+
+@pytest.mark.skipif(numba.config.DISABLE_JIT, reason="takes too long in plain Python")
+def test_the_gallery_is_written(tmp_path, capsys):
+    folder = tmp_path / "new" / "figures"
+    assert cli.main(["figures", str(folder)]) == 0
+    written = {path.name: path.stat().st_size for path in folder.iterdir()}
+    assert written.keys() == {f"{picture.name}.png" for picture in gallery()}
+    assert max(written.values()) < 150_000
+    assert len(capsys.readouterr().out.splitlines()) == len(written)

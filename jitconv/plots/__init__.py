@@ -1,1 +1,21 @@
-"""Pictures. Each function returns a Figure; none is shown, and none is kept open."""
+"""Pictures: a convolution step by step, where it looks, what it costs."""
+
+from .comparison import plot_comparison
+from .costs import multiply_map, plot_costs, plot_multiply_map
+from .gallery import gallery
+from .geometry import plot_matrix, plot_receptive_field, plot_sampling_grids
+from .roofline import plot_roofline
+from .steps import show_steps
+
+__all__ = [
+    "gallery",
+    "multiply_map",
+    "plot_comparison",
+    "plot_costs",
+    "plot_matrix",
+    "plot_multiply_map",
+    "plot_receptive_field",
+    "plot_roofline",
+    "plot_sampling_grids",
+    "show_steps",
+]

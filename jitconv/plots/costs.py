@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
 from .. import shapes
@@ -72,7 +73,7 @@ def plot_costs(
     measured = [report.multiplies for report in upwards]
     ax.scatter(measured, places, s=16, color=MEASURED, zorder=4, label="measured in the loops")
     for place, report in zip(places, upwards, strict=True):
-        largest = max(report.multiplies, report.value("dense"))
+        largest = max(report.multiplies, *(report.value(name) for name in marks))
         count = f"{report.multiplies:,} {'✓' if report.agrees else '✗'}"
         style = {"textcoords": "offset points", "va": "center", "fontsize": 8}
         ax.annotate(count, (largest, place), (9, 0), **style)
@@ -187,8 +188,11 @@ def plot_multiply_map(
         for (oh, ow), count in np.ndenumerate(counts):
             colour = "white" if count <= half else "black"
             ax.text(ow, oh, f"{count}", ha="center", va="center", color=colour, fontsize=8)
-    figure.colorbar(picture, ax=ax, label="multiplies in bounds", shrink=0.9)
+    ticks = MaxNLocator(integer=True)
+    figure.colorbar(picture, ax=ax, label="multiplies in bounds", shrink=0.9, ticks=ticks)
     ax.set_title(f"{variant}: {counts.sum():,} multiplies in bounds", fontsize=10)
     ax.set_xlabel("output column", fontsize=9)
     ax.set_ylabel("output row", fontsize=9)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.yaxis.set_major_locator(MaxNLocator(integer=True))
     return figure

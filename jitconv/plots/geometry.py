@@ -1,0 +1,199 @@
+"""Where the variants look: sampling grids, receptive fields, and convolution as a matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import ArrayLike
+
+from .. import shapes
+from ..tracing import trace
+from ..variants.standard import conv2d
+from ..variants.transposed import convolution_matrix
+
+GROUPS, INK = ("#56b4e9", "#e69f00", "#cc79a7", "#009e73"), "#333333"
+
+
+def plot_sampling_grids() -> Figure:
+    """Draw which inputs one output of each variant reads, found by tracing its loops.
+
+    Each input pixel is a square of four channels, from left to right; coloured ones are read by
+    the output in the middle of channel 0. All kernels are 3×3, on an image of 9×9.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Not shown.
+
+    Examples
+    --------
+    >>> len(plot_sampling_grids().axes)
+    9
+    """
+    rng = np.random.default_rng(3)
+    x, dense, deep = np.ones((4, 9, 9)), np.ones((4, 4, 3, 3)), np.ones((4, 1, 3, 3))
+    point, offset = np.ones((4, 4, 1, 1)), rng.normal(scale=0.8, size=(18, 7, 7))
+    calls = {
+        "standard": ((dense,), {}),
+        "dilated": ((dense,), {"dilation": 2}),
+        "transposed": ((dense,), {"stride": 2}),
+        "separable": ((np.ones(3), np.ones(3)), {}),
+        "depthwise": ((deep,), {}),
+        "depthwise separable": ((deep, point), {}),
+        "pointwise": ((point,), {}),
+        "grouped": ((np.ones((4, 2, 3, 3)),), {"groups": 2}),
+        "deformable": ((offset, dense), {}),
+    }
+    figure, panels = plt.subplots(3, 3, figsize=(9, 9.9), dpi=100, layout="constrained")
+    plt.close(figure)
+    for (variant, (arrays, options)), ax in zip(calls.items(), panels.flat, strict=True):
+        steps = trace(variant, x, *arrays, **options)
+        size = max(s.output[2] for s in steps if len(s.output) == 4) + 1
+        middle = (size // 2, size // 2)
+        read, multiplies = np.zeros((4, 9, 9), bool), 0
+        for step in steps:
+            if variant == "separable":  # the lines of the row are read by the output as well
+                left = step.output[-1] - middle[1]
+                mine = step.part == "row pass" and step.output == (0, 0, *middle)
+                mine |= step.part == "column pass" and step.output[0] == middle[0] and 0 <= left < 3
+            elif variant == "deformable" and len(step.output) < 4:
+                mine = step.output[0] == middle[0] and step.output[-1] == middle[1]
+            elif step.part == "depthwise":  # what the pointwise pass reads
+                mine = step.output[2:] == middle
+            else:
+                mine = step.output == (0, 0, *middle)
+            multiplies += mine
+            if mine and step.input is not None and len(step.input) == 4:
+                read[step.input[1:]] = True
+        _draw_channels(ax, read)
+        ax.set_title(f"{variant}\n{multiplies} multiplies, {read.sum()} inputs", fontsize=9)
+    return figure
+
+
+def _draw_channels(ax: Axes, read: np.ndarray) -> None:
+    C, H, W = read.shape
+    picture = np.zeros((H, W * C))
+    for c in range(C):
+        picture[:, c::C] = np.where(read[c], c + 1, 0)
+    colours = ListedColormap(["white", *GROUPS])
+    ax.imshow(picture, cmap=colours, vmin=0, vmax=C, extent=(0, W, H, 0), interpolation="nearest")
+    ax.set_xticks(range(W + 1), [])
+    ax.set_yticks(range(H + 1), [])
+    ax.grid(color="#bbbbbb", linewidth=0.6)
+    ax.tick_params(length=0)
+
+
+def plot_receptive_field(layers: Sequence[Sequence[int]], ax: Axes | None = None) -> Figure:
+    """Draw which inputs change the middle output of a stack of convolutions, and in how many ways.
+
+    Every input is perturbed in turn, and the stack of `conv2d` run; the formula,
+    `jitconv.shapes.receptive_field`, stands in the title.
+
+    Parameters
+    ----------
+    layers : sequence of (kernel_size, stride, dilation)
+        First layer first; stride and dilation may be left out and are then 1.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; a new figure where it is left out.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Not shown.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `receptive_field`; or if the field is wider than 41 pixels, which is slow.
+
+    Examples
+    --------
+    >>> figure = plot_receptive_field([(3,), (3, 1, 2)])
+    >>> figure.axes[0].get_title()
+    'measured 7×7, formula 7×7'
+    """
+    layers, field = list(layers), shapes.receptive_field(layers)
+    if field > 41:
+        raise ValueError(f"layers: their field of {field} pixels is wider than 41; take fewer")
+    size = field + 2  # a ring that must not matter
+    y = np.eye(size * size).reshape(size * size, 1, size, size)
+    y = y[:, :, 1:, 1:]  # the field of output (0, 0) starts at pixel (1, 1)
+    for layer in layers:
+        kernel, stride, dilation = (*layer, 1, 1)[:3]
+        weight = np.ones((1, 1, kernel, kernel))
+        y = conv2d(y, weight, stride=stride, dilation=dilation).output
+    ways = y[:, 0, 0, 0].reshape(size, size)
+    rows, columns = (np.flatnonzero(ways.any(axis=axis)) for axis in (1, 0))
+    measured = f"{rows[-1] - rows[0] + 1}×{columns[-1] - columns[0] + 1}"
+    if ax is None:
+        figure, ax = plt.subplots(figsize=(5, 4.2), dpi=100, layout="constrained")
+        plt.close(figure)
+    figure = ax.get_figure(root=True)
+    picture = ax.imshow(np.where(ways > 0, ways, np.nan), cmap="cividis")
+    ax.set_facecolor("#eeeeee")
+    label = "ways from this input to the output"
+    figure.colorbar(picture, ax=ax, label=label, shrink=0.9, ticks=MaxNLocator(integer=True))
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.yaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.set_title(f"measured {measured}, formula {field}×{field}", fontsize=10)
+    ax.set_xlabel("input column", fontsize=9)
+    ax.set_ylabel("input row", fontsize=9)
+    return figure
+
+
+def plot_matrix(
+    weight: ArrayLike, input_shape: Sequence[int], *, stride: int = 1, padding: int = 0
+) -> Figure:
+    """Draw a small convolution as a sparse matrix, and the transposed one as its transpose.
+
+    Parameters
+    ----------
+    weight : array_like (M, C, KH, KW)
+        Float32 or float64.
+    input_shape : (C, H, W)
+        Shape of one image.
+    stride, padding
+        As in `conv2d`.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Not shown.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `convolution_matrix`.
+
+    Examples
+    --------
+    >>> figure = plot_matrix(np.ones((1, 1, 2, 2)), (1, 3, 3))
+    >>> figure.axes[0].get_title()
+    'convolution: 4 × 9, 56% zeros'
+    """
+    matrix = convolution_matrix(weight, input_shape, stride=stride, padding=padding)
+    size = {"width_ratios": matrix.shape[::-1]}
+    figure, panels = plt.subplots(
+        1, 2, figsize=(9, 4), dpi=100, layout="constrained", gridspec_kw=size
+    )
+    plt.close(figure)
+    limit = np.abs(matrix).max() or 1
+    for ax, shown, name in zip(
+        panels, (matrix, matrix.T), ("convolution", "transposed"), strict=True
+    ):
+        colours = np.where(shown == 0, np.nan, shown)
+        picture = ax.imshow(colours, cmap="PuOr", vmin=-limit, vmax=limit, interpolation="nearest")
+        ax.set_facecolor("#eeeeee")
+        rows, columns = shown.shape
+        zeros = f"{np.mean(shown == 0):.0%} zeros"
+        ax.set_title(f"{name}: {rows} × {columns}, {zeros}", fontsize=10)
+        ax.set_xlabel("input pixel", fontsize=9)
+        ax.set_ylabel("output pixel", fontsize=9)
+    figure.colorbar(picture, ax=panels, label="weight", shrink=0.9)
+    return figure
