@@ -110,7 +110,10 @@ def show_steps(
     width = max(_layout(stage)[-1] for stage in stages)
     height = max(_height(stage) for stage in stages)
     if backend == "grid":
-        columns = min(len(shown), max(1, round(36 / width)))
+        fitting = max(1, round(36 / width))
+        columns = min(  # the fewest empty places, or else the most columns
+            (fitting, max(1, fitting - 1)), key=lambda c: (-len(shown) % c, -c)
+        )
         rows = math.ceil(len(shown) / columns)
         size = (9, 9 / columns * height / width * rows + 0.2)
         figure, panels = plt.subplots(
@@ -325,8 +328,8 @@ def _draw(ax: Axes, variant: str, frame: Frame, size: tuple[float, float], point
             if stage.points:
                 where = np.array(stage.points[output])
                 where = where[((where > -1) & (where < (H, W))).all(axis=1)]
-                style = {"color": OUTPUT, "markersize": points * 0.15, "zorder": 5}
-                ax.plot(left + where[:, 1] + 0.5, top + where[:, 0] + 0.5, "o", **style)
+                style = {"color": "#d55e00", "markersize": points * 0.3, "zorder": 5}
+                ax.plot(left + where[:, 1] + 0.5, top + where[:, 0] + 0.5, "+", **style)
     for (c, h, w), colour in met.items():
         cell(c * _block(stage) + above + h, left + w, 0, colour + "66", ":")
     for m in range(M):
