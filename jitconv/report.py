@@ -13,6 +13,7 @@ import numpy as np
 from . import table
 from .checks import Layer
 from .formulas import Formula
+from .tools import OtherTools, other_tools
 
 NOT_COUNTED = ("the bias (each sum starts from it)", "index arithmetic", "comparisons")
 
@@ -231,6 +232,13 @@ class CostReport:
     def to_markdown(self) -> str:
         """Return the report as a Markdown table."""
         return table.markdown((self._title(), "count", "formula"), self._rows(), "<><")
+
+    def other_tools(self) -> OtherTools:
+        """Return what torch, fvcore, ptflops, thop, torchinfo, DeepSpeed and XLA print for it.
+
+        A table of numbers and the conventions behind them: see `jitconv.tools.other_tools`.
+        """
+        return other_tools(self)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain values that `json.dump` takes."""

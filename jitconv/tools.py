@@ -1,0 +1,165 @@
+"""What other tools print for the same call, and the convention behind each number."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, NamedTuple
+
+from . import table
+
+if TYPE_CHECKING:
+    from .report import CostReport
+
+HEAD = ("tool", "prints", "of jitconv's", "convention")
+ALIGN = "<>><"
+
+
+class Tool(NamedTuple):
+    """A tool's number for a call.
+
+    Attributes
+    ----------
+    name : str
+        The tool and the version that was run to check its number; without one, it was not run.
+    number : int or None
+        What it prints; None where it has no rule for the call.
+    convention : str
+        What it counts.
+    source : str
+        Where the rule stands.
+    """
+
+    name: str
+    number: int | None
+    convention: str
+    source: str
+
+
+class OtherTools(tuple[Tool, ...]):
+    """The numbers of all tools beside the measured multiplies."""
+
+    measured: int
+
+    def __new__(cls, tools: tuple[Tool, ...], measured: int) -> OtherTools:
+        """Hold the numbers of tools, and the count to compare them with."""
+        self = super().__new__(cls, tools)
+        self.measured = measured
+        return self
+
+    def _rows(self) -> list[tuple[str, str, str, str]]:
+        rows = [("jitconv", f"{self.measured:,}", "1", "multiplies that the loops executed")]
+        for tool in self:
+            number = "–" if tool.number is None else f"{tool.number:,}"
+            share = "–" if not tool.number else f"{tool.number / max(1, self.measured):.3g}"
+            rows.append((tool.name, number, share, tool.convention))
+        return rows
+
+    def __str__(self) -> str:
+        return "\n".join(table.text(HEAD, self._rows(), ALIGN))
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return table.html(HEAD, self._rows(), ALIGN, "what other tools print for this call")
+
+    def to_markdown(self) -> str:
+        """Return the numbers as a Markdown table."""
+        return table.markdown(HEAD, self._rows(), ALIGN)
+
+
+def other_tools(report: CostReport) -> OtherTools:
+    """Return what torch, fvcore, ptflops, thop, torchinfo, DeepSpeed and XLA print for a call.
+
+    A separable or depthwise separable convolution is two layers there. Tools differ by four
+    questions: MACs or FLOPs, the bias, the taps on padding, and whether a transposed convolution
+    costs its input grid or its output grid.
+
+    Parameters
+    ----------
+    report : CostReport
+        Of any convolution.
+
+    Returns
+    -------
+    OtherTools
+        A tuple of `Tool`, printed as a table.
+
+    Examples
+    --------
+    >>> import numpy as np, jitconv
+    >>> x, weight = np.ones((4, 5, 7)), np.ones((4, 6, 4, 4))
+    >>> report = jitconv.conv_transpose2d(x, weight, np.ones(6), stride=2, padding=1).report
+    >>> for tool in report.other_tools():
+    ...     print(tool.name, tool.number)
+    torch FlopCounterMode 2.13 26880
+    fvcore 0.1.5 13440
+    ptflops 0.7.5 14280
+    thop 0.1.1 53760
+    torchinfo 1.8 54600
+    DeepSpeed 27720
+    XLA cost analysis 22464
+    """
+    deformable = report.variant.startswith("deformable")
+    transposed = report.variant == "transposed"
+    dense, in_bounds = int(report.value("dense")), int(report.value("in bounds"))
+    shape = report.output_shape
+    bias = math.prod(shape) if report.has("bias") else 0
+    images = shape[0] if len(shape) == 4 else 1
+    macs = int(report.value("document")) if transposed else dense
+    if deformable:  # the convolutions that make offsets and mask are counted, the sampling is not
+        names = [name for name in report.parts if name.endswith("branch")]
+        macs = sum(int(report.value(f"dense, {name}")) for name in names)
+    unknown = "; nothing for a deformable convolution" if deformable else ""
+    grid = ", input grid" if transposed else ""
+    wide = ", output grid: too large by stride²" if transposed else ""
+
+    def known(number: int) -> int | None:
+        return None if deformable else number
+
+    return OtherTools(
+        (
+            Tool(
+                "torch FlopCounterMode 2.13",
+                2 * macs,
+                f"FLOPs, 2 a MAC, no bias, padding counted{grid}{unknown}",
+                "torch/utils/flop_counter.py, conv_flop_count",
+            ),
+            Tool(
+                "fvcore 0.1.5",
+                macs,
+                f"MACs, called flops, no bias, padding counted{grid}{unknown}",
+                "fvcore/nn/jit_handles.py, conv_flop_count",
+            ),
+            Tool(
+                "ptflops 0.7.5",
+                known((macs + bias) // max(1, images)),
+                f"MACs and bias of one image, padding counted{grid}{unknown}",
+                "ptflops/pytorch_ops.py, conv_flops_counter_hook",
+            ),
+            Tool(
+                "thop 0.1.1",
+                macs if deformable else dense,
+                f"MACs, no bias, padding counted{wide}{unknown}",
+                "thop/vision/calc_func.py, calculate_conv2d_flops",
+            ),
+            Tool(
+                "torchinfo 1.8",
+                known(dense + bias),
+                f"MACs and bias, parameters × output pixels, padding counted{wide}{unknown}",
+                "torchinfo/layer_info.py, calculate_macs",
+            ),
+            Tool(
+                "DeepSpeed",
+                known(2 * macs + bias),
+                f"FLOPs, 2 a MAC, and bias, padding counted{grid}{unknown}",
+                "deepspeed/profiling/flops_profiler/profiler.py, _conv_flops_compute",
+            ),
+            Tool(
+                "XLA cost analysis",
+                known(2 * in_bounds),
+                f"FLOPs, 2 a MAC, no bias, only taps in the image{unknown}",
+                "xla/service/hlo_cost_analysis.cc, GetConvolutionFlops",
+            ),
+        ),
+        report.multiplies,
+    )
