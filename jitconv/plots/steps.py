@@ -110,10 +110,9 @@ def show_steps(
     width = max(_layout(stage)[-1] for stage in stages)
     height = max(_height(stage) for stage in stages)
     if backend == "grid":
-        fitting = max(1, round(36 / width))
-        columns = min(  # the fewest empty places, or else the most columns
-            (fitting, max(1, fitting - 1)), key=lambda c: (-len(shown) % c, -c)
-        )
+        columns = min(len(shown), max(1, round(36 / width)))
+        if columns > 1 and len(shown) == (columns - 1) * 2:
+            columns -= 1  # two full rows
         rows = math.ceil(len(shown) / columns)
         size = (9, 9 / columns * height / width * rows + 0.2)
         figure, panels = plt.subplots(
