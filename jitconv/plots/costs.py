@@ -88,7 +88,7 @@ def plot_costs(
     ax.spines[["top", "right", "left"]].set_visible(False)
     style = {"handlelength": 1.2, "columnspacing": 1, "frameon": False, "fontsize": 8}
     ax.legend(loc="lower center", bbox_to_anchor=(0.4, 1), ncols=2, **style)
-    return ax.get_figure(root=True)
+    return ax.figure.figure
 
 
 def multiply_map(variant: str, x: ArrayLike, *arrays: ArrayLike, **options: Any) -> np.ndarray:
@@ -181,7 +181,7 @@ def plot_multiply_map(
     if ax is None:
         figure, ax = plt.subplots(figsize=(5, 4.2), dpi=100, layout="constrained")
         plt.close(figure)
-    figure = ax.get_figure(root=True)
+    figure = ax.figure.figure
     picture = ax.imshow(counts, cmap="cividis", vmin=0)
     if counts.size <= 200:
         half = counts.max() / 2

@@ -134,7 +134,7 @@ def plot_receptive_field(layers: Sequence[Sequence[int]], ax: Axes | None = None
     if ax is None:
         figure, ax = plt.subplots(figsize=(5, 4.2), dpi=100, layout="constrained")
         plt.close(figure)
-    figure = ax.get_figure(root=True)
+    figure = ax.figure.figure
     picture = ax.imshow(np.where(ways > 0, ways, np.nan), cmap="cividis")
     ax.set_facecolor("#eeeeee")
     label = "ways from this input to the output"
