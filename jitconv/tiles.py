@@ -427,8 +427,8 @@ def plane_loops(x, weight, bias, y, stride, before, dilation, band, counts):
 def chosen(method: str, fills_vectors: bool = True) -> str:
     """Return "direct" or "tiled": the method asked for, or for "auto" the one that is faster.
 
-    The tiled loops are, but for a transposed convolution with few channels: there `channels` counts
-    the output channels of a group. Without it, they always are.
+    The tiled loops are, but for a transposed or deformable convolution whose output channels do not
+    fill vectors.
 
     Raises
     ------

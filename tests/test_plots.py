@@ -111,7 +111,10 @@ def test_a_field_that_is_too_wide_is_refused():
 
 
 def test_a_matrix_of_zeros_is_drawn():
-    plot_matrix(np.zeros((2, 1, 1, 2)), (1, 1, 3)).canvas.draw()
+    figure = plot_matrix(np.zeros((2, 1, 1, 2)), (1, 1, 3))
+    figure.canvas.draw()
+    titles = [ax.get_title() for ax in figure.axes[:2]]
+    assert titles == ["convolution: 4 × 3, 100% zeros", "transposed: 3 × 4, 100% zeros"]
 
 
 @pytest.mark.skipif(numba.config.DISABLE_JIT, reason="takes too long in plain Python")

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -15,9 +14,7 @@ from numpy.typing import ArrayLike
 from .. import shapes
 from ..report import CostReport
 from ..tracing import VARIANTS, trace
-
-# Okabe and Ito's blue and orange: told apart by everyone, and in grey.
-MEASURED, FORMULA, INK = "#0072b2", "#e69f00", "#333333"
+from .style import FORMULA, INK, MEASURED, panel
 
 
 def plot_costs(
@@ -57,10 +54,7 @@ def plot_costs(
             f"reports: must be one or more, with a name each, "
             f"got {len(reports)} and {len(names)} names"
         )
-    if ax is None:
-        size = (9, 1.4 + 0.38 * len(reports))
-        figure, ax = plt.subplots(figsize=size, dpi=100, layout="constrained")
-        plt.close(figure)
+    figure, ax = panel(ax, (9, 1.4 + 0.38 * len(reports)))
     upwards, places = list(reports)[::-1], np.arange(len(reports))
     marks = {  # from the largest to the smallest, so that all can be seen where they coincide
         "dense": {"marker": "o", "s": 130, "color": FORMULA, "edgecolor": INK},
@@ -88,7 +82,7 @@ def plot_costs(
     ax.spines[["top", "right", "left"]].set_visible(False)
     style = {"handlelength": 1.2, "columnspacing": 1, "frameon": False, "fontsize": 8}
     ax.legend(loc="lower center", bbox_to_anchor=(0.4, 1), ncols=2, **style)
-    return ax.figure.figure
+    return figure
 
 
 def multiply_map(variant: str, x: ArrayLike, *arrays: ArrayLike, **options: Any) -> np.ndarray:
@@ -178,10 +172,7 @@ def plot_multiply_map(
     'transposed: 144 multiplies in bounds'
     """
     counts = multiply_map(variant, x, *arrays, **options)
-    if ax is None:
-        figure, ax = plt.subplots(figsize=(5, 4.2), dpi=100, layout="constrained")
-        plt.close(figure)
-    figure = ax.figure.figure
+    figure, ax = panel(ax, (5, 4.2))
     picture = ax.imshow(counts, cmap="cividis", vmin=0)
     if counts.size <= 200:
         half = counts.max() / 2

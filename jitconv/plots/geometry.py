@@ -16,8 +16,7 @@ from .. import shapes
 from ..tracing import trace
 from ..variants.standard import conv2d
 from ..variants.transposed import convolution_matrix
-
-GROUPS, INK = ("#56b4e9", "#e69f00", "#cc79a7", "#009e73"), "#333333"
+from .style import GROUPS, panel
 
 
 def plot_sampling_grids() -> Figure:
@@ -131,10 +130,7 @@ def plot_receptive_field(layers: Sequence[Sequence[int]], ax: Axes | None = None
     ways = y[:, 0, 0, 0].reshape(size, size)
     rows, columns = (np.flatnonzero(ways.any(axis=axis)) for axis in (1, 0))
     measured = f"{rows[-1] - rows[0] + 1}×{columns[-1] - columns[0] + 1}"
-    if ax is None:
-        figure, ax = plt.subplots(figsize=(5, 4.2), dpi=100, layout="constrained")
-        plt.close(figure)
-    figure = ax.figure.figure
+    figure, ax = panel(ax, (5, 4.2))
     picture = ax.imshow(np.where(ways > 0, ways, np.nan), cmap="cividis")
     ax.set_facecolor("#eeeeee")
     label = "ways from this input to the output"

@@ -20,9 +20,7 @@ from numpy.typing import ArrayLike
 from .. import shapes
 from ..tracing import VARIANTS, Place, Step, trace
 from ..variants.depthwise import depthwise_conv2d
-
-# Okabe and Ito's colours, told apart by everyone: one for each channel group, and the output's
-GROUPS, OUTPUT, INK = ("#56b4e9", "#e69f00", "#cc79a7", "#f0e442"), "#009e73", "#333333"
+from .style import GROUPS, INK, OUTPUT, SAMPLE
 
 
 class Html(str):
@@ -327,7 +325,7 @@ def _draw(ax: Axes, variant: str, frame: Frame, size: tuple[float, float], point
             if stage.points:
                 where = np.array(stage.points[output])
                 where = where[((where > -1) & (where < (H, W))).all(axis=1)]
-                style = {"color": "#d55e00", "markersize": points * 0.3, "zorder": 5}
+                style = {"color": SAMPLE, "markersize": points * 0.3, "zorder": 5}
                 ax.plot(left + where[:, 1] + 0.5, top + where[:, 0] + 0.5, "+", **style)
     for (c, h, w), colour in met.items():
         cell(c * _block(stage) + above + h, left + w, 0, colour + "66", ":")
