@@ -3,8 +3,10 @@
 import numba
 import numpy as np
 import pytest
+from matplotlib import pyplot
 
 from jitconv import cli, shapes, trace
+from jitconv.plots import lessons
 from jitconv.plots.costs import multiply_map, plot_costs, plot_multiply_map
 from jitconv.plots.gallery import gallery
 from jitconv.plots.geometry import plot_matrix, plot_receptive_field, plot_sampling_grids
@@ -115,6 +117,37 @@ def test_a_matrix_of_zeros_is_drawn():
     figure.canvas.draw()
     titles = [ax.get_title() for ax in figure.axes[:2]]
     assert titles == ["convolution: 4 × 3, 100% zeros", "transposed: 3 × 4, 100% zeros"]
+
+
+LESSONS = [
+    lessons.stride_or_pooling,
+    lessons.dilated_or_pooling,
+    lessons.transposed_or_bilinear,
+    lessons.sobel_both_ways,
+    lessons.fewer_channels,
+    lessons.groups_or_mixing,
+    lessons.offsets_for_a_rotation,
+]
+
+
+@pytest.mark.skipif(numba.config.DISABLE_JIT, reason="takes too long in plain Python")
+@pytest.mark.parametrize("lesson", LESSONS)
+@pytest.mark.parametrize("shape", [(65, 90, 3), (130, 64)])
+@pytest.mark.parametrize("grey", [False, True])
+def test_a_lesson_on_another_photo(lesson, shape, grey, tmp_path):
+    pixels = np.full(shape, 0.5) if grey else np.random.default_rng(0).random(shape)
+    pyplot.imsave(tmp_path / "photo.png", pixels, cmap="gray", vmin=0, vmax=1)
+    told = lesson(tmp_path / "photo.png")
+    assert np.isfinite(list(told.numbers.values())).all()
+    assert str(told).endswith(told.answer)
+    told.plot().canvas.draw()
+
+
+@pytest.mark.parametrize("lesson", LESSONS)
+def test_a_photo_too_small_for_a_lesson(lesson, tmp_path):
+    pyplot.imsave(tmp_path / "photo.png", np.zeros((63, 80)))
+    with pytest.raises(ValueError, match="at least 64×64 pixels, got 63×80"):
+        lesson(tmp_path / "photo.png")
 
 
 @pytest.mark.skipif(numba.config.DISABLE_JIT, reason="takes too long in plain Python")

@@ -1,4 +1,4 @@
-"""Pictures: a convolution step by step, where it looks, what it costs."""
+"""Pictures: a convolution step by step, where it looks, what it costs, what it is good for."""
 
 from .comparison import plot_comparison
 from .costs import multiply_map, plot_costs, plot_multiply_map

@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ..tracing import VARIANTS
+from . import lessons
 from .costs import plot_costs, plot_multiply_map
 from .geometry import plot_matrix, plot_receptive_field, plot_sampling_grids
 from .steps import show_steps
@@ -105,3 +106,17 @@ def gallery() -> Iterator[Picture]:
         yield Picture(f"map_{name}", lesson, draw)
     reports = [VARIANTS[variant](*a, **options).report for variant, (a, options) in small.items()]
     yield Picture("costs", "measured multiplies beside the formulas", partial(plot_costs, reports))
+    told = {
+        "stride": (
+            lessons.stride_or_pooling,
+            "max pooling costs four times a stride, and keeps more",
+        ),
+        "dilation": (lessons.dilated_or_pooling, "pooling forgets where things were"),
+        "upsampling": (lessons.transposed_or_bilinear, "a fitted kernel beats the bilinear one"),
+        "sobel": (lessons.sobel_both_ways, "the same edges with six multiplies instead of nine"),
+        "channels": (lessons.fewer_channels, "what 1×1 loses depends on what channels share"),
+        "groups": (lessons.groups_or_mixing, "grouped channels meet again when shuffled"),
+        "rotation": (lessons.offsets_for_a_rotation, "offsets can turn the grid with the photo"),
+    }
+    for name, (lesson, idea) in told.items():
+        yield Picture(f"lesson_{name}", idea, lambda lesson=lesson: lesson().plot())
