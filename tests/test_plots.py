@@ -1,15 +1,22 @@
 """Every picture is drawn without a warning, on small, rectangular and one-channel cases, and shows what it says."""
 
+import dataclasses
+
 import numba
 import numpy as np
 import pytest
 from matplotlib import pyplot
 
-from jitconv import cli, shapes, trace
+from jitconv import Pass, cli, conv2d, shapes, trace, zero_stuffed_kernel
 from jitconv.plots import lessons
-from jitconv.plots.costs import multiply_map, plot_costs, plot_multiply_map
+from jitconv.plots.costs import multiply_map, plot_cost_curve, plot_costs, plot_multiply_map
 from jitconv.plots.gallery import gallery
-from jitconv.plots.geometry import plot_matrix, plot_receptive_field, plot_sampling_grids
+from jitconv.plots.geometry import (
+    plot_effective_kernel,
+    plot_matrix,
+    plot_receptive_field,
+    plot_sampling_grids,
+)
 from jitconv.plots.steps import show_steps
 from jitconv.tracing import VARIANTS
 
@@ -82,6 +89,41 @@ def test_costs_are_drawn_for_every_report():
     assert shown == [f"{report.multiplies:,} ✓" for report in reports[::-1]]
     with pytest.raises(ValueError, match="got 9 and 1 names"):
         plot_costs(reports, ["one"])
+
+
+def test_a_cost_curve_holds_what_was_counted():
+    sizes = (1, 2, 5)
+    x = rng.normal(size=(3, 6, 9))
+    reports = [conv2d(x, np.ones((2, 3, K, K)), padding=1).report for K in sizes]
+    figure = plot_cost_curve(sizes, reports, "kernel size")
+    figure.canvas.draw()
+    points = figure.axes[0].lines[-1]
+    assert points.get_xdata().tolist() == [1, 2, 5]
+    assert points.get_ydata().tolist() == [report.multiplies for report in reports]
+    wrong = dataclasses.replace(reports[0], passes=(Pass("kernel", 1),))
+    title = plot_cost_curve(sizes, [wrong, *reports[1:]], "kernel size").axes[0].get_title()
+    assert title == "standard: 2 of 3 are the formula"
+    with pytest.raises(ValueError, match="got 3 and 2 values"):
+        plot_cost_curve((1, 2), reports, "kernel size")
+
+
+@pytest.mark.parametrize(
+    "weight", [np.ones((1, 1)), np.arange(10.0).reshape(2, 5), np.zeros((3, 2))]
+)
+@pytest.mark.parametrize("dilations", [(1,), (3, 1), (1, 2, 3, 4)])
+def test_the_effective_kernel_is_the_zero_stuffed_one(weight, dilations):
+    figure = plot_effective_kernel(weight, dilations)
+    figure.canvas.draw()
+    for rate, ax in zip(dilations, figure.axes, strict=False):
+        shown = np.ma.filled(ax.images[0].get_array(), 0)
+        np.testing.assert_array_equal(np.nan_to_num(shown), zero_stuffed_kernel(weight, rate))
+
+
+def test_an_effective_kernel_needs_one_kernel_and_a_rate():
+    with pytest.raises(ValueError, match="dilations: must hold at least one rate"):
+        plot_effective_kernel(np.ones((3, 3)), ())
+    with pytest.raises(ValueError, match="weight: must"):
+        plot_effective_kernel(np.ones((1, 1, 3, 3)))
 
 
 def test_sampling_grids_show_what_one_output_reads():

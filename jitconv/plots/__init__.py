@@ -1,9 +1,9 @@
 """Pictures: a convolution step by step, where it looks, what it costs, what it is good for."""
 
 from .comparison import plot_comparison
-from .costs import multiply_map, plot_costs, plot_multiply_map
+from .costs import multiply_map, plot_cost_curve, plot_cost_curves, plot_costs, plot_multiply_map
 from .gallery import gallery
-from .geometry import plot_matrix, plot_receptive_field, plot_sampling_grids
+from .geometry import plot_effective_kernel, plot_matrix, plot_receptive_field, plot_sampling_grids
 from .roofline import plot_roofline
 from .steps import show_steps
 
@@ -11,7 +11,10 @@ __all__ = [
     "gallery",
     "multiply_map",
     "plot_comparison",
+    "plot_cost_curve",
+    "plot_cost_curves",
     "plot_costs",
+    "plot_effective_kernel",
     "plot_matrix",
     "plot_multiply_map",
     "plot_receptive_field",

@@ -6,15 +6,20 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import EngFormatter, MaxNLocator
 from numpy.typing import ArrayLike
 
 from .. import shapes
 from ..report import CostReport
 from ..tracing import VARIANTS, trace
-from .style import FORMULA, INK, MEASURED, panel
+from ..variants.dilated import dilated_conv2d
+from ..variants.grouped import grouped_conv2d
+from ..variants.separable import separable_conv2d
+from ..variants.standard import conv2d
+from .style import FORMULA, INK, MEASURED, SAMPLE, panel
 
 
 def plot_costs(
@@ -82,6 +87,121 @@ def plot_costs(
     ax.spines[["top", "right", "left"]].set_visible(False)
     style = {"handlelength": 1.2, "columnspacing": 1, "frameon": False, "fontsize": 8}
     ax.legend(loc="lower center", bbox_to_anchor=(0.4, 1), ncols=2, **style)
+    return figure
+
+
+def plot_cost_curve(
+    values: Sequence[int], reports: Sequence[CostReport], label: str, ax: Axes | None = None
+) -> Figure:
+    """Draw how multiplies grow with one quantity: measured points on the formulas' lines.
+
+    Parameters
+    ----------
+    values : sequence of int
+        The quantity that was varied, rising.
+    reports : sequence of CostReport
+        A report for each value.
+    label : str
+        What was varied.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; a new figure where it is left out.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Not shown.
+
+    Raises
+    ------
+    ValueError
+        If there is no report, or not a value for each.
+
+    Examples
+    --------
+    >>> from jitconv import conv2d
+    >>> x, sizes = np.ones((1, 9, 9)), (1, 3, 5)
+    >>> reports = [conv2d(x, np.ones((1, 1, K, K)), padding="same").report for K in sizes]
+    >>> figure = plot_cost_curve(sizes, reports, "kernel size")
+    >>> figure.axes[0].get_title()
+    'standard: all 3 counts are the formula'
+    """
+    values, reports = list(values), list(reports)
+    if not reports or len(values) != len(reports):
+        raise ValueError(
+            f"reports: must be one or more, with a value each, "
+            f"got {len(reports)} and {len(values)} values"
+        )
+    figure, ax = panel(ax, (5, 4))
+    lines = {"dense": (FORMULA, "-"), "document": (INK, ":"), "in bounds": (SAMPLE, "--")}
+    for name, (colour, style) in lines.items():
+        formula = [report.value(name) for report in reports]
+        ax.plot(values, formula, color=colour, linestyle=style, label=f"formula, {name}")
+    measured = [report.multiplies for report in reports]
+    ax.plot(values, measured, "o", color=MEASURED, markersize=5, label="measured")
+    right = sum(report.agrees for report in reports)
+    share = f"all {right} counts are" if right == len(reports) else f"{right} of {len(reports)} are"
+    ax.set_title(f"{reports[0].variant}: {share} the formula", fontsize=10)
+    ax.set_xlabel(label, fontsize=9)
+    ax.set_ylabel("multiplies", fontsize=9)
+    ax.set_xticks(values)
+    ax.set_ylim(bottom=0)
+    ax.yaxis.set_major_formatter(EngFormatter(sep=" "))
+    ax.tick_params(labelsize=8)
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def plot_cost_curves() -> Figure:
+    """Draw what each quantity of a layer costs: kernel size, stride, dilation, groups, channels.
+
+    Every point is a call on an image of eight channels and 24×24 pixels.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Not shown.
+
+    Examples
+    --------
+    >>> len(plot_cost_curves().axes)
+    6
+    """
+    x, weight, sizes = np.ones((8, 24, 24)), np.ones((8, 8, 3, 3)), (1, 3, 5, 7, 9)
+    sweeps = {
+        "kernel size K: grows with K²": (
+            sizes,
+            lambda K: conv2d(x, np.ones((8, 8, K, K)), padding="same"),
+        ),
+        "kernel size K: grows with 2K": (
+            sizes,
+            lambda K: separable_conv2d(x, np.ones(K), np.ones(K), padding="same"),
+        ),
+        "stride S: falls with 1/S²": (
+            (1, 2, 3, 4, 6, 8),
+            lambda S: conv2d(x, weight, stride=S, padding=1),
+        ),
+        "dilation: more of it on padding": (
+            (1, 2, 4, 6, 8),
+            lambda rate: dilated_conv2d(x, weight, dilation=rate, padding=rate),
+        ),
+        "groups G: falls with 1/G": (
+            (1, 2, 4, 8),
+            lambda G: grouped_conv2d(x, weight[:, : 8 // G], groups=G, padding=1),
+        ),
+        "output channels M: grows with M": (
+            (1, 2, 4, 6, 8),
+            lambda M: conv2d(x, weight[:M], padding=1),
+        ),
+    }
+    figure, panels = plt.subplots(2, 3, figsize=(9, 6), dpi=100, layout="constrained")
+    plt.close(figure)
+    for (label, (values, call)), ax in zip(sweeps.items(), panels.flat, strict=True):
+        plot_cost_curve(values, [call(value).report for value in values], label, ax)
+        ax.set_title(ax.get_title().split(":")[0], fontsize=10)
+        ax.get_legend().remove()
+    handles, labels = ax.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=4, frameon=False, fontsize=9)
     return figure
 
 

@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 
 from ..tracing import VARIANTS
 from . import lessons
-from .costs import plot_costs, plot_multiply_map
-from .geometry import plot_matrix, plot_receptive_field, plot_sampling_grids
+from .costs import plot_cost_curves, plot_costs, plot_multiply_map
+from .geometry import plot_effective_kernel, plot_matrix, plot_receptive_field, plot_sampling_grids
 from .steps import show_steps
 
 
@@ -75,6 +75,11 @@ def gallery() -> Iterator[Picture]:
         partial(plot_receptive_field, [(3, 1, 2)] * 3),
     )
     yield Picture(
+        "effective_kernel",
+        "a dilated kernel is the kernel with zeros between its taps",
+        partial(plot_effective_kernel, np.arange(2.0, 11).reshape(3, 3)),
+    )
+    yield Picture(
         "matrix",
         "a convolution is a sparse matrix, the transposed one its transpose",
         partial(plot_matrix, np.arange(-4.0, 5).reshape(1, 1, 3, 3), (1, 6, 6)),
@@ -106,6 +111,7 @@ def gallery() -> Iterator[Picture]:
         yield Picture(f"map_{name}", lesson, draw)
     reports = [VARIANTS[variant](*a, **options).report for variant, (a, options) in small.items()]
     yield Picture("costs", "measured multiplies beside the formulas", partial(plot_costs, reports))
+    yield Picture("cost_curves", "what each quantity of a layer costs", plot_cost_curves)
     told = {
         "stride": (
             lessons.stride_or_pooling,

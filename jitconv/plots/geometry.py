@@ -12,8 +12,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
-from .. import shapes
+from .. import checks, shapes
 from ..tracing import trace
+from ..variants.dilated import dilated_conv2d
 from ..variants.standard import conv2d
 from ..variants.transposed import convolution_matrix
 from .style import GROUPS, panel
@@ -140,6 +141,69 @@ def plot_receptive_field(layers: Sequence[Sequence[int]], ax: Axes | None = None
     ax.set_title(f"measured {measured}, formula {field}×{field}", fontsize=10)
     ax.set_xlabel("input column", fontsize=9)
     ax.set_ylabel("input row", fontsize=9)
+    return figure
+
+
+def plot_effective_kernel(weight: ArrayLike, dilations: Sequence[int] = (1, 2, 4)) -> Figure:
+    """Draw what a kernel becomes at some rates: its weights, with zeros between them.
+
+    Each picture is measured: the answer of `dilated_conv2d` to a single bright pixel, turned by
+    180°, since the loops correlate.
+
+    Parameters
+    ----------
+    weight : array_like (KH, KW)
+        One kernel.
+    dilations : sequence of int
+        A picture for each rate.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Not shown.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `dilated_conv2d`; or if weight is no single kernel, or there is no rate.
+
+    References
+    ----------
+    Document §2.
+
+    Examples
+    --------
+    >>> figure = plot_effective_kernel(np.ones((3, 3)))
+    >>> [ax.get_title() for ax in figure.axes[:3]]
+    ['rate 1: 9 weights see 3×3', 'rate 2: 9 weights see 5×5', 'rate 4: 9 weights see 9×9']
+    """
+    weight, dilations = checks.floats("weight", weight), list(dilations)
+    checks.axes("weight", weight, "(KH, KW)")
+    if not dilations:
+        raise ValueError("dilations: must hold at least one rate")
+    kernels = []
+    for rate in dilations:
+        size = [shapes.effective_kernel_size(K, rate) for K in weight.shape]
+        pixel = np.zeros((1, 2 * size[0] - 1, 2 * size[1] - 1), weight.dtype)
+        pixel[0, size[0] - 1, size[1] - 1] = 1
+        y = dilated_conv2d(pixel, weight[np.newaxis, np.newaxis], dilation=rate).output
+        kernels.append(y[0, ::-1, ::-1])
+    limit = max(np.abs(weight).max(), np.finfo(weight.dtype).tiny)
+    figure, panels = plt.subplots(
+        1, len(kernels), figsize=(9, 3.6), dpi=100, layout="constrained", squeeze=False
+    )
+    plt.close(figure)
+    for rate, kernel, ax in zip(dilations, kernels, panels[0], strict=True):
+        values = np.where(kernel == 0, np.nan, kernel)
+        picture = ax.imshow(values, cmap="PuOr", vmin=-limit, vmax=limit)
+        ax.set_facecolor("#eeeeee")
+        H, W = kernel.shape
+        ax.set_title(f"rate {rate}: {weight.size} weights see {H}×{W}", fontsize=10)
+        ax.set_xlabel("kernel column", fontsize=9)
+        ax.set_ylabel("kernel row", fontsize=9)
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        ax.yaxis.set_major_locator(MaxNLocator(integer=True))
+    figure.colorbar(picture, ax=panels, label="weight (grey: 0)", shrink=0.8)
     return figure
 
 

@@ -177,7 +177,8 @@ def dilated_or_pooling(path: str | Path | None = None) -> Lesson:
             "change when the photo moves by a pixel, pooling": changes[1],
         },
         f"Nine weights see {near}×{near} pixels with rate 2, {far}×{far} after pooling. "
-        f"Pooling takes {multiplies[1] / multiplies[0]:.0%} of the multiplies,\nbut forgets where things were: "
+        f"Pooling takes {multiplies[1] / multiplies[0]:.0%} of the multiplies,\n"
+        "but forgets where things were: "
         f"when the photo moves by a pixel, its edges change by {changes[1]:.0%}, "
         f"the dilated ones by {changes[0]:.0%}.",
         {
