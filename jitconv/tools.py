@@ -106,9 +106,13 @@ def other_tools(report: CostReport) -> OtherTools:
     bias = math.prod(shape) if report.has("bias") else 0
     images = shape[0] if len(shape) == 4 else 1
     macs = int(report.value("document")) if transposed else dense
+    held = dense + bias  # parameters × output pixels
     if deformable:  # the convolutions that make offsets and mask are counted, the sampling is not
         names = [name for name in report.parts if name.endswith("branch")]
         macs = sum(int(report.value(f"dense, {name}")) for name in names)
+        biases = int(report.value("bias")) if report.has("bias") else 0
+        pixels = images * math.prod(shape[-2:])
+        held = macs + int(report.value("dense, kernel")) + biases * pixels
     unknown = "; nothing for a deformable convolution" if deformable else ""
     grid = ", input grid" if transposed else ""
     wide = ", output grid: too large by stride²" if transposed else ""
@@ -133,7 +137,9 @@ def other_tools(report: CostReport) -> OtherTools:
             Tool(
                 "ptflops 0.7.5",
                 known((macs + bias) // max(1, images)),
-                f"MACs and bias of one image, padding counted{grid}{unknown}",
+                "MACs and bias, and 24 for each tap and output pixel, 25 with a mask"
+                if deformable
+                else f"MACs and bias of one image, padding counted{grid}",
                 "ptflops/pytorch_ops.py, conv_flops_counter_hook",
             ),
             Tool(
@@ -144,8 +150,8 @@ def other_tools(report: CostReport) -> OtherTools:
             ),
             Tool(
                 "torchinfo 1.8",
-                known(dense + bias),
-                f"MACs and bias, parameters × output pixels, padding counted{wide}{unknown}",
+                held,
+                f"MACs and bias, parameters × output pixels, padding counted{wide}",
                 "torchinfo/layer_info.py, calculate_macs",
             ),
             Tool(

@@ -84,11 +84,29 @@ def test_exact_tools_agree_with_the_loops():
     assert said["XLA cost analysis"] == 2 * report.multiplies_in_bounds == 2 * 4 * 7 * 7
 
 
-def test_deformable_convolutions_are_overlooked():
+@pytest.mark.parametrize("bias", [False, True])
+def test_torchinfo_goes_by_the_name_of_a_deformable_convolution(bias):
+    """It counts the parameters of whatever is called a convolution, as torchvision's layer is."""
+    torch = pytest.importorskip("torch")
+
+    class DeformConv2d(torch.nn.Conv2d):
+        def forward(self, x, offset):
+            return super().forward(x)
+
+    module = DeformConv2d(4, 6, 3, groups=2, bias=bias)
+    x, offset = torch.zeros(2, 4, 6, 5), torch.zeros(2, 18, 4, 3)
+    arrays = [array.detach().numpy() for array in (x, offset, *module.parameters())]
+    report = jitconv.deform_conv2d(*arrays).report
+    said = {tool.name.split()[0]: tool.number for tool in report.other_tools()}
+    assert torchinfo(module, (x, offset)) == said["torchinfo"]
+
+
+def test_the_samples_of_deformable_convolutions_are_overlooked():
     x = np.ones((2, 5, 5))
-    report = jitconv.deformable_layer(x, np.zeros((18, 2, 3, 3)), np.ones((3, 2, 3, 3))).report
+    branch, weight = np.zeros((18, 2, 3, 3)), np.ones((3, 2, 3, 3))
+    report = jitconv.deformable_layer(x, branch, weight).report
     tools = report.other_tools()
     assert [tool.number for tool in tools] == [
-        2 * 18 * 2 * 9 * 9, 18 * 2 * 9 * 9, None, 18 * 2 * 9 * 9, None, None, None
+        2 * 18 * 2 * 9 * 9, 18 * 2 * 9 * 9, None, 18 * 2 * 9 * 9, (18 + 3) * 2 * 9 * 9, None, None
     ]  # fmt: skip
     assert tools._repr_html_().count("<tr>") == tools.to_markdown().count("\n") == 9
