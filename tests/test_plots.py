@@ -59,6 +59,13 @@ def test_a_picture_for_each_multiply_and_none_left_out():
     assert gif.startswith(b"GIF89a")
 
 
+def test_the_whole_kernel_is_shown_at_every_multiply():
+    x, weight = np.zeros((1, 2, 2)), np.arange(11.0, 20).reshape(1, 1, 3, 3)
+    for ax in show_steps("transposed", x, weight, stride=2, by="multiply").axes:
+        shown = [text.get_text() for text in ax.texts]
+        assert [shown.count(f"{number}") for number in range(11, 20)] == [1] * 9
+
+
 def test_words_that_are_none():
     with pytest.raises(ValueError, match="by: must be"):
         show_steps("standard", *CASES["standard"][0], by="row")

@@ -307,7 +307,8 @@ def _draw(ax: Axes, variant: str, frame: Frame, size: tuple[float, float], point
             (SH, SW), (DH, DW), (before, beside) = stage.walk
             h, w = output[2] * SH + taps[0] * DH - before, output[3] * SW + taps[1] * DW - beside
             met[c, h, w] = colour
-        kernels.setdefault(c, []).append((taps, step.factor, colour))
+        held = stage.weight[step.weight[:2]] if len(step.weight) == 4 else stage.weight
+        kernels.setdefault(c, (held, {}))[1][taps] = step.factor, colour
     if stage.corners:
         shares = stage.corners.get(output, {})
         met = {place: f"{GROUPS[0]}{round(255 * min(1, s)):02x}" for place, s in shares.items()}
@@ -317,11 +318,11 @@ def _draw(ax: Axes, variant: str, frame: Frame, size: tuple[float, float], point
             for w in range(W):
                 cell(top + h, left + w, stage.x[n, c, h, w], met.pop((c, h, w), "white"))
         if c in kernels:
+            held, used = kernels[c]
             for kh in range(KH):
                 for kw in range(KW):
-                    cell(top - above + kh, kernel_at + kw, None)
-            for (kh, kw), factor, colour in kernels[c]:
-                cell(top - above + kh, kernel_at + kw, factor, colour)
+                    shown = used.get((kh, kw)) or (held[kh, kw], "white")
+                    cell(top - above + kh, kernel_at + kw, *shown)
             if stage.points:
                 where = np.array(stage.points[output])
                 where = where[((where > -1) & (where < (H, W))).all(axis=1)]
