@@ -1,0 +1,346 @@
+"""A network as data: layers with their sizes, weights and multiplies, by formula."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from .. import checks, formulas, shapes, table
+
+CONVOLUTIONS = ("conv", "transposed", "linear")
+POOLS = ("max pool", "average pool")
+JOINS = ("add", "concatenate")
+OPERATIONS = (*CONVOLUTIONS, *POOLS, "global average pool", *JOINS, "shuffle")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A row of a paper's table.
+
+    Attributes
+    ----------
+    name : str
+        What other layers call it.
+    operation : str
+        'conv', 'transposed', 'linear' (a 1×1 convolution of the flattened input), 'max pool',
+        'average pool', 'global average pool', 'add', 'concatenate' or 'shuffle'.
+    channels : int
+        Output channels of a convolution.
+    kernel_size, stride, padding, dilation, groups, output_padding
+        As in `conv2d`, `conv_transpose2d` and `max_pool2d`; a shuffle takes `groups` alone.
+    bias, norm, relu : bool
+        Whether a convolution has a bias, batch normalisation, and a ReLU behind it.
+    ceil : bool
+        Whether a pooling that does not fit gets one more output.
+    inputs : tuple of str
+        Layers that it reads; the layer before it, or the image, where there is none.
+    """
+
+    name: str
+    operation: str = "conv"
+    channels: int = 0
+    kernel_size: Any = 1
+    stride: Any = 1
+    padding: Any = 0
+    dilation: Any = 1
+    groups: int = 1
+    output_padding: Any = 0
+    bias: bool = False
+    norm: bool = False
+    relu: bool = False
+    ceil: bool = False
+    inputs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Row:
+    """A layer in its place in a network, for one image.
+
+    Attributes
+    ----------
+    layer : Layer
+        What the network was given.
+    input_shapes : tuple of (C, H, W)
+        Of each layer that it reads.
+    output_shape : (C, H, W)
+        Of its output.
+    window : Window or None
+        The geometry of a convolution or pooling.
+    costs : dict of str to int
+        "parameters" (its kernel's weights), "document", "dense" and "in bounds" of a convolution;
+        empty for another layer.
+    receptive_field : int or None
+        How many pixels of the image it sees on each side; None for a whole image, where it is no
+        square, and behind a transposed convolution.
+    """
+
+    layer: Layer
+    input_shapes: tuple[tuple[int, int, int], ...]
+    output_shape: tuple[int, int, int]
+    window: shapes.Window | None = None
+    costs: dict[str, int] = field(default_factory=dict)
+    receptive_field: int | None = None
+
+    @property
+    def kind(self) -> str:
+        """The variant of a convolution, with its kernel where that tells more, or the operation."""
+        layer, C = self.layer, self.input_shapes[0][0]
+        if layer.operation != "conv":
+            return layer.operation
+        if layer.groups == C > 1:
+            return "depthwise"
+        if layer.groups > 1:
+            return "grouped"
+        if self.window.kernel == (1, 1):
+            return "pointwise"
+        return "dilated" if self.window.dilation != (1, 1) else "standard"
+
+    @property
+    def weights(self) -> int:
+        """Weights of the kernel."""
+        return self.costs.get("parameters", 0)
+
+    @property
+    def parameters(self) -> int:
+        """Weights, biases, and gamma and beta of a batch normalisation."""
+        return self.weights + (self.layer.bias + 2 * self.layer.norm) * self.layer.channels
+
+    @property
+    def multiplies(self) -> int:
+        """Every tap of every output; for a transposed convolution, of every input."""
+        name = "document" if self.layer.operation == "transposed" else "dense"
+        return self.costs.get(name, 0)
+
+
+class Network:
+    """Layers, each reading the one before it or those that it names.
+
+    Parameters
+    ----------
+    name : str
+        What to call it.
+    input_shape : (C, H, W)
+        Of one image.
+    layers : iterable of Layer
+        In an order in which they can run.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a layer is ill-formed, has a name that is taken, reads one that is not above it, or does
+        not fit what it reads.
+
+    Examples
+    --------
+    >>> layers = Layer("a", channels=4, kernel_size=3), Layer("b", channels=2)
+    >>> network = Network("two", (3, 8, 8), layers)
+    >>> network.weights, network.multiplies, network.rows[-1].output_shape
+    (116, 4176, (2, 6, 6))
+    """
+
+    def __init__(self, name: str, input_shape: Sequence[int], layers: Iterable[Layer]):
+        sizes = [checks.integer("input_shape", size, 1) for size in input_shape]
+        if len(sizes) != 3:
+            raise ValueError(f"input_shape: must be (C, H, W), got {tuple(input_shape)}")
+        self.name, self.input_shape = name, tuple(sizes)
+        places = {"": (self.input_shape, (1, 1))}  # of each output: shape, (field, pixels a step)
+        rows, before = [], ""
+        for layer in layers:
+            if not layer.name or layer.name in places:
+                raise ValueError(f"{layer.name!r}: must be a name of its own")
+            reads = layer.inputs or (before,)
+            for read in reads:
+                if read not in places:
+                    raise ValueError(f"{layer.name}: reads {read!r}, which is no layer above it")
+            try:
+                row, view = _place(layer, [places[read] for read in reads])
+            except (TypeError, ValueError) as error:
+                raise type(error)(f"{layer.name}: {error}") from None
+            places[layer.name] = row.output_shape, view
+            rows.append(row)
+            before = layer.name
+        if not rows:
+            raise ValueError("layers: must hold at least one")
+        self.rows: tuple[Row, ...] = tuple(rows)
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """What the network was made of."""
+        return tuple(row.layer for row in self.rows)
+
+    @property
+    def weights(self) -> int:
+        """Weights of all kernels, fully connected layers included."""
+        return sum(row.weights for row in self.rows)
+
+    @property
+    def parameters(self) -> int:
+        """What is learned: weights, biases, and gamma and beta of batch normalisations."""
+        return sum(row.parameters for row in self.rows)
+
+    @property
+    def parameters_with_running_stats(self) -> int:
+        """Parameters, and running mean and variance of batch normalisations."""
+        return self.parameters + sum(2 * layer.channels for layer in self.layers if layer.norm)
+
+    @property
+    def multiplies(self) -> int:
+        """Dense multiplies of one image, fully connected layers included."""
+        return sum(row.multiplies for row in self.rows)
+
+    @property
+    def conv_multiplies(self) -> int:
+        """Dense multiplies of one image in convolutions alone."""
+        return sum(row.multiplies for row in self.rows if row.layer.operation != "linear")
+
+    def by_kind(self) -> dict[str, tuple[int, int]]:
+        """Return the multiplies and weights of each kind of layer, the largest first."""
+        kinds: dict[str, tuple[int, int]] = {}
+        for row in self.rows:
+            if row.costs:
+                multiplies, weights = kinds.get(row.kind, (0, 0))
+                kinds[row.kind] = multiplies + row.multiplies, weights + row.weights
+        return dict(sorted(kinds.items(), key=lambda item: -item[1][0]))
+
+    def _table(self) -> tuple[tuple[str, ...], list[tuple[str, ...]], str]:
+        head = ("layer", "kind", "kernel", "output", "sees", "parameters", "document's", "dense")
+        rows = []
+        for row in self.rows:
+            kernel = "×".join(map(str, row.window.kernel)) if row.window else ""
+            stride = row.window.stride if row.window else (1, 1)
+            kernel += f" /{stride[0]}" if max(stride) > 1 else ""
+            counts = [row.parameters, row.costs.get("document", 0), row.multiplies]
+            numbers = [f"{count:,}" for count in [*counts, row.costs.get("in bounds", 0)]]
+            sees = "" if row.receptive_field is None else f"{row.receptive_field}"
+            shape = "×".join(map(str, row.output_shape))
+            shown = numbers if row.costs else [""] * 4
+            rows.append((row.layer.name, row.kind, kernel, shape, sees, *shown))
+        totals = (self.parameters, None, self.multiplies, self._total("in bounds"))
+        shown = ["" if total is None else f"{total:,}" for total in totals]
+        rows.append(("total", "", "", "", "", *shown))
+        return (*head, "in bounds"), rows, "<<<<>>>>>"
+
+    def _total(self, name: str) -> int:
+        return sum(row.costs.get(name, 0) for row in self.rows)
+
+    def __str__(self) -> str:
+        return "\n".join([self._title(), *table.text(*self._table(), width=140)])
+
+    def __repr__(self) -> str:
+        return f"<Network {self._title()}>"
+
+    def _title(self) -> str:
+        shape = "×".join(map(str, self.input_shape))
+        return (
+            f"{self.name}, {shape}: {self.parameters:,} parameters, {self.multiplies:,} multiplies"
+        )
+
+    def _repr_html_(self) -> str:
+        return table.html(*self._table(), self._title())
+
+    def to_markdown(self) -> str:
+        """Return the layers as a Markdown table."""
+        return "\n\n".join([self._title(), table.markdown(*self._table())])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the network as plain values that `json.dump` takes."""
+        rows = [
+            {
+                "name": row.layer.name,
+                "kind": row.kind,
+                "input_shapes": row.input_shapes,
+                "output_shape": row.output_shape,
+                "receptive_field": row.receptive_field,
+                "weights": row.weights,
+                "parameters": row.parameters,
+                "multiplies": {name: n for name, n in row.costs.items() if name != "parameters"},
+            }
+            for row in self.rows
+        ]
+        totals = (
+            "weights",
+            "parameters",
+            "parameters_with_running_stats",
+            "multiplies",
+            "conv_multiplies",
+        )
+        return {
+            "name": self.name,
+            "input_shape": self.input_shape,
+            **{name: getattr(self, name) for name in totals},
+            "layers": rows,
+        }
+
+
+def _place(layer: Layer, reads: list[tuple]) -> tuple[Row, tuple[int | None, int | None]]:
+    """Return the layer's row, and what an output sees: (pixels, pixels a step)."""
+    inputs = tuple(shape for shape, _ in reads)
+    fields, jumps = zip(*(view for _, view in reads), strict=True)
+    view = (None, None) if None in fields else (max(fields), max(jumps))
+    (C, H, W), operation = inputs[0], layer.operation
+    if operation not in OPERATIONS:
+        raise ValueError(f"operation: must be one of {', '.join(OPERATIONS)}, got {operation!r}")
+    if operation in JOINS:
+        sizes = {shape[operation == "concatenate" :] for shape in inputs}
+        if len(sizes) > 1:
+            raise ValueError(f"inputs: must be of one size, got {', '.join(map(str, inputs))}")
+        M = sum(shape[0] for shape in inputs) if operation == "concatenate" else C
+        return Row(layer, inputs, (M, H, W), receptive_field=view[0]), view
+    if len(inputs) > 1:
+        raise ValueError(f"inputs: must be one layer, got {', '.join(layer.inputs)}")
+    if operation == "shuffle":
+        checks.divides("groups", checks.integer("groups", layer.groups, 1), C, "the input channels")
+        return Row(layer, inputs, inputs[0], receptive_field=view[0]), view
+    if operation == "global average pool":
+        return Row(layer, inputs, (C, 1, 1)), (None, None)
+
+    if operation in POOLS:
+        window = _pool_window(layer, (H, W))
+        costs, M = {}, C
+    else:
+        M = checks.integer("channels", layer.channels, 1)
+        window, found = _cost(layer, C, M, (H, W))
+        names = ("parameters", "document", "dense", "in bounds")
+        costs = {formula.name: int(formula.value) for formula in found if formula.name in names}
+    if operation in ("transposed", "linear"):
+        view = (None, None)
+    (KH, KW), (SH, SW), (DH, DW) = window.kernel, window.stride, window.dilation
+    if view[0] is not None:
+        same = (KH, SH, DH) == (KW, SW, DW)
+        view = (view[0] + (KH - 1) * DH * view[1], view[1] * SH) if same else (None, None)
+    return Row(layer, inputs, (M, *window.output), window, costs, view[0]), view
+
+
+def _pool_window(layer: Layer, size: tuple[int, int]) -> shapes.Window:
+    options = layer.kernel_size, layer.stride
+    window = shapes.window(size, *options, layer.padding)
+    if not layer.ceil:
+        return window
+    ends = []
+    for length, kernel, stride, (before, after) in zip(
+        size, window.kernel, window.stride, window.padding, strict=True
+    ):
+        left_over = (length + before + after - kernel) % stride
+        ends.append((before, after + (stride - left_over if left_over else 0)))
+    return shapes.window(size, *options, ends)
+
+
+def _cost(
+    layer: Layer, C: int, M: int, size: tuple[int, int]
+) -> tuple[shapes.Window, tuple[formulas.Formula, ...]]:
+    if layer.operation == "linear":
+        window = shapes.window(1, 1)
+        return window, formulas.pointwise(1, C * math.prod(size), M, window)
+    groups = checks.integer("groups", layer.groups, 1)
+    checks.divides("groups", groups, C, "the input channels")
+    checks.divides("groups", groups, M, "the output channels")
+    options = layer.kernel_size, layer.stride, layer.padding, layer.dilation
+    if layer.operation == "transposed":
+        window = shapes.transposed_window(size, *options, layer.output_padding)
+        return window, formulas.transposed(1, C, M, window, groups=groups)
+    window = shapes.window(size, *options)
+    if groups > 1:
+        return window, formulas.grouped(1, C, M, window, groups=groups)
+    return window, formulas.standard(1, C, M, window)
