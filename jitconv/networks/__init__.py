@@ -1,6 +1,7 @@
 """Real networks as data, layer by layer."""
 
 from .network import Layer, Network, Row
+from .running import Ran, Run, run
 from .zoo import (
     alexnet,
     context_module,
@@ -19,7 +20,9 @@ from .zoo import (
 __all__ = [
     "Layer",
     "Network",
+    "Ran",
     "Row",
+    "Run",
     "alexnet",
     "context_module",
     "dcgan_generator",
@@ -29,6 +32,7 @@ __all__ = [
     "resnet",
     "resnet50",
     "resnext50",
+    "run",
     "shufflenet_v1",
     "squeezenet",
     "xception",

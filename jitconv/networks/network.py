@@ -5,9 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import ArrayLike
 
 from .. import checks, formulas, shapes, table
+
+if TYPE_CHECKING:
+    from .running import Run
 
 CONVOLUTIONS = ("conv", "transposed", "linear")
 POOLS = ("max pool", "average pool")
@@ -191,6 +196,11 @@ class Network:
         return sum(row.multiplies for row in self.rows)
 
     @property
+    def multiplies_in_bounds(self) -> int:
+        """Multiplies of one image on its pixels: none on padding, none that is cropped."""
+        return sum(row.costs.get("in bounds", 0) for row in self.rows)
+
+    @property
     def conv_multiplies(self) -> int:
         """Dense multiplies of one image in convolutions alone."""
         return sum(row.multiplies for row in self.rows if row.layer.operation != "linear")
@@ -203,6 +213,12 @@ class Network:
                 multiplies, weights = kinds.get(row.kind, (0, 0))
                 kinds[row.kind] = multiplies + row.multiplies, weights + row.weights
         return dict(sorted(kinds.items(), key=lambda item: -item[1][0]))
+
+    def run(self, seed: int = 0, image: ArrayLike | None = None) -> Run:
+        """Run every layer on random weights: see `jitconv.networks.run`."""
+        from .running import run
+
+        return run(self, seed, image)
 
     def _table(self) -> tuple[tuple[str, ...], list[tuple[str, ...]], str]:
         head = ("layer", "kind", "kernel", "output", "sees", "parameters", "document's", "dense")
@@ -217,32 +233,31 @@ class Network:
             shape = "×".join(map(str, row.output_shape))
             shown = numbers if row.costs else [""] * 4
             rows.append((row.layer.name, row.kind, kernel, shape, sees, *shown))
-        totals = (self.parameters, None, self.multiplies, self._total("in bounds"))
+        totals = (self.parameters, None, self.multiplies, self.multiplies_in_bounds)
         shown = ["" if total is None else f"{total:,}" for total in totals]
         rows.append(("total", "", "", "", "", *shown))
         return (*head, "in bounds"), rows, "<<<<>>>>>"
 
-    def _total(self, name: str) -> int:
-        return sum(row.costs.get(name, 0) for row in self.rows)
-
     def __str__(self) -> str:
-        return "\n".join([self._title(), *table.text(*self._table(), width=140)])
+        return "\n".join([self.title, *table.text(*self._table(), width=140)])
 
     def __repr__(self) -> str:
-        return f"<Network {self._title()}>"
+        return f"<Network {self.title}>"
 
-    def _title(self) -> str:
+    @property
+    def title(self) -> str:
+        """Name, input and totals on a line."""
         shape = "×".join(map(str, self.input_shape))
         return (
             f"{self.name}, {shape}: {self.parameters:,} parameters, {self.multiplies:,} multiplies"
         )
 
     def _repr_html_(self) -> str:
-        return table.html(*self._table(), self._title())
+        return table.html(*self._table(), self.title)
 
     def to_markdown(self) -> str:
         """Return the layers as a Markdown table."""
-        return "\n\n".join([self._title(), table.markdown(*self._table())])
+        return "\n\n".join([self.title, table.markdown(*self._table())])
 
     def to_dict(self) -> dict[str, Any]:
         """Return the network as plain values that `json.dump` takes."""
