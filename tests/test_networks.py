@@ -7,6 +7,7 @@ import pytest
 
 from jitconv import formulas, networks
 from jitconv.networks import Layer, Network
+from jitconv.networks.published import _readings
 from jitconv.shapes import window
 
 # weights; parameters; with running statistics; multiplies of convolutions; and of all layers
@@ -260,3 +261,81 @@ def test_it_shows_itself():
     assert network.to_markdown().count("\n| ") == len(network.rows) + 3
     assert network._repr_html_().count("<tr>") == len(network.rows) + 2
     assert sum(row["parameters"] for row in network.to_dict()["layers"]) == network.parameters
+
+
+def test_printed_figures_meet_their_conventions():
+    """Every figure that a convention gives, and the two that are known to be misprints."""
+    rows = {(r.printed.text, r.printed.part): r for r in networks.mobilenet_v1().reconcile()}
+    assert rows["569 M", ""][1:] == (568_740_352, "multiplies")
+    assert rows["94.86 %", "pointwise"].exact == Fraction(539_492_352, 568_740_352)
+    assert rows["1.19 %", "standard"].exact is None
+    assert [row.printed.text for row in rows.values() if row.exact is None] == ["1.19 %"]
+    rows = {r.printed.text: r for r in networks.squeezenet().reconcile()}
+    assert rows["1.72 G"].exact == 2 * 861_339_936
+    assert rows["833 M"].exact == 832_667_936
+    assert rows["837 M"].exact is None
+    multiplies = [r for r in networks.inception_v1().reconcile() if r.printed.of == "multiplies"]
+    lost = [r.printed.part for r in multiplies if r.printed.part and r.exact is None]
+    assert lost == ["conv1", "5a"]
+    (row,) = networks.resnet(50, stride_on="1×1").reconcile()
+    assert (row.exact, row.convention.split(" or ")[0]) == (3_857_973_248, "multiplies, cut")
+    assert [row.convention for row in networks.resnext50().reconcile()][2].endswith(
+        "normalised channel"
+    )
+    assert networks.alexnet().reconcile() == networks.alexnet().published == ()
+    found = networks.resnet50().reconcile()
+    assert str(found).count("\n") == len(found) == found.to_markdown().count("\n") - 1
+    assert found._repr_html_().count("<tr>") == len(found) + 1
+
+
+@pytest.mark.parametrize(
+    ("text", "exact", "ways"),
+    [
+        ("569 M", 568_500_000, [""]),
+        ("569 M", 568_499_999, []),
+        ("3.8 G", 3_899_999_999, [", cut"]),
+        ("112 K", 114_688, [", K = 1024"]),
+        ("94.86 %", Fraction(94_857, 100_000), [""]),
+        ("1,248,424", 1_248_424, [""]),
+        ("1,248,424", 1_248_425, []),
+    ],
+)
+def test_what_a_printed_figure_may_be(text, exact, ways):
+    assert _readings(text, exact) == ways
+
+
+def test_mobilenet_falls_out_of_its_twin():
+    """Howard et al., Table 4, and the savings of sections 3.1 and 8 of their network: 8.558 and 6.957 times."""
+    done = networks.whatif(networks.mobilenet_v1(separable=False), keep=["conv1"])
+    known = networks.mobilenet_v1()
+    assert done.after.multiplies == known.multiplies
+    assert done.after.weights == known.weights
+    assert done.after.parameters_with_running_stats == known.parameters_with_running_stats
+    assert [round(times, 3) for times in done.saving] == [8.558, 6.957]
+    assert len(done.exchanged) == 13
+    assert str(done).count("\n") == 15
+    assert done._repr_html_().count("<tr>") == 15
+    assert done.to_markdown().splitlines()[-1].split(" | ")[3] == "8.558"
+
+
+def test_groups_divide_what_they_can():
+    done = networks.whatif(networks.alexnet(groups=1), by="grouped", keep=["conv3"])
+    assert list(done.exchanged) == ["conv2", "conv4", "conv5"]  # conv1 has three channels
+    assert done.after.multiplies == networks.alexnet().multiplies
+    back = networks.whatif(networks.alexnet(), "grouped", "standard")
+    assert back.after.multiplies == networks.alexnet(groups=1).multiplies
+
+
+@pytest.mark.parametrize(
+    ("words", "options", "message"),
+    [
+        (("linear",), {}, "replace: must be"),
+        (("standard", "deformable"), {}, "by: must be"),
+        (("grouped",), {}, "replace: no grouped layer of SqueezeNet 1.0"),
+        ((), {"keep": ["conv2"]}, "keep: conv2 is no layer of SqueezeNet"),
+        (("standard", "grouped"), {"groups": 0}, "groups: must be at least 1"),
+    ],
+)
+def test_what_cannot_be_exchanged(words, options, message):
+    with pytest.raises(ValueError, match=message):
+        networks.whatif(networks.squeezenet(), *words, **options)

@@ -1,6 +1,8 @@
 """Real networks as data, layer by layer."""
 
+from .exchange import WhatIf, whatif
 from .network import Layer, Network, Row
+from .published import Printed, Reconciled, Reconciliation, published, reconcile
 from .running import Ran, Run, run
 from .zoo import (
     alexnet,
@@ -20,20 +22,27 @@ from .zoo import (
 __all__ = [
     "Layer",
     "Network",
+    "Printed",
     "Ran",
+    "Reconciled",
+    "Reconciliation",
     "Row",
     "Run",
+    "WhatIf",
     "alexnet",
     "context_module",
     "dcgan_generator",
     "fsrcnn",
     "inception_v1",
     "mobilenet_v1",
+    "published",
+    "reconcile",
     "resnet",
     "resnet50",
     "resnext50",
     "run",
     "shufflenet_v1",
     "squeezenet",
+    "whatif",
     "xception",
 ]

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from .. import checks, formulas, shapes, table
 
 if TYPE_CHECKING:
+    from .published import Printed, Reconciliation
     from .running import Run
 
 CONVOLUTIONS = ("conv", "transposed", "linear")
@@ -219,6 +220,19 @@ class Network:
         from .running import run
 
         return run(self, seed, image)
+
+    @property
+    def published(self) -> tuple[Printed, ...]:
+        """What papers and libraries print of it: see `jitconv.networks.published`."""
+        from .published import published
+
+        return published(self)
+
+    def reconcile(self) -> Reconciliation:
+        """Say which convention gives each published figure: see `jitconv.networks.reconcile`."""
+        from .published import reconcile
+
+        return reconcile(self)
 
     def _table(self) -> tuple[tuple[str, ...], list[tuple[str, ...]], str]:
         head = ("layer", "kind", "kernel", "output", "sees", "parameters", "document's", "dense")
