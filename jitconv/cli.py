@@ -67,12 +67,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     bench_command.add_argument(
         "--save", type=Path, default=Path("bench.png"), help="where the figure goes (%(default)s)"
     )
+    networks_command = commands.add_parser(
+        "networks", help="list the networks of the papers, or show one layer by layer"
+    )
+    networks_command.add_argument("network", nargs="?", help="one of the list")
+    networks_command.add_argument(
+        "--run", action="store_true", help="run every layer at full size and count"
+    )
+    networks_command.add_argument("--seed", type=int, default=0, help="of the weights")
+    networks_command.add_argument("--save", type=Path, help="write the figure to this file")
     commands.add_parser("info", help="print versions, threads, threading layer, cache folder")
     options = parser.parse_args(arguments)
     try:
-        run = {"info": _info, "compare": _compare, "bench": _bench, "figures": _figures}[
-            options.command
-        ]
+        run = {
+            "info": _info,
+            "compare": _compare,
+            "networks": _networks,
+            "bench": _bench,
+            "figures": _figures,
+        }[options.command]
         return run(options)
     except BrokenPipeError:  # the reader, head for example, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -110,6 +123,46 @@ def _compare(options: argparse.Namespace) -> int:
         _write(options.save, done.plot().savefig)
         print(f"figure: {options.save}")
     return 0 if done.agrees else 1
+
+
+def _networks(options: argparse.Namespace) -> int:
+    from . import networks
+    from .networks import running
+    from .plots.networks import plot_networks
+
+    if options.save:
+        _check_figure(options.save)
+    known = networks.CATALOGUE
+    if options.network is None:
+        if options.run:
+            raise ValueError("--run: needs a network; python -m jitconv networks lists them")
+        built = {name: build() for name, build in known.items()}
+        print(*networks.summary(built), sep="\n")
+        if options.save:
+            _write(options.save, plot_networks(list(built.values())).savefig)
+        return 0
+    if options.network not in known:
+        raise ValueError(f"network: must be one of {', '.join(known)}, got {options.network!r}")
+    network = known[options.network]()
+    if options.save:
+        _write(options.save, network.plot().savefig)
+    agrees = True
+    if options.run:
+        print(network.title, running.line(running.COLUMNS), sep="\n")
+        steps, rows = running.Steps(network, options.seed), []
+        for ran in steps:
+            rows.append(ran)
+            print(running.line(ran.cells()), flush=True)
+        done = networks.Run(network, tuple(rows), steps.output)
+        print(running.line(done.total()), *running.LEGEND, sep="\n")
+        share = {kind: f"{n / done.multiplies:.3%}" for kind, n in done.by_kind().items()}
+        print("measured shares:", ", ".join(f"{kind} {part}" for kind, part in share.items()))
+        agrees = done.agrees
+    else:
+        print(network)
+    if network.published:
+        print("", network.reconcile(), sep="\n")
+    return 0 if agrees else 1
 
 
 def _figures(options: argparse.Namespace) -> int:

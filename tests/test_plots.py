@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from matplotlib import pyplot
 
-from jitconv import Pass, cli, conv2d, shapes, trace, zero_stuffed_kernel
+from jitconv import Pass, cli, conv2d, networks, shapes, trace, zero_stuffed_kernel
 from jitconv.plots import lessons
 from jitconv.plots.costs import multiply_map, plot_cost_curve, plot_costs, plot_multiply_map
 from jitconv.plots.gallery import gallery
@@ -17,6 +17,7 @@ from jitconv.plots.geometry import (
     plot_receptive_field,
     plot_sampling_grids,
 )
+from jitconv.plots.networks import plot_networks
 from jitconv.plots.steps import show_steps
 from jitconv.tracing import VARIANTS
 
@@ -197,6 +198,26 @@ def test_a_photo_too_small_for_a_lesson(lesson, tmp_path):
     pyplot.imsave(tmp_path / "photo.png", np.zeros((63, 80)))
     with pytest.raises(ValueError, match="at least 64×64 pixels, got 63×80"):
         lesson(tmp_path / "photo.png")
+
+
+@pytest.mark.parametrize("name", networks.CATALOGUE)
+def test_a_network_is_drawn_layer_by_layer(name):
+    network = networks.CATALOGUE[name]()
+    figure = network.plot()
+    figure.canvas.draw()
+    for ax, total in zip(figure.axes, (network.multiplies, network.weights), strict=True):
+        assert sum(bar.get_height() for bar in ax.patches) == total
+
+
+def test_networks_are_drawn_side_by_side():
+    built = [networks.squeezenet(), networks.dcgan_generator()]
+    figure = plot_networks(built)
+    figure.canvas.draw()
+    upper, lower = figure.axes
+    assert [line.get_ydata()[0] for line in upper.lines] == [3_576_704, 1_248_424]
+    assert sum(bar.get_width() for bar in lower.patches) == pytest.approx(200)
+    with pytest.raises(ValueError, match="networks: must hold at least one"):
+        plot_networks([])
 
 
 @pytest.mark.skipif(numba.config.DISABLE_JIT, reason="takes too long in plain Python")

@@ -1,10 +1,11 @@
 """Networks run layer by layer, and every layer's counts are its formulas."""
 
 import naive
+import numba
 import numpy as np
 import pytest
 
-from jitconv import networks
+from jitconv import cli, networks
 from jitconv.networks import Layer, Network
 
 SMALL = [
@@ -35,6 +36,19 @@ def test_measured_is_the_formula_in_every_layer(network):
     assert [row["multiplies"] for row in done.to_dict()["layers"]] == [
         ran.report.multiplies for ran in done.rows
     ]
+
+
+@pytest.mark.skipif(numba.config.DISABLE_JIT, reason="takes too long in plain Python")
+@pytest.mark.parametrize(
+    "build", [networks.mobilenet_v1, networks.resnet50, networks.shufflenet_v1]
+)
+def test_at_full_size(build):
+    done = build().run()
+    assert done.agrees
+    assert done.output.shape == (1000, 1, 1)
+    if build is networks.mobilenet_v1:  # Howard et al., Table 2: 94.86 % of the multiplies in 1×1
+        share = done.by_kind()["pointwise"] / done.multiplies
+        assert round(100 * share, 3) == 94.857
 
 
 def test_a_wrong_formula_is_seen():
@@ -114,3 +128,37 @@ def test_what_cannot_run():
         SMALL[-1].run(image=np.ones((4, 9)))
     with pytest.raises(ValueError, match="seed: must be at least 0"):
         SMALL[-1].run(-1)
+
+
+def test_networks_on_the_command_line(capsys, tmp_path, monkeypatch):
+    assert cli.main(["networks", "--save", str(tmp_path / "all.png")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    for name, build in networks.CATALOGUE.items():
+        row = next(row.split() for row in lines if row.startswith(f"{name} "))
+        assert row[4] == f"{build().multiplies:,}"
+    assert cli.main(["networks", "squeezenet_1.1", "--save", str(tmp_path / "one.png")]) == 0
+    shown = capsys.readouterr().out
+    assert str(networks.squeezenet("1.1")) in shown
+    assert str(networks.squeezenet("1.1").reconcile()) in shown
+    monkeypatch.setitem(networks.CATALOGUE, "small", lambda: SMALL[0])
+    assert cli.main(["networks", "small", "--run", "--seed", "1"]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[0] == SMALL[0].title
+    assert sum(" ✓ " in row for row in shown) == 29
+    assert shown[-1].startswith("measured shares: pointwise")
+    assert {path.name for path in tmp_path.iterdir()} == {"all.png", "one.png"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--run"], "--run: needs a network"),
+        (["vgg"], "network: must be one of mobilenet_v1"),
+        (["fsrcnn", "--run", "--seed", "-1"], "seed: must be at least 0"),
+        (["--save", "figure.txt"], "--save: figure.txt must end in one of"),
+    ],
+)
+def test_mistakes_on_the_command_line(arguments, message, capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["networks", *arguments])
+    assert message in capsys.readouterr().err

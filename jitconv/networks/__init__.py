@@ -1,10 +1,11 @@
 """Real networks as data, layer by layer."""
 
 from .exchange import WhatIf, whatif
-from .network import Layer, Network, Row
+from .network import Layer, Network, Row, summary
 from .published import Printed, Reconciled, Reconciliation, published, reconcile
 from .running import Ran, Run, run
 from .zoo import (
+    CATALOGUE,
     alexnet,
     context_module,
     dcgan_generator,
@@ -20,6 +21,7 @@ from .zoo import (
 )
 
 __all__ = [
+    "CATALOGUE",
     "Layer",
     "Network",
     "Printed",
@@ -43,6 +45,7 @@ __all__ = [
     "run",
     "shufflenet_v1",
     "squeezenet",
+    "summary",
     "whatif",
     "xception",
 ]

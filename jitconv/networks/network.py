@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,8 @@ from numpy.typing import ArrayLike
 from .. import checks, formulas, shapes, table
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from .published import Printed, Reconciliation
     from .running import Run
 
@@ -234,6 +236,12 @@ class Network:
 
         return reconcile(self)
 
+    def plot(self) -> Figure:
+        """Draw the multiplies and weights of each layer, coloured by its kind."""
+        from ..plots.networks import plot_network
+
+        return plot_network(self)
+
     def _table(self) -> tuple[tuple[str, ...], list[tuple[str, ...]], str]:
         head = ("layer", "kind", "kernel", "output", "sees", "parameters", "document's", "dense")
         rows = []
@@ -301,6 +309,35 @@ class Network:
             **{name: getattr(self, name) for name in totals},
             "layers": rows,
         }
+
+
+def summary(networks: Mapping[str, Network]) -> list[str]:
+    """Return a table of networks, a line each: totals, and the share of each kind of layer.
+
+    Examples
+    --------
+    >>> layers = Layer("a", channels=4, kernel_size=3), Layer("b", channels=2)
+    >>> network = Network("two", (3, 8, 8), layers)
+    >>> summary({"two": network})[1].split()
+    ['two', '3×8×8', '116', '116', '4,176', '4,176', 'standard', '93%,', 'pointwise', '7%']
+    """
+    head = ("network", "input", "weights", "parameters", "multiplies", "in bounds", "multiplies in")
+    rows = []
+    for name, network in networks.items():
+        shares = ", ".join(
+            f"{kind} {multiplies / network.multiplies:.0%}"
+            for kind, (multiplies, _) in network.by_kind().items()
+            if multiplies >= 0.01 * network.multiplies
+        )
+        totals = (
+            network.weights,
+            network.parameters,
+            network.multiplies,
+            network.multiplies_in_bounds,
+        )
+        shape = "×".join(map(str, network.input_shape))
+        rows.append((name, shape, *(f"{total:,}" for total in totals), shares))
+    return table.text(head, rows, "<<>>>><", width=150)
 
 
 def _place(layer: Layer, reads: list[tuple]) -> tuple[Row, tuple[int | None, int | None]]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 
 from .. import checks
 from .network import Layer, Network
@@ -556,6 +557,26 @@ def context_module(channels: int = 21, size: str = "basic", resolution: int = 64
     layers.append(Layer("8", "conv", channels, bias=True))
     name = f"context module, {size}"
     return Network(name, (channels, resolution, resolution), layers)
+
+
+CATALOGUE: dict[str, Callable[[], Network]] = {
+    "mobilenet_v1": mobilenet_v1,
+    "conv_mobilenet_v1": partial(mobilenet_v1, separable=False),
+    "squeezenet_1.0": squeezenet,
+    "squeezenet_1.1": partial(squeezenet, "1.1"),
+    "inception_v1": inception_v1,
+    "inception_v1_3x3": partial(inception_v1, 3),
+    "xception": xception,
+    "resnet50": resnet50,
+    "resnext50": resnext50,
+    "alexnet": alexnet,
+    "alexnet_1_group": partial(alexnet, 1),
+    "shufflenet_v1": shufflenet_v1,
+    "dcgan_generator": dcgan_generator,
+    "fsrcnn": fsrcnn,
+    "context_module": context_module,
+    "context_module_large": partial(context_module, size="large"),
+}
 
 
 def _normed(name: str, M: int, kernel=1, stride=1, padding=0, **options) -> Layer:

@@ -4,6 +4,7 @@ from .comparison import plot_comparison
 from .costs import multiply_map, plot_cost_curve, plot_cost_curves, plot_costs, plot_multiply_map
 from .gallery import gallery
 from .geometry import plot_effective_kernel, plot_matrix, plot_receptive_field, plot_sampling_grids
+from .networks import plot_network, plot_networks
 from .roofline import plot_roofline
 from .steps import show_steps
 
@@ -17,6 +18,8 @@ __all__ = [
     "plot_effective_kernel",
     "plot_matrix",
     "plot_multiply_map",
+    "plot_network",
+    "plot_networks",
     "plot_receptive_field",
     "plot_roofline",
     "plot_sampling_grids",

@@ -9,10 +9,12 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
+from ..networks import CATALOGUE
 from ..tracing import VARIANTS
 from . import lessons
 from .costs import plot_cost_curves, plot_costs, plot_multiply_map
 from .geometry import plot_effective_kernel, plot_matrix, plot_receptive_field, plot_sampling_grids
+from .networks import plot_network, plot_networks
 from .steps import show_steps
 
 
@@ -126,3 +128,7 @@ def gallery() -> Iterator[Picture]:
     }
     for name, (lesson, idea) in told.items():
         yield Picture(f"lesson_{name}", idea, lambda lesson=lesson: lesson().plot())
+    every = [build() for build in CATALOGUE.values()]
+    yield Picture("networks", "real networks, and which layers cost", partial(plot_networks, every))
+    draw = partial(plot_network, every[0])
+    yield Picture("network_mobilenet_v1", "95% of MobileNet is 1×1 convolutions", draw)
