@@ -214,8 +214,10 @@ def test_networks_are_drawn_side_by_side():
     figure = plot_networks(built)
     figure.canvas.draw()
     upper, lower = figure.axes
-    assert [line.get_ydata()[0] for line in upper.lines] == [3_576_704, 1_248_424]
+    assert upper.lines[0].get_ydata().tolist() == [3_576_704, 1_248_424]
     assert sum(bar.get_width() for bar in lower.patches) == pytest.approx(200)
+    plot_networks(built[:1]).canvas.draw()
+    plot_networks(built[:1] * 2).canvas.draw()
     with pytest.raises(ValueError, match="networks: must hold at least one"):
         plot_networks([])
 

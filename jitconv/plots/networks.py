@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
@@ -101,11 +102,13 @@ def plot_networks(networks: Sequence[Network]) -> Figure:
     size = (9, 5 + 0.3 * len(ordered))
     figure, (upper, lower) = plt.subplots(2, 1, figsize=size, dpi=100, layout="constrained")
     plt.close(figure)
-    for number, network in enumerate(ordered, 1):
-        place = network.multiplies, network.parameters
-        upper.plot(*place, "o", color=MEASURED, markersize=5)
-        side = ((0, 7), (7, 0), (0, -8), (-9, 0))[number % 4]  # neighbours keep apart
-        style = {"fontsize": 8, "color": INK, "va": "center", "ha": "center"}
+    places = np.array([(network.multiplies, max(1, network.parameters)) for network in ordered])
+    upper.plot(*places.T, "o", color=MEASURED, markersize=5)
+    style = {"fontsize": 8, "color": INK, "va": "center", "ha": "center"}
+    for number, place in enumerate(places, 1):  # written on the side where no neighbour is
+        away = np.log(place) - np.log(places)
+        away = (away / (1e-6 + (away**2).sum(axis=1, keepdims=True)) ** 1.5).sum(axis=0)
+        side = 10 * away / np.linalg.norm(away) if away.any() else (10, 0)
         upper.annotate(f"{number}", place, side, textcoords="offset points", **style)
     upper.set_xscale("log")
     upper.set_yscale("log")
