@@ -238,6 +238,8 @@ def test_other_shapes():
         ([Layer("a", "conv", 2, 9)], "a: .*9"),
         ([Layer("a", "conv", 3, groups=2)], "a: groups: 2 does not divide 3, the input"),
         ([Layer("a", "shuffle", groups=2)], "a: groups"),
+        ([Layer("a", "max pool", 0, 2, dilation=2)], "a: dilation: max pool takes none"),
+        ([Layer("a", "add", norm=True)], "a: norm: add takes none"),
         (
             [Layer("a", "conv", 2), Layer("b", "add", inputs=("a", ""))],
             "b: inputs: must be of one size",
@@ -251,6 +253,39 @@ def test_other_shapes():
 def test_what_does_not_fit_is_named(layers, message):
     with pytest.raises(ValueError, match=message):
         Network("wrong", (3, 5, 5), layers)
+
+
+def test_what_is_no_network():
+    with pytest.raises(ValueError, match=r"input_shape: must be \(C, H, W\), got 8"):
+        Network("wrong", 8, [Layer("a", "conv", 2)])
+    with pytest.raises(ValueError, match="input_shape: must be at least 1, got 0"):
+        Network("wrong", (3, 0, 8), [Layer("a", "conv", 2)])
+    with pytest.raises(TypeError, match="layers: must be Layers"):
+        Network("wrong", (3, 8, 8), ["a"])
+    with pytest.raises(TypeError, match="with a tuple of inputs"):
+        Network("wrong", (3, 8, 8), [Layer("a", "conv", 2, inputs="image")])
+    with pytest.raises(TypeError, match="a: channels: must be an integer, got '2'"):
+        Network("wrong", (3, 8, 8), [Layer("a", "conv", "2")])
+
+
+@pytest.mark.parametrize(
+    ("build", "argument", "message"),
+    [
+        (networks.mobilenet_v1, 0, "width: must be a number above 0"),
+        (networks.mobilenet_v1, float("nan"), "width: must be a number above 0"),
+        (networks.mobilenet_v1, 0.01, "conv1: channels: must be at least 1, got 0"),
+        (networks.squeezenet, "1.2", "version: must be"),
+        (networks.inception_v1, 4, "kernel: must be 5 or 3"),
+        (networks.resnet, 34, "depth: must be 50, 101 or 152"),
+        (networks.alexnet, 5, "conv2: groups: 5 does not divide 96"),
+        (networks.shufflenet_v1, 5, "groups: must be 1, 2, 3, 4 or 8"),
+        (networks.fsrcnn, 0, "scale: must be at least 1"),
+        (networks.context_module, 0, "channels: must be at least 1"),
+    ],
+)
+def test_networks_that_no_paper_has(build, argument, message):
+    with pytest.raises(ValueError, match=message):
+        build(argument)
 
 
 def test_it_shows_itself():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 from numpy.typing import ArrayLike
@@ -17,10 +17,20 @@ if TYPE_CHECKING:
     from .published import Printed, Reconciliation
     from .running import Run
 
-CONVOLUTIONS = ("conv", "transposed", "linear")
-POOLS = ("max pool", "average pool")
-JOINS = ("add", "concatenate")
-OPERATIONS = (*CONVOLUTIONS, *POOLS, "global average pool", *JOINS, "shuffle")
+POOLS, JOINS = ("max pool", "average pool"), ("add", "concatenate")
+CONV = {"channels", "kernel_size", "stride", "padding", "dilation", "groups", "bias", "norm"}
+POOL = {"kernel_size", "stride", "padding", "ceil"}
+TAKES = {  # besides name, operation, relu and inputs
+    "conv": CONV,
+    "transposed": CONV | {"output_padding"},
+    "linear": {"channels", "bias", "norm"},
+    "max pool": POOL,
+    "average pool": POOL,
+    "global average pool": set(),
+    "add": set(),
+    "concatenate": set(),
+    "shuffle": {"groups"},
+}
 
 
 @dataclass(frozen=True)
@@ -113,7 +123,9 @@ class Row:
     @property
     def parameters(self) -> int:
         """Weights, biases, and gamma and beta of a batch normalisation."""
-        return self.weights + (self.layer.bias + 2 * self.layer.norm) * self.layer.channels
+        return (
+            self.weights + (bool(self.layer.bias) + 2 * bool(self.layer.norm)) * self.layer.channels
+        )
 
     @property
     def multiplies(self) -> int:
@@ -149,13 +161,15 @@ class Network:
     """
 
     def __init__(self, name: str, input_shape: Sequence[int], layers: Iterable[Layer]):
-        sizes = [checks.integer("input_shape", size, 1) for size in input_shape]
-        if len(sizes) != 3:
-            raise ValueError(f"input_shape: must be (C, H, W), got {tuple(input_shape)}")
-        self.name, self.input_shape = name, tuple(sizes)
+        if not hasattr(input_shape, "__len__") or len(input_shape) != 3:
+            raise ValueError(f"input_shape: must be (C, H, W), got {input_shape!r}")
+        self.name = name
+        self.input_shape = tuple(checks.integer("input_shape", n, 1) for n in input_shape)
         places = {"": (self.input_shape, (1, 1))}  # of each output: shape, (field, pixels a step)
         rows, before = [], ""
         for layer in layers:
+            if not isinstance(layer, Layer) or isinstance(layer.inputs, str):
+                raise TypeError(f"layers: must be Layers with a tuple of inputs, got {layer!r}")
             if not layer.name or layer.name in places:
                 raise ValueError(f"{layer.name!r}: must be a name of its own")
             reads = layer.inputs or (before,)
@@ -343,11 +357,15 @@ def summary(networks: Mapping[str, Network]) -> list[str]:
 def _place(layer: Layer, reads: list[tuple]) -> tuple[Row, tuple[int | None, int | None]]:
     """Return the layer's row, and what an output sees: (pixels, pixels a step)."""
     inputs = tuple(shape for shape, _ in reads)
-    fields, jumps = zip(*(view for _, view in reads), strict=True)
-    view = (None, None) if None in fields else (max(fields), max(jumps))
+    views, jumps = zip(*(view for _, view in reads), strict=True)
+    view = (None, None) if None in views else (max(views), max(jumps))
     (C, H, W), operation = inputs[0], layer.operation
-    if operation not in OPERATIONS:
-        raise ValueError(f"operation: must be one of {', '.join(OPERATIONS)}, got {operation!r}")
+    if operation not in TAKES:
+        raise ValueError(f"operation: must be one of {', '.join(TAKES)}, got {operation!r}")
+    for option in fields(layer):
+        taken = option.name in TAKES[operation] | {"name", "operation", "relu", "inputs"}
+        if not taken and getattr(layer, option.name) != option.default:
+            raise ValueError(f"{option.name}: {operation} takes none, leave it out")
     if operation in JOINS:
         sizes = {shape[operation == "concatenate" :] for shape in inputs}
         if len(sizes) > 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -47,6 +48,8 @@ def mobilenet_v1(
     >>> mobilenet_v1().multiplies, mobilenet_v1().weights
     (568740352, 4209088)
     """
+    if not isinstance(width, numbers.Real) or not 0 < width < 100:
+        raise ValueError(f"width: must be a number above 0 and below 100, got {width!r}")
     pairs = [(64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2)]
     pairs += [(512, 1)] * 5 + [(1024, 2), (1024, 1)]
 
@@ -549,6 +552,7 @@ def context_module(channels: int = 21, size: str = "basic", resolution: int = 64
     """
     if size not in ("basic", "large"):
         raise ValueError(f"size: must be 'basic' or 'large', got {size!r}")
+    channels = checks.integer("channels", channels, 1)
     widths = [1] * 7 if size == "basic" else [2, 2, 4, 8, 16, 32, 32]
     layers = [
         _biased(f"{number}", channels * wide, 3, 1, rate, dilation=rate)
