@@ -79,7 +79,12 @@ def test_layers_without_weights():
         np.testing.assert_array_equal(
             Network("n", x.shape, layers[:number]).run(image=x).output, wanted
         )
-    whole = Network("n", x.shape, layers).run(image=x).output
+    done = Network("n", x.shape, layers).run(image=x)
+    assert done.agrees
+    assert str(done).splitlines()[2].split()[:4] == ["total", "0", "0", "0"]
+    with pytest.raises(ValueError, match="network: n has no convolution to draw"):
+        done.network.plot()
+    whole = done.output
     np.testing.assert_allclose(whole[:, 0, 0], outputs[-1].mean(axis=(1, 2)))
 
 

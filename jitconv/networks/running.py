@@ -94,7 +94,7 @@ def _numbers(
         "✓" if agrees else "✗",
         f"{on_padding / max(1, multiplies):.1%}",
         f"{1e3 * seconds:,.1f}",
-        f"{2e-9 * multiplies / seconds:.1f}",
+        f"{2e-9 * multiplies / max(seconds, 1e-9):.1f}",
     )
 
 

@@ -39,6 +39,11 @@ def plot_network(network: Network) -> Figure:
     matplotlib.figure.Figure
         Not shown.
 
+    Raises
+    ------
+    ValueError
+        If it has none.
+
     Examples
     --------
     >>> from jitconv.networks import mobilenet_v1
@@ -46,6 +51,8 @@ def plot_network(network: Network) -> Figure:
     2
     """
     rows = [row for row in network.rows if row.costs]
+    if not rows:
+        raise ValueError(f"network: {network.name} has no convolution to draw")
     figure, panels = plt.subplots(2, 1, figsize=(9, 6), dpi=100, layout="constrained", sharex=True)
     plt.close(figure)
     for ax, word in zip(panels, ("multiplies", "weights"), strict=True):
@@ -120,7 +127,7 @@ def plot_networks(networks: Sequence[Network]) -> Figure:
         start = 0.0
         kinds = network.by_kind()
         for kind, (colour, hatch) in KINDS.items():
-            share = 100 * kinds.get(kind, (0, 0))[0] / network.multiplies
+            share = 100 * kinds.get(kind, (0, 0))[0] / max(1, network.multiplies)
             style = {"color": colour, "hatch": hatch, "edgecolor": "white", "height": 0.8}
             label = kind if number == 0 else None
             lower.barh(number, share, left=start, label=label, **style)
