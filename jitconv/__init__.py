@@ -10,6 +10,7 @@ Nine convolution variants as readable Numba loops that count their multiplies.
 
 from . import filters, formulas, shapes
 from .comparison import Comparison, compare, warm_up
+from .exercises import check
 from .formulas import Formula
 from .jit import info
 from .report import ConvResult, CostReport, CountMismatch, Pass
@@ -36,6 +37,7 @@ __all__ = [
     "Step",
     "bilinear_kernel",
     "bilinear_upsample",
+    "check",
     "compare",
     "conv2d",
     "conv_transpose2d",

@@ -44,7 +44,7 @@ LIMIT = 200_000
 
 
 class Step(NamedTuple):
-    """One multiply: sum ← sum + value · factor.
+    """One multiply: sum ← sum + value · factor; `print` it.
 
     Attributes
     ----------
@@ -71,6 +71,11 @@ class Step(NamedTuple):
     value: float
     factor: float
     sum: float
+
+    def __str__(self) -> str:
+        target = "y" if self.part in ("kernel", "row pass") else self.part
+        place = ", ".join(map(str, self.output[1:] if len(self.output) == 4 else self.output))
+        return f"{target}[{place}] += {self.value:g} · {self.factor:g} → {self.sum:g}"
 
 
 def trace(variant: str, x: ArrayLike, *arrays: ArrayLike, **options: Any) -> list[Step]:
@@ -103,11 +108,13 @@ def trace(variant: str, x: ArrayLike, *arrays: ArrayLike, **options: Any) -> lis
     --------
     >>> steps = trace("standard", [[[1.0, 2.0, 3.0]]], [[[[10.0, 20.0]]]])
     >>> for step in steps:
-    ...     print(step.output, step.input, step.weight, step.value, "·", step.factor, "→", step.sum)
-    (0, 0, 0, 0) (0, 0, 0, 0) (0, 0, 0, 0) 1.0 · 10.0 → 10.0
-    (0, 0, 0, 1) (0, 0, 0, 1) (0, 0, 0, 0) 2.0 · 10.0 → 20.0
-    (0, 0, 0, 0) (0, 0, 0, 1) (0, 0, 0, 1) 2.0 · 20.0 → 50.0
-    (0, 0, 0, 1) (0, 0, 0, 2) (0, 0, 0, 1) 3.0 · 20.0 → 80.0
+    ...     print(step)
+    y[0, 0, 0] += 1 · 10 → 10
+    y[0, 0, 1] += 2 · 10 → 20
+    y[0, 0, 0] += 2 · 20 → 50
+    y[0, 0, 1] += 3 · 20 → 80
+    >>> steps[3].input, steps[3].weight
+    ((0, 0, 0, 2), (0, 0, 0, 1))
     """
     if variant not in VARIANTS:
         raise ValueError(f"variant: must be one of {', '.join(VARIANTS)}, got {variant!r}")
