@@ -1,7 +1,7 @@
 PYTHON ?= python3
 PY := .venv/bin/python
 
-.PHONY: help setup demo figures test check bench format clean
+.PHONY: help setup demo figures notebooks site test check bench format clean
 
 help:  ## list the verbs
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
@@ -19,13 +19,22 @@ demo: setup  ## run the nine variants on a photo; writes demo.png
 figures: setup  ## draw the pictures of the textbook; writes figures/
 	$(PY) -m jitconv figures
 
+notebooks: setup  ## run the notebooks and keep their outputs
+	$(PY) -m nbconvert --config notebooks/nbconvert_config.py --to notebook --inplace --execute notebooks/*.ipynb
+
+site: setup  ## export the notebooks to HTML, to read in a browser; writes site/
+	$(PY) -m nbconvert --to html --output-dir site notebooks/*.ipynb
+	sed -i.bak 's/\.ipynb"/.html"/g' site/*.html && rm site/*.bak
+	cp site/00_start_here.html site/index.html
+
 test: setup  ## the tests, compiled
 	$(PY) -m pytest
 
-check: setup  ## lint, doctests, and the tests in plain Python, with bounds checks, on one thread, and at length
+check: setup  ## lint, doctests, the notebooks, and the tests in plain Python, with bounds checks, on one thread, and at length
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m pytest --doctest-modules jitconv
+	$(PY) -m pytest --nbval notebooks
 	NUMBA_DISABLE_JIT=1 $(PY) -m pytest
 	NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=.cache/boundscheck $(PY) -m pytest
 	NUMBA_NUM_THREADS=1 $(PY) -m pytest
@@ -40,5 +49,5 @@ format: setup  ## put the code in order
 	$(PY) -m ruff format .
 
 clean:  ## remove what the other verbs made
-	rm -rf .venv figures .cache .hypothesis .pytest_cache .ruff_cache demo.png bench.json bench.png
+	rm -rf .venv figures site .cache .hypothesis .pytest_cache .ruff_cache demo.png bench.json bench.png
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -40,12 +40,12 @@ def plot_comparison(comparison: Comparison) -> Figure:
     for ax in panels:
         ax.set_axis_off()
     first, *others = panels
-    first.imshow(_middle(comparison.photo), cmap="gray")
+    first.imshow(_middle(comparison.photo), cmap="gray", interpolation="nearest")
     first.set_title("input\n", fontsize=9)
     for ax, row in zip(others, comparison.rows, strict=True):
         finite = row.preview[np.isfinite(row.preview)].astype(np.float64)
         low, high = np.percentile(finite, (1, 99)) if finite.size else (0, 1)
-        ax.imshow(_middle(row.preview), cmap="gray", vmin=low, vmax=high)
+        ax.imshow(_middle(row.preview), cmap="gray", vmin=low, vmax=high, interpolation="nearest")
         ax.set_title(f"{row.report.variant}\n{row.ratio:.3g} × multiplies", fontsize=9)
 
     plot_costs([row.report for row in comparison.rows], ax=bars.subplots())
@@ -53,11 +53,11 @@ def plot_comparison(comparison: Comparison) -> Figure:
 
 
 def _middle(picture: np.ndarray, panel: int = 300) -> np.ndarray:
-    """Cut the middle half out of a large picture, with no more pixels than a panel shows."""
+    """Cut the middle out of a large picture, with no more pixels than a panel shows."""
     H, W = picture.shape[:2]
     if min(H, W) < 64:
         return picture
-    side = min(H, W) // 2
-    picture = picture[(H - side) // 3 :, (W - side) // 2 :][:side, :side]
+    side = min(H, W) // 4
+    picture = picture[(H - side) // 5 :, (W - side) // 2 :][:side, :side]
     step = -(-side // panel)
     return picture[::step, ::step]
