@@ -88,6 +88,9 @@ def _on_stack(typing_context, like, rows, vectors):
         element = context.get_data_type(array_type.dtype)
         itemsize = context.get_abi_sizeof(element)
         shape = (rows.literal_value, vectors.literal_value * (BYTES // itemsize) or 1)
+        # For some processors LLVM fills only half of a register unless it is told otherwise;
+        # set.add, because llvmlite refuses the names of attributes that it does not know.
+        set.add(builder.function.attributes, f'"prefer-vector-width"="{8 * BYTES}"')
         with builder.goto_entry_block():
             memory = builder.alloca(ir.ArrayType(element, math.prod(shape)))
             memory.align = BYTES

@@ -111,3 +111,18 @@ def test_tile_extents_fit_the_registers():
     assert tiles.BYTES in (16, 32, 64)
     assert tiles.PIXELS * (tiles.WIDE + 1) <= tiles.REGISTERS
     assert tiles.registers(np.zeros(1, np.float32), 6, 2).shape == (6, tiles.BYTES // 2)
+
+
+@pytest.mark.skipif(
+    numba.config.DISABLE_JIT or numba.config.BOUNDSCHECK,
+    reason="no vectors without compiled loops, or with tests in them",
+)
+def test_vectors_fill_the_registers():
+    """On every processor, also where LLVM would rather use halves of them."""
+    channels = tiles.WIDE * tiles.BYTES // 4
+    x, weight = np.ones(9, np.float32), np.ones((4, channels), np.float32)
+    starts, shifts, taps = np.zeros(tiles.PIXELS, np.uintp), np.arange(3), np.arange(3)
+    sums = np.zeros((tiles.PIXELS, channels), np.float32)
+    assert tiles.wide(x, starts, shifts, weight, taps, sums) == 3 * sums.size
+    llvm = "".join(tiles.wide.inspect_llvm().values())
+    assert f"fmul contract <{tiles.BYTES // 4} x float>" in llvm
