@@ -93,7 +93,7 @@ def line(cells: Iterable[str]) -> str:
     ).rstrip()
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Comparison:
     """Nine rows, one a variant; shows itself as text, an HTML table in notebooks, and a figure.
 
@@ -118,6 +118,8 @@ class Comparison:
 
     def __str__(self) -> str:
         return "\n".join([self.title, line(COLUMNS), *(row.line() for row in self.rows), *LEGEND])
+
+    __repr__ = __str__
 
     def _table(self) -> tuple[list[str], list[tuple[str, ...]], str]:
         align = "".join(width[0] for width in COLUMNS.values())

@@ -12,7 +12,7 @@ from .network import Layer, Network, Row
 HEAD, ALIGN = ("layer", "multiplies", "then", "×", "weights", "then", "×"), "<>>>>>>"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class WhatIf:
     """A network, and the same with some layers exchanged.
 
@@ -59,6 +59,8 @@ class WhatIf:
 
     def __str__(self) -> str:
         return "\n".join([self.after.name, *table.text(HEAD, self._rows(), ALIGN)])
+
+    __repr__ = __str__
 
     def _repr_html_(self) -> str:
         return table.html(HEAD, self._rows(), ALIGN, self.after.name)

@@ -98,7 +98,7 @@ def _numbers(
     )
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Run:
     """What every convolution of a network counted, beside the formulas.
 
@@ -151,6 +151,8 @@ class Run:
     def __str__(self) -> str:
         rows = [*(ran.cells() for ran in self.rows), self.total()]
         return "\n".join([self.network.title, *map(line, [COLUMNS, *rows]), *LEGEND])
+
+    __repr__ = __str__
 
     def _table(self) -> tuple[list[str], list[tuple[str, ...]], str]:
         align = "".join(width[0] for width in COLUMNS.values())

@@ -51,6 +51,8 @@ class Lesson(NamedTuple):
         )
         return "\n".join([self.question, *rows, self.answer])
 
+    __repr__ = __str__
+
     def plot(self) -> Figure:
         """Draw the pictures side by side, the question above and the answer below."""
         H, W = max(picture.shape for picture in self.pictures.values())
