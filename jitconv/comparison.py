@@ -235,12 +235,12 @@ class Job:
         )
         return cls(_calls(x, kernel_size, M, groups), x.dtype, photo, title)
 
-    def rows(self, repeats: int = 3) -> Iterator[Row]:
+    def rows(self) -> Iterator[Row]:
         """Run each variant, and yield its row as it finishes."""
         standard = None
         for call in self.calls:
             seconds = []
-            for _ in range(repeats):
+            for _ in range(5):
                 begin = time.perf_counter()
                 y, report = call()
                 seconds.append(time.perf_counter() - begin)

@@ -2,6 +2,7 @@
 
 c = get_config()  # noqa: F821  nbconvert defines it
 c.ExecutePreprocessor.record_timing = False
+c.ExecutePreprocessor.coalesce_streams = True
 c.ClearMetadataPreprocessor.enabled = True
 c.ClearMetadataPreprocessor.preserve_cell_metadata_mask = {"tags"}
 c.ClearMetadataPreprocessor.preserve_nb_metadata_mask = {

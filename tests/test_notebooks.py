@@ -45,6 +45,13 @@ def test_outputs_are_kept(path):
 
 
 @EACH
+def test_links_lead_somewhere(path):
+    for cell in (cell for cell in cells(path) if cell["cell_type"] == "markdown"):
+        for link in re.findall(r"\]\(([^)#]+)", "".join(cell["source"])):
+            assert link.startswith("https:") or (path.parent / link).is_file(), (cell["id"], link)
+
+
+@EACH
 def test_exercises(path):
     """Unanswered they say so; the solution that is folded away below each is right."""
     every = cells(path)
