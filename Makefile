@@ -23,7 +23,7 @@ notebooks: setup  ## run the notebooks and keep their outputs
 	$(PY) -m nbconvert --config notebooks/nbconvert_config.py --to notebook --inplace --execute notebooks/*.ipynb
 
 site: setup  ## export the notebooks to HTML, to read in a browser; writes site/
-	$(PY) -m nbconvert --to html --output-dir site notebooks/*.ipynb
+	$(PY) -m nbconvert --config notebooks/nbconvert_config.py --to html --output-dir site notebooks/*.ipynb
 	sed -i.bak 's/\.ipynb"/.html"/g' site/*.html && rm site/*.bak
 	cp site/00_start_here.html site/index.html
 
@@ -34,7 +34,7 @@ check: setup  ## lint, doctests, the notebooks, and the tests in plain Python, w
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m pytest --doctest-modules jitconv
-	$(PY) -m pytest --nbval notebooks
+	PYTHONWARNINGS=error,ignore::DeprecationWarning $(PY) -m pytest --nbval notebooks
 	NUMBA_DISABLE_JIT=1 $(PY) -m pytest
 	NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=.cache/boundscheck $(PY) -m pytest
 	NUMBA_NUM_THREADS=1 $(PY) -m pytest
