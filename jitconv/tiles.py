@@ -144,6 +144,14 @@ single, single_one = make_tile(12, 0), make_tile(1, 0)
 
 
 @njit
+def aligned(rows, columns, like):
+    # an array that begins where a cache line does: no vector of it lies across two of them
+    numbers = np.empty(rows * columns + BYTES // like.itemsize, like.dtype)
+    first = -numbers.ctypes.data % BYTES // like.itemsize
+    return numbers[first : first + rows * columns].reshape((rows, columns))
+
+
+@njit
 def pack(weight, packed):
     # weight (channels, runs, taps) -> packed (taps of all runs, channels), 16 taps at a time
     _, runs, T = weight.shape
@@ -213,8 +221,7 @@ def tiled_loops(x, weight, bias, y, kernel, strides, rows, columns, parts, count
         first = g * MG + m
         shifts, taps = np.empty(step * K, np.intp), np.empty(step * K, np.intp)
         starts, ends = np.empty(most, np.uintp), np.empty(most, np.uintp)
-        packed = np.empty((step * K, CHANNELS), y.dtype)
-        sums = np.empty((most, CHANNELS), y.dtype)
+        packed, sums = aligned(step * K, CHANNELS, y), aligned(most, CHANNELS, y)
         multiplies = 0
         for c in range(0, C, step):  # as many input channels as packed weights stay in cache
             some_c = min(step, C - c)

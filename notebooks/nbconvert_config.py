@@ -2,13 +2,15 @@
 
 c = get_config()  # noqa: F821  nbconvert defines it
 c.ExecutePreprocessor.record_timing = False
-c.NotebookExporter.preprocessors = ["nbconvert.preprocessors.CoalesceStreamsPreprocessor"]
+c.NotebookExporter.preprocessors = [
+    "nbconvert.preprocessors.CoalesceStreamsPreprocessor"
+]
 c.ClearMetadataPreprocessor.enabled = True
 c.ClearMetadataPreprocessor.preserve_cell_metadata_mask = {"tags"}
 c.ClearMetadataPreprocessor.preserve_nb_metadata_mask = {
     "kernelspec",
     ("language_info", "name"),
 }
-# Pages of `make site` load nothing from elsewhere: there are no formulas in LaTeX and no widgets.
+# Pages of `make site` load nothing from elsewhere: no LaTeX needs it, and no widget.
 c.HTMLExporter.mathjax_url = ""
 c.HTMLExporter.require_js_url = ""

@@ -230,3 +230,11 @@ def test_the_gallery_is_written(tmp_path, capsys):
     assert written.keys() == {f"{picture.name}.png" for picture in gallery()}
     assert max(written.values()) < 150_000
     assert len(capsys.readouterr().out.splitlines()) == len(written)
+
+
+def test_two_steps_stand_side_by_side():
+    figure = show_steps("standard", np.ones((1, 2, 3)), np.ones((1, 1, 2, 2)))
+    figure.draw_without_rendering()
+    first, second = (ax.get_position() for ax in figure.axes)
+    assert first.x1 <= second.x0
+    assert first.y0 == second.y0

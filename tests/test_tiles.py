@@ -126,3 +126,12 @@ def test_vectors_fill_the_registers():
     assert tiles.wide(x, starts, shifts, weight, taps, sums) == 3 * sums.size
     llvm = "".join(tiles.wide.inspect_llvm().values())
     assert f"fmul contract <{tiles.BYTES // 4} x float>" in llvm
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_packed_weights_begin_at_a_cache_line(dtype):
+    for rows in range(1, 9):
+        array = tiles.aligned(rows, 3, np.ones(1, dtype))
+        assert array.ctypes.data % tiles.BYTES == 0
+        assert (array.shape, array.dtype) == ((rows, 3), dtype)
+        array[:] = 1

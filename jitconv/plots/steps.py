@@ -109,7 +109,7 @@ def show_steps(
     height = max(_height(stage) for stage in stages)
     if backend == "grid":
         columns = min(len(shown), max(1, round(36 / width)))
-        if columns > 1 and len(shown) == (columns - 1) * 2:
+        if columns > 2 and len(shown) == (columns - 1) * 2:
             columns -= 1  # two full rows
         rows = math.ceil(len(shown) / columns)
         size = (9, 9 / columns * height / width * rows + 0.2)
