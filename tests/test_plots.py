@@ -237,4 +237,3 @@ def test_two_steps_stand_side_by_side():
     figure.draw_without_rendering()
     first, second = (ax.get_position() for ax in figure.axes)
     assert first.x1 <= second.x0
-    assert first.y0 == second.y0
