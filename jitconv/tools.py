@@ -10,7 +10,7 @@ from . import table
 if TYPE_CHECKING:
     from .report import CostReport
 
-HEAD = ("tool", "prints", "of jitconv's", "convention")
+HEAD = ("tool", "prints", "÷ jitconv", "convention")
 ALIGN = "<>><"
 
 

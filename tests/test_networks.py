@@ -315,7 +315,7 @@ def test_printed_figures_meet_their_conventions():
     (row,) = networks.resnet(50, stride_on="1×1").reconcile()
     assert (row.exact, row.convention.split(" or ")[0]) == (3_857_973_248, "multiplies, cut")
     assert [row.convention for row in networks.resnext50().reconcile()][2].endswith(
-        "normalised channel"
+        "running means and variances"
     )
     assert networks.alexnet().reconcile() == networks.alexnet().published == ()
     found = networks.resnet50().reconcile()

@@ -13,9 +13,10 @@ from .network import Network
 from .zoo import squeezenet
 
 UNITS = {"": 1, "K": 1000, "M": 10**6, "G": 10**9, "%": Fraction(1, 100)}
-ELEMENTWISE = "counts element-wise work and pooling as well"
+BURDEN = "not reproduced: counts biases, element-wise work and pooling as well"
+MORE = "not reproduced: it is more than the multiplies, perhaps by element-wise work"
 CHANNELS = "does not follow from the channels that the table lists"
-HEAD, ALIGN = ("source", "prints", "of", "exact", "convention"), "<><><"
+HEAD, ALIGN = ("source", "prints", "about", "exact", "convention"), "<><><"
 
 
 class Printed(NamedTuple):
@@ -121,7 +122,7 @@ def reconcile(network: Network) -> Reconciliation:
     >>> for printed, exact, convention in reconcile(mobilenet_v1())[:2]:
     ...     print(printed.text, exact, convention)
     569 M 568740352 multiplies
-    4.2 M 4209088 weights or weights, biases, gamma and beta
+    4.2 M 4209088 weights alone or weights, biases, gammas, betas
     """
     return Reconciliation(_reconcile(network, printed) for printed in published(network))
 
@@ -155,10 +156,13 @@ def _conventions(network: Network, printed: Printed) -> dict[str, int | Fraction
     if printed.of == "parameters":
         learned = sum(row.parameters for row in rows)
         moving = sum(2 * row.layer.channels for row in rows if row.layer.norm)
+        biases = "biases" if any(row.layer.bias for row in rows) else ""
+        norms = "gammas, betas" if moving else ""
+        names = ", ".join(name for name in ("weights", biases, norms) if name)
         return {
-            "weights": weights,
-            "weights, biases, gamma and beta": learned,
-            "weights, biases, four numbers of each normalised channel": learned + moving,
+            "weights alone": weights,
+            names: learned,
+            f"{names}, running means and variances": learned + moving,
         }
     alone = sum(row.multiplies for row in rows if row.layer.operation != "linear")
     return {
@@ -267,8 +271,8 @@ FIGURES: dict[tuple[str, int], tuple[Printed, ...]] = {
             setting="at 227×227",
             build=lambda: squeezenet(resolution=227),
         ),
-        Printed("convnet-burden's README", "837 M", "multiplies", why=ELEMENTWISE),
-        Printed("imgclsmob", "823.67 M", "multiplies", why=ELEMENTWISE),
+        Printed("convnet-burden's README", "837 M", "multiplies", why=BURDEN),
+        Printed("imgclsmob", "823.67 M", "multiplies", why=MORE),
     ),
     ("SqueezeNet 1.1", 224): (
         Printed("torchvision", "1,235,496", "parameters"),
@@ -280,8 +284,8 @@ FIGURES: dict[tuple[str, int], tuple[Printed, ...]] = {
             "multiplies",
             why="no size of image gives it; it is 1.72 / 2.4, rounded",
         ),
-        Printed("convnet-burden's README", "360 M", "multiplies", why=ELEMENTWISE),
-        Printed("imgclsmob", "352.02 M", "multiplies", why=ELEMENTWISE),
+        Printed("convnet-burden's README", "360 M", "multiplies", why=BURDEN),
+        Printed("imgclsmob", "352.02 M", "multiplies", why=MORE),
     ),
     ("GoogLeNet (Inception v1)", 224): _googlenet(),
     ("GoogLeNet (Inception v1), 3×3 for 5×5", 224): (
@@ -291,7 +295,7 @@ FIGURES: dict[tuple[str, int], tuple[Printed, ...]] = {
     ("Xception", 299): (
         Printed("Chollet, arXiv:1610.02357, Table 3", "22,855,952", "parameters"),
         Printed("Keras", "22,910,480", "parameters"),
-        Printed("imgclsmob", "8403.63 M", "multiplies", why=ELEMENTWISE),
+        Printed("imgclsmob", "8403.63 M", "multiplies", why=MORE),
     ),
     ("ResNet-50", 224): (
         Printed("torchvision", "25,557,032", "parameters"),

@@ -36,7 +36,7 @@ COLUMNS = {  # and their widths: rows are printed one by one
     "GFLOP/s": ">7",
 }
 LEGEND = (
-    "✓: measured = formula: dense or, where the loops skip padding, in bounds; weights too",
+    "✓: measured is dense, or in bounds where the loops skip padding; the weights are the formula's",
     "GFLOP/s: executed FLOPs (2 a multiply) a nanosecond",
 )
 
@@ -93,7 +93,7 @@ def _numbers(
         f"{multiplies:,}",
         "✓" if agrees else "✗",
         f"{on_padding / max(1, multiplies):.1%}",
-        f"{1e3 * seconds:,.1f}",
+        f"{1e3 * seconds:,.2f}",
         f"{2e-9 * multiplies / max(seconds, 1e-9):.1f}",
     )
 
