@@ -36,7 +36,7 @@ COLUMNS = {  # and their widths: rows are printed one by one
     "GFLOP/s": ">7",
 }
 LEGEND = (
-    "✓: measured is dense, or in bounds where the loops skip padding; the weights are the formula's",
+    "✓: measured = dense, or in bounds where the loops skip padding; weights = formula",
     "GFLOP/s: executed FLOPs (2 a multiply) a nanosecond",
 )
 
