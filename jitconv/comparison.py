@@ -41,7 +41,8 @@ COLUMNS = {  # and their widths, enough for any photo: rows are printed one by o
 }
 LEGEND = (
     "document's: multiplies by its formula, over the input; measured: counted in the loops",
-    "✓: measured = formula, dense or (where loops skip what is cropped) in bounds; parameters too",
+    "✓: measured = dense, or in bounds where the loops skip what is cropped; parameters = formula",
+    "× standard: multiplies in bounds over those of the standard convolution",
     "GFLOP/s: executed FLOPs (2 × MACs) a nanosecond; checks, padding and allocation included",
 )
 
