@@ -362,11 +362,11 @@ def _sum(output: tuple[int, ...], steps: list[Step], width: int) -> str:
     """Write the sum out with its numbers, in lines of so many letters."""
     place = ", ".join(map(str, output[1:]))
     before = steps[0].sum - steps[0].value * steps[0].factor
-    words = [f"y[{place}] ="] + ([f"{before:.4g} +"] if abs(before) > 1e-9 else [])
+    words = [f"y[{place}] ="] + ([f"{before:.3g} +"] if abs(before) > 1e-9 else [])
     products = [f"{_signed(step.value)}·{_signed(step.factor)}" for step in steps]
     words += [product + " +" for product in products[:-1]] + [
         products[-1],
-        f"= {steps[-1].sum:.4g}",
+        f"= {steps[-1].sum:.3g}",
     ]
     lines = [""]
     for word in words:
@@ -382,4 +382,4 @@ def _short(number: float) -> str:
 
 
 def _signed(number: float) -> str:
-    return f"({number:.4g})" if number < 0 else f"{number:.4g}"
+    return f"({number:.3g})" if number < 0 else f"{number:.3g}"
