@@ -269,8 +269,8 @@ def separable(N: int, C: int, window: Window) -> tuple[Formula, ...]:
     put = _Put(N, window, C=C)
     n, K = put.n, put.K
     return (
-        put("parameters", "§1, each pass", "KH + KW"),
-        put("document", "§8, each pass", f"{n}C·(KH + KW)·H·W"),
+        put("parameters", "§1 for both passes", "KH + KW"),
+        put("document", "§8 for both passes", f"{n}C·(KH + KW)·H·W"),
         *put.passes(
             {
                 "column pass": (f"{n}C·KH·OH·W", f"{n}C·V_h·W"),
@@ -422,9 +422,9 @@ def depthwise_separable(
     taps = "K²" if K == "K²" else "(KH·KW)"
     ratio = f"1/M + 1/{taps}" if middle == C else f"B/C·(1/M + 1/{taps})"
     return (
-        put("parameters", "§8, each part", f"B·{K} + B·M"),
+        put("parameters", "§8 for both parts", f"B·{K} + B·M"),
         *put.bias(bias),
-        put("document", "§8, each part", f"{n}({K}·B + B·M)·H·W"),
+        put("document", "§8 for both parts", f"{n}({K}·B + B·M)·H·W"),
         *put.passes(
             {
                 "depthwise": (f"{n}B·{K}·OH·OW", f"{n}B·V_h·V_w"),

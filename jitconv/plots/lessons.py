@@ -250,7 +250,7 @@ def transposed_or_bilinear(path: str | Path | None = None) -> Lesson:
         "Twice the size: by bilinear upsampling, or by a transposed convolution?",
         {f"dB, {name}": number for name, number in quality.items()},
         "A transposed convolution with the bilinear kernel is bilinear upsampling; "
-        f"one whose kernel was fitted\nto the photo's left half gains {gain:.2f} dB on the right.",
+        f"one whose kernel was fitted\nto the photo's left half gains {gain:.1f} dB on the right.",
         {
             name: _detail(y[0])
             for name, y in {"photo": x, **ways}.items()

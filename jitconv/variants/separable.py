@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 
 from .. import arrays, checks, formulas, shapes
 from ..jit import njit, prange
-from ..report import ConvResult, CostReport, Pass, pack
+from ..report import NOT_COUNTED, ConvResult, CostReport, Pass, pack
 
 
 @njit(parallel=True)
@@ -123,7 +123,9 @@ def separable_conv2d(
     return pack(
         batched,
         y,
-        CostReport("separable", "direct", y.shape, column.size + row.size, passes, costs),
+        CostReport(
+            "separable", "direct", y.shape, column.size + row.size, passes, costs, NOT_COUNTED[1:]
+        ),  # there is no bias
     )
 
 
