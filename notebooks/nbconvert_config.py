@@ -1,4 +1,4 @@
-"""How `make notebooks` runs the notebooks: what differs from run to run is not kept."""
+"""How `make notebooks` runs them, without what differs each time, and `make site`."""
 
 c = get_config()  # noqa: F821  nbconvert defines it
 c.ExecutePreprocessor.record_timing = False

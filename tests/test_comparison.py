@@ -52,6 +52,7 @@ def test_compare_runs_all_nine(rng):
     assert len([line for line in done.to_markdown().splitlines() if line.startswith("|")]) == 11
     assert len(json.loads(json.dumps(done.to_dict()))["rows"]) == 9
     assert max(map(len, str(done).splitlines())) <= 100
+    assert repr(done) == str(done)
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (1, 2, 1, 9), (1, 1, 40, 3)])

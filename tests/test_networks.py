@@ -348,7 +348,7 @@ def test_mobilenet_falls_out_of_its_twin():
     assert done.after.parameters_with_running_stats == known.parameters_with_running_stats
     assert [round(times, 3) for times in done.saving] == [8.558, 6.957]
     assert len(done.exchanged) == 13
-    assert str(done).count("\n") == 15
+    assert repr(done).count("\n") == 15
     assert done._repr_html_().count("<tr>") == 15
     assert done.to_markdown().splitlines()[-1].split(" | ")[3] == "8.558"
 

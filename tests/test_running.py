@@ -28,7 +28,7 @@ def test_measured_is_the_formula_in_every_layer(network):
     assert sum(done.by_kind().values()) == done.multiplies
     assert done.output.shape == network.rows[-1].output_shape
     assert np.isfinite(done.output).all()
-    text = str(done).splitlines()
+    text = repr(done).splitlines()
     assert text[0] == network.title
     assert text[-3].split()[:2] == ["total", f"{network.multiplies:,}"]
     assert done._repr_html_().count("<tr>") == len(done.rows) + 2
