@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -147,20 +148,21 @@ def floats(name: str, value: object, dtype: np.dtype | None = None) -> np.ndarra
     name : str
         The argument's name, for the error.
     value : array_like
-        An array of any layout, stride or byte order; or nested lists, which take `dtype` (float64
-        where it is None).
+        An array of any layout, stride or byte order, or another library's through `__array__` or
+        DLPack; or nested lists, which take `dtype` (float64 where it is None).
     dtype : numpy.dtype, optional
         The float type that the array must have.
 
     Returns
     -------
     numpy.ndarray
-        C-contiguous, aligned, writable, in native byte order.
+        C-contiguous, aligned, writable, in native byte order: for reading only, since it may be the
+        caller's own memory.
 
     Raises
     ------
     TypeError
-        If the values are not float32 or float64, or are not `dtype`.
+        If the values are not float32 or float64, or are not `dtype`, or NumPy cannot read them.
     ValueError
         If nested lists are ragged.
 
@@ -181,7 +183,7 @@ def floats(name: str, value: object, dtype: np.dtype | None = None) -> np.ndarra
             raise ValueError(
                 f"{name}: nested lists must be numbers in rows of equal length ({error})"
             ) from None
-        if array.dtype in (np.int64, np.float64):  # what Python's own numbers become
+        if array.dtype in (np.int32, np.int64, np.float64):  # what Python's own numbers become
             with np.errstate(over="ignore"):
                 array = array.astype(dtype or np.float64)
     elif isinstance(value, np.ma.MaskedArray):
@@ -190,15 +192,16 @@ def floats(name: str, value: object, dtype: np.dtype | None = None) -> np.ndarra
             f"fill it first: {name}.filled(0)"
         )
     else:
-        array = np.asarray(value)
-    kind = array.dtype.newbyteorder("=")
+        array = _read(name, value)
+    # only floats are asked for their byte order: NumPy's strings raise
+    kind = array.dtype.newbyteorder("=") if array.dtype.kind == "f" else array.dtype
     if kind not in FLOATS:
         hint = f"{name}.astype(np.float32)"
         if kind.kind == "u":
             hint += ", divided by 255 for an image"
         elif kind.kind == "c":
             hint = f"{name}.real, or convolve both parts"
-        elif kind.kind in "OSUV":
+        elif kind.kind in "OSTUV":
             hint = "np.array(..., dtype=np.float32)"
         raise TypeError(
             f"{name}: must be float32 or float64, got {array.dtype}; convert it first: {hint}"
@@ -207,7 +210,34 @@ def floats(name: str, value: object, dtype: np.dtype | None = None) -> np.ndarra
         raise TypeError(
             f"{name}: must be {dtype} as x is, got {kind}; convert one: {name}.astype(np.{dtype})"
         )
-    return np.require(array, kind, ["C", "A", "W"])
+    array = np.require(array, kind, ["C", "A"])
+    return array if array.flags.writeable else np.asarray(_Lent(array))
+
+
+def _read(name: str, value: Any) -> np.ndarray:
+    if hasattr(value, "detach"):  # a torch tensor hands out no numbers while it requires grad
+        value = value.detach()
+    try:
+        if hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
+            return np.from_dlpack(value)
+        return np.asarray(value)
+    except (BufferError, RuntimeError, TypeError, ValueError) as error:
+        raise TypeError(
+            f"{name}: NumPy cannot read {type(value).__name__} ({error}); "
+            "pass a NumPy array, or a tensor in the processor's memory"
+        ) from None
+
+
+class _Lent:
+    """A read-only array's memory, without a copy, as one that may be written.
+
+    The loops are compiled for such arrays alone, and write to none of their inputs.
+    """
+
+    def __init__(self, array: np.ndarray):
+        address, _ = array.__array_interface__["data"]
+        self.array, self.__array_interface__ = array, {**array.__array_interface__}
+        self.__array_interface__["data"] = (address, False)
 
 
 def float_type(dtype: DTypeLike) -> np.dtype:
@@ -492,9 +522,11 @@ def divides(name: str, groups: int, channels: int, what: str) -> None:
     ValueError: groups: 4 does not divide 6, the channels of x; these do: 1, 2, 3, 6
     """
     if channels % groups:
-        fitting = ", ".join(str(g) for g in range(1, channels + 1) if channels % g == 0)
+        small = [g for g in range(1, math.isqrt(channels) + 1) if channels % g == 0]
+        fitting = sorted({*small, *(channels // g for g in small)})
         raise ValueError(
-            f"{name}: {groups} does not divide {channels}, {what}; these do: {fitting}"
+            f"{name}: {groups} does not divide {channels}, {what}; "
+            f"these do: {', '.join(map(str, fitting))}"
         )
 
 

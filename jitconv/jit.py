@@ -33,7 +33,7 @@ FASTMATH = {"contract"}
 _launch = threading.RLock()
 _launched_before_fork = False
 _cache_folders: set[str] = set()
-_recorder: Callable[[Callable, tuple], None] | None = None
+_this_thread = threading.local()  # its recorder: what one thread records, all others run
 
 
 def _in_child() -> None:
@@ -67,8 +67,9 @@ def njit(function: Callable | None = None, *, parallel: bool = False) -> Callabl
     Returns
     -------
     callable
-        The compiled function. ``py_func`` is the same loop nest in plain Python, to step through.
-        Without `function`, the decorator.
+        The compiled function. ``py_func`` is the same loop nest in plain Python, to step through;
+        of a parallel kernel, ``compiled`` is Numba's dispatcher, with `inspect_asm` and
+        `parallel_diagnostics`. Without `function`, the decorator.
 
     Raises
     ------
@@ -108,10 +109,10 @@ def njit(function: Callable | None = None, *, parallel: bool = False) -> Callabl
 
     @functools.wraps(function)
     def launch(*arrays):
-        nonlocal compiled
-        if _recorder is not None:
-            _recorder(function, arrays)
-            return
+        recorder = getattr(_this_thread, "recorder", None)
+        if recorder is not None:
+            recorder(function, arrays)
+            return None
         if is_compiled and _launched_before_fork and numba.threading_layer() == "omp":
             raise RuntimeError(
                 "this process was forked from one that had run jitconv's loops, which GNU OpenMP "
@@ -121,30 +122,28 @@ def njit(function: Callable | None = None, *, parallel: bool = False) -> Callabl
         # must these.
         with _launch, np.errstate(all="ignore"):
             try:
-                return compiled(*arrays)
+                return launch.compiled(*arrays)
             except (OSError, EOFError, pickle.UnpicklingError) as error:  # loops raise none of them
                 warnings.warn(
                     f"Numba's cache in {', '.join(_cache_folders)} is full or damaged ({error}); "
                     "the loops are compiled again in each process until it is deleted",
                     stacklevel=3,
                 )
-                compiled = numba.njit(function, **options)
-                return compiled(*arrays)
+                launch.compiled = numba.njit(function, **options)
+                return launch.compiled(*arrays)
 
-    launch.py_func = function
+    launch.py_func, launch.compiled = function, compiled
     return launch
 
 
 @contextlib.contextmanager
 def recording(recorder: Callable[[Callable, tuple], None]) -> Iterator[None]:
-    """Hand the loops and arrays of each launch to `recorder`, which runs them as it likes."""
-    global _recorder
-    with _launch:  # launches of other threads wait
-        _recorder = recorder
-        try:
-            yield
-        finally:
-            _recorder = None
+    """Hand the loops and arrays of each launch of this thread to `recorder`, which runs them."""
+    _this_thread.recorder = recorder
+    try:
+        yield
+    finally:
+        del _this_thread.recorder
 
 
 def info() -> dict[str, str]:

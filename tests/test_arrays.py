@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 
 import jitconv
+from jitconv import checks
 
 WEIGHT = np.random.default_rng(1).normal(size=(3, 2, 3, 2))
 PLAIN = np.random.default_rng(2).normal(size=(2, 2, 6, 5))
@@ -34,7 +35,7 @@ LAYOUTS = {
     "channels last": lambda x: np.ascontiguousarray(np.moveaxis(x, 1, -1)).transpose(0, 3, 1, 2),
     "every second": lambda x: x.repeat(2, axis=2).repeat(2, axis=3)[:, :, ::2, ::2],
     "backwards": lambda x: x[:, :, ::-1, ::-1].copy()[:, :, ::-1, ::-1],
-    "broadcast": lambda x: np.broadcast_to(x, x.shape),
+    "broadcast": lambda x: np.broadcast_to(x[:, :, :1], x.shape),  # every row is the first one
     "big endian": lambda x: x.astype(">f8"),
     "little endian": lambda x: x.astype("<f8"),
     "read-only": read_only,
@@ -45,20 +46,76 @@ LAYOUTS = {
 }
 
 
+def test_layouts_are_what_they_are_called():
+    assert LAYOUTS["broadcast"](PLAIN).strides[2] == 0
+    assert LAYOUTS["backwards"](PLAIN).strides[3] < 0
+    assert not LAYOUTS["unaligned"](PLAIN).flags.aligned
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_any_layout(layout):
-    expected = jitconv.conv2d(PLAIN, WEIGHT, padding=1).output
-    y, _ = jitconv.conv2d(LAYOUTS[layout](PLAIN), WEIGHT, padding=1)
-    np.testing.assert_array_equal(y, expected)
+    x, weight, swapped = (LAYOUTS[layout](a) for a in (PLAIN, WEIGHT, WEIGHT.swapaxes(0, 1)))
+    plain_x, plain_weight, plain_swapped = (
+        np.array(a, dtype=np.float64, order="C") for a in (x, weight, swapped)
+    )
+    y, _ = jitconv.conv2d(x, plain_weight, padding=1)
+    np.testing.assert_array_equal(y, jitconv.conv2d(plain_x, plain_weight, padding=1).output)
     assert type(y) is np.ndarray
     assert y.dtype == np.dtype("=f8")
     assert y.flags.c_contiguous
-    y, _ = jitconv.conv2d(PLAIN, LAYOUTS[layout](WEIGHT), padding=1)
-    np.testing.assert_array_equal(y, expected)
-    y, _ = jitconv.conv_transpose2d(LAYOUTS[layout](PLAIN), LAYOUTS[layout](WEIGHT.swapaxes(0, 1)))
-    np.testing.assert_array_equal(
-        y, jitconv.conv_transpose2d(PLAIN, WEIGHT.swapaxes(0, 1).copy()).output
-    )
+    z, _ = jitconv.conv2d(plain_x, weight, padding=1)
+    np.testing.assert_array_equal(z, y)
+    z, _ = jitconv.conv_transpose2d(x, swapped)
+    np.testing.assert_array_equal(z, jitconv.conv_transpose2d(plain_x, plain_swapped).output)
+
+
+def test_read_only_arrays_are_read_where_they_are(tmp_path):
+    PLAIN.tofile(tmp_path / "x")
+    mapped = np.memmap(tmp_path / "x", np.float64, "r", shape=PLAIN.shape)
+    for x in (mapped, read_only(PLAIN)):
+        assert np.shares_memory(checks.floats("x", x), x)
+        assert not x.flags.writeable
+        np.testing.assert_array_equal(
+            jitconv.conv2d(x, WEIGHT).output, jitconv.conv2d(PLAIN, WEIGHT).output
+        )
+
+
+class Tensor:
+    """As torch's: it hands out no numbers while it requires grad."""
+
+    def __init__(self, array, requires_grad=True):
+        self.array, self.requires_grad = array, requires_grad
+
+    def detach(self):
+        return Tensor(self.array, requires_grad=False)
+
+    def __array__(self, dtype=None, copy=None):
+        if self.requires_grad:
+            raise RuntimeError("Can't call numpy() on Tensor that requires grad.")
+        return self.array
+
+
+class Packed:
+    """An array that speaks DLPack alone."""
+
+    def __init__(self, array):
+        self.__dlpack__, self.__dlpack_device__ = array.__dlpack__, array.__dlpack_device__
+
+
+def test_arrays_of_other_libraries():
+    expected = jitconv.conv2d(PLAIN, WEIGHT).output
+    for other in (Tensor, Packed):
+        y, _ = jitconv.conv2d(other(PLAIN), other(WEIGHT))
+        np.testing.assert_array_equal(y, expected)
+
+
+def test_tensors_of_torch():
+    torch = pytest.importorskip("torch")
+    x, weight = torch.from_numpy(PLAIN), torch.nn.Parameter(torch.from_numpy(WEIGHT))
+    y, _ = jitconv.conv2d(x, weight)
+    np.testing.assert_array_equal(y, jitconv.conv2d(PLAIN, WEIGHT).output)
+    with pytest.raises(TypeError, match="x: NumPy cannot read Tensor"):
+        jitconv.conv2d(x.to(torch.bfloat16), weight)
 
 
 def test_lists_take_the_type_of_x():

@@ -8,8 +8,14 @@ import pytest
 import jitconv
 from jitconv import filters, formulas, shapes
 
+STRINGS = getattr(np.dtypes, "StringDType", lambda: "<U1")()  # since NumPy 2
 X = np.zeros((2, 4, 6, 5), np.float32)
 W = np.zeros((8, 4, 3, 3), np.float32)
+
+
+class Unreadable:
+    def __array__(self, dtype=None, copy=None):
+        raise RuntimeError("on another device")
 
 
 def zeros(*shape, dtype=np.float32):
@@ -99,6 +105,11 @@ CASES = {  # name: (call, error, what the message must hold)
         lambda: jitconv.conv2d(X, W, groups=True),
         TypeError,
         "groups: must be an integer, got True",
+    ),
+    "groups and many channels": (
+        lambda: jitconv.formulas.grouped(1, 10**9, 10**9, shapes.window(8, 3), groups=3),
+        ValueError,
+        "g: 3 does not divide 1000000000, C; these do: 1, 2, 4, 5, .* 500000000, 1000000000",
     ),
     "stride 0": (
         lambda: jitconv.conv2d(X, W, stride=0),
@@ -190,6 +201,16 @@ CASES = {  # name: (call, error, what the message must hold)
         lambda: jitconv.conv2d([[["a"]]], W),
         TypeError,
         "x: must be float32 or float64, got <U1",
+    ),
+    "NumPy's strings": (
+        lambda: jitconv.conv2d(np.array([[["a"]]], STRINGS), W),
+        TypeError,
+        "x: must be float32 or float64, got (StringDType|<U1)",
+    ),
+    "an array that cannot be read": (
+        lambda: jitconv.conv2d(Unreadable(), W),
+        TypeError,
+        "x: NumPy cannot read Unreadable \\(on another device\\)",
     ),
     "list of complex": (lambda: jitconv.conv2d([[[1j]]], W), TypeError, "x: must be .*complex128"),
     "list of bools": (lambda: jitconv.conv2d([[[True]]], W), TypeError, "x: must be .*bool"),

@@ -1,5 +1,6 @@
 """A trace holds every multiply of the loops: as many as they count, with the right numbers, summing to the output."""
 
+import threading
 from collections import Counter
 
 import calls
@@ -8,6 +9,8 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+import jitconv
+from jitconv import jit
 from jitconv.tracing import VARIANTS, trace
 
 FUNCTIONS = {variant: function.__name__ for variant, function in VARIANTS.items()}
@@ -60,3 +63,35 @@ def test_a_trace_refuses_what_is_large_or_unknown():
         trace("fourier", np.zeros((1, 3, 3)), np.zeros((1, 1, 1, 1)))
     with pytest.raises(ValueError, match="weight:"):
         trace("standard", np.zeros((2, 3, 3)), np.zeros((1, 1, 1, 1)))
+
+
+def test_what_one_thread_traces_is_no_affair_of_another(rng):
+    x, weight = rng.integers(-9, 9, (2, 6, 7)) / 1.0, rng.integers(-9, 9, (3, 2, 3, 3)) / 1.0
+    expected, _ = jitconv.conv2d(x, weight, method="direct")
+    recorded, outputs = [], []
+    other = threading.Thread(
+        target=lambda: outputs.append(jitconv.conv2d(x, weight, method="direct").output)
+    )
+    with jit.recording(lambda loops, arrays: recorded.append(loops)):
+        other.start()
+        other.join(timeout=60)
+    assert recorded == []
+    np.testing.assert_array_equal(outputs[0], expected)
+
+
+def test_traces_of_two_threads_are_their_own(rng):
+    x = rng.normal(size=(1, 6, 6))
+    kernels = [rng.normal(size=(1, 1, K, K)) for K in (2, 3)]
+    expected = [trace("standard", x, kernel) for kernel in kernels]
+    found = [[], []]
+
+    def work(number):
+        for _ in range(5):
+            found[number].append(trace("standard", x, kernels[number]))
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in (0, 1)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [[steps] * 5 for steps in expected]
