@@ -338,14 +338,19 @@ def further() -> Iterator[tuple[str, str]]:
     with_count, without_count = pair(big, without, seconds=2)
     ratio = statistics.median(a / b for a, b in zip(with_count, without_count, strict=True))
     yield "counted against uncounted loops, 64→64 56² k3", f"{ratio - 1:+.1%} time"
-    yield from memory()
+    yield from memory(
+        (64, 64, (224, 224), 1),
+        (512, 512, (7, 7), 1),
+        (64, 64, (224, 224), 64),
+        (2048, 4, (4, 4096), 1),
+    )
     yield from first_calls()
 
 
 MEMORY = """
 import sys, numpy as np, jitconv
-C, M, size, g = map(int, sys.argv[1:])
-x, weight = np.ones((C, size, size), np.float32), np.ones((M, C // g, 3, 3), np.float32)
+C, M, H, W, g = map(int, sys.argv[1:])
+x, weight = np.ones((C, H, W), np.float32), np.ones((M, C // g, 3, 3), np.float32)
 jitconv.conv2d(x[:, :1, :1], weight[:, :, :1, :1], groups=g)  # compiles, and keeps no memory
 def status(name):
     return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith(name))
@@ -363,14 +368,14 @@ print(time.perf_counter() - begin)
 """
 
 
-def memory() -> Iterator[tuple[str, str]]:
+def memory(*layers: tuple[int, int, tuple[int, int], int]) -> Iterator[tuple[str, str]]:
     """Yield the peak memory of a call beyond its inputs and output, in a process of its own."""
     if not os.path.exists("/proc/self/clear_refs"):
         return
-    for sizes in ((64, 64, 224, 1), (512, 512, 7, 1), (64, 64, 224, 64)):
-        command = [sys.executable, "-c", MEMORY, *map(str, sizes)]
+    for C, M, (H, W), groups in layers:
+        command = [sys.executable, "-c", MEMORY, *map(str, (C, M, H, W, groups))]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
-        label = "memory beyond input, weight, output, {}→{} {}² k3 g{}".format(*sizes)
+        label = f"memory beyond input, weight, output, {C}→{M} {H}×{W} k3 g{groups}"
         yield label, f"{max(0, float(done.stdout)):.1f} MiB"
 
 

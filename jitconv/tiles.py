@@ -279,10 +279,10 @@ def make_run(CHANNELS, VECTORS):
     """Return the loops over all taps around runs of pixels of some output channels."""
 
     @njit
-    def run(lines, begin, end, shifts, weight, m, y, out, plane):
-        # lines flat, where pixel p lies at p, and its taps at p + shifts (R,); weight (M, R);
-        # y flat: the sum of pixel p goes on at out + p, and a plane further for the next channel.
-        # Whole runs from begin on.
+    def run(lines, begin, end, shifts, weight, m, tap, y, out, plane):
+        # lines flat, where pixel p lies at p, and its taps at p + shifts (R,); weight (M, ·), from
+        # m and tap on; y flat: the sum of pixel p goes on at out + p, and a plane further for the
+        # next channel. Whole runs from begin on.
         acc = registers(lines, CHANNELS, VECTORS)
         PIXELS = acc.shape[1]
         multiplies = 0
@@ -295,7 +295,7 @@ def make_run(CHANNELS, VECTORS):
                 values, w = lines[first + shifts[r] :], weight[m:]
                 for j in range(PIXELS):  # across the lanes of the vector registers
                     for i in range(CHANNELS):
-                        acc[i, j] += values[j] * w[i, r]
+                        acc[i, j] += values[j] * w[i, np.uintp(tap + r)]
                         multiplies += 1
             for i in range(CHANNELS):
                 sums = y[out + i * plane + first :]
@@ -369,68 +369,80 @@ def taps_on_padding(ih, height, stride, dilation, KH, H, OW, begins, ends):
 
 
 @njit(parallel=True)
-def plane_loops(x, weight, bias, y, stride, before, dilation, band, counts):
+def plane_loops(x, weight, bias, y, stride, before, dilation, band, step, counts):
     # pixels lie across the lanes. x (N, C, H, W); weight (M, C/g, KH, KW);
     # bias (M,); y (N, M, OH, OW); before: padding (above, left); band: output rows at a time;
-    # counts (jobs, 2)
+    # step: input channels at a time; counts (jobs, 2)
     N, C, H, W = x.shape
     M, CG, KH, KW = weight.shape
     OH, OW = y.shape[2:]
     (SH, SW), (top, left), (DH, DW) = stride, before, dilation
     G, bands, jobs = C // CG, (OH + band - 1) // band, counts.shape[0]
-    units, MG, R, LANES = N * G * bands, M // G, CG * KH * KW, registers(y, 1, 1).shape[1]
+    units, MG, LANES = N * G * bands, M // G, registers(y, 1, 1).shape[1]
     rows = band + (KH - 1) * DH // SH + 1
-    images, weights, sums = x.reshape((N * C, H * W)), weight.reshape((M, R)), y.reshape(y.size)
+    images, sums = x.reshape((N * C, H * W)), y.reshape(y.size)
+    weights = weight.reshape((M, CG * KH * KW))
     for job in prange(jobs):
         # for each tap of a row of taps the pixels that it meets in an image row, zeros where it
         # meets padding. Image rows SH apart follow each other, so that the pixels that tap (kh, kw)
         # meets in all output rows are one run of memory.
-        lines = np.zeros((CG * KW, SH * rows * OW), x.dtype)
+        lines = np.zeros((step * KW, SH * rows * OW), x.dtype)
         begins, ends = np.empty(KW, np.intp), np.empty(KW, np.intp)
         for kw in range(KW):
             column = kw * DW - left
             begins[kw] = min(OW, max(0, -(column // SW)))
             ends[kw] = max(begins[kw], min(OW, (W - 1 - column) // SW + 1))
-        shifts = np.empty(R, np.intp)
-        for r in range(R):
+        all_shifts = np.empty(step * KH * KW, np.intp)
+        for r in range(all_shifts.size):
             c, kh, kw = r // (KH * KW), r // KW % KH, r % KW
-            shifts[r] = (((c * KW + kw) * SH + kh * DH % SH) * rows + kh * DH // SH) * OW
+            all_shifts[r] = (((c * KW + kw) * SH + kh * DH % SH) * rows + kh * DH // SH) * OW
         multiplies, on_padding, zeros = 0, 0, 0
         for unit in range(units * job // jobs, units * (job + 1) // jobs):
             n, g, oh = unit // (G * bands), unit // bands % G, unit % bands * band
             ih, height = oh * SH - top, min(band, OH - oh)
-            for k in range(CG * KW):
-                channel, kw = n * C + g * CG + k // KW, k % KW
-                begin, end, column = begins[kw], ends[kw], kw * DW - left
-                if SH == 1 and SW == 1 and OW == W:
-                    copy_plane(images, channel, ih * W + column, begin, end, OW, lines, k)
-                else:
-                    sizes = (H, W, OW)
-                    copy_rows(images, channel, ih, column, begin, end, stride, sizes, lines, k)
             if bands > 1 or unit == units * job // jobs:
                 zeros = CG * taps_on_padding(ih, height, SH, DH, KH, H, OW, begins, ends)
             on_padding += MG * zeros
-            a = lines.reshape(lines.size)
-            m, plane, end = g * MG, OH * OW, height * OW
-            out, short = ((n * M + m) * OH + oh) * OW, end // LANES * LANES
+            plane, end = OH * OW, height * OW
+            out, short = ((n * M + g * MG) * OH + oh) * OW, end // LANES * LANES
             for i in range(MG):
                 for pixel in range(end):
-                    sums[np.uintp(out + i * plane + pixel)] = bias[m + i]
-            while m < (g + 1) * MG:
-                if m + 4 <= (g + 1) * MG:
-                    long = end // (4 * LANES) * 4 * LANES
-                    multiplies += runs_long(a, 0, long, shifts, weights, m, sums, out, plane)
-                    multiplies += runs_short(a, long, short, shifts, weights, m, sums, out, plane)
-                    multiplies += runs_one(a, short, end, shifts, weights, m, sums, out, plane)
-                    m, out = m + 4, out + 4 * plane
-                else:
-                    long = end // (8 * LANES) * 8 * LANES
-                    some = long + (end - long) // (3 * LANES) * 3 * LANES
-                    multiplies += run_long(a, 0, long, shifts, weights, m, sums, out, plane)
-                    multiplies += run_some(a, long, some, shifts, weights, m, sums, out, plane)
-                    multiplies += run_short(a, some, short, shifts, weights, m, sums, out, plane)
-                    multiplies += run_one(a, short, end, shifts, weights, m, sums, out, plane)
-                    m, out = m + 1, out + plane
+                    sums[np.uintp(out + i * plane + pixel)] = bias[g * MG + i]
+            for first in range(0, CG, step):
+                some_c = min(step, CG - first)
+                for k in range(some_c * KW):
+                    channel, kw = n * C + g * CG + first + k // KW, k % KW
+                    begin, stop, column = begins[kw], ends[kw], kw * DW - left
+                    if SH == 1 and SW == 1 and OW == W:
+                        copy_plane(images, channel, ih * W + column, begin, stop, OW, lines, k)
+                    else:
+                        sizes = (H, W, OW)
+                        copy_rows(images, channel, ih, column, begin, stop, stride, sizes, lines, k)
+                a, shifts, t = (
+                    lines.reshape(lines.size),
+                    all_shifts[: some_c * KH * KW],
+                    first * KH * KW,
+                )
+                m, o = g * MG, out
+                while m < (g + 1) * MG:
+                    if m + 4 <= (g + 1) * MG:
+                        long = end // (4 * LANES) * 4 * LANES
+                        multiplies += runs_long(a, 0, long, shifts, weights, m, t, sums, o, plane)
+                        multiplies += runs_short(
+                            a, long, short, shifts, weights, m, t, sums, o, plane
+                        )
+                        multiplies += runs_one(a, short, end, shifts, weights, m, t, sums, o, plane)
+                        m, o = m + 4, o + 4 * plane
+                    else:
+                        long = end // (8 * LANES) * 8 * LANES
+                        some = long + (end - long) // (3 * LANES) * 3 * LANES
+                        multiplies += run_long(a, 0, long, shifts, weights, m, t, sums, o, plane)
+                        multiplies += run_some(a, long, some, shifts, weights, m, t, sums, o, plane)
+                        multiplies += run_short(
+                            a, some, short, shifts, weights, m, t, sums, o, plane
+                        )
+                        multiplies += run_one(a, short, end, shifts, weights, m, t, sums, o, plane)
+                        m, o = m + 1, o + plane
         counts[job, 0], counts[job, 1] = multiplies, on_padding
 
 
@@ -497,12 +509,15 @@ def planes(layer: Layer, window: shapes.Window, y: np.ndarray) -> np.ndarray:
     """Cut the work into jobs, run `plane_loops`, and return the counts of the jobs."""
     (N, C, _), (_, CG, KH, KW) = layer.sizes, layer.weight.shape
     (OH, OW), (SH, _), threads = window.output, window.stride, numba.get_num_threads()
-    row = CG * KW * SH * OW * y.itemsize
-    band = min(OH, max(1, LINES // row - (KH - 1) * window.dilation[0] // SH - 1))
+    row, more = KW * SH * OW * y.itemsize, (KH - 1) * window.dilation[0] // SH + 1
+    # as many output rows as leave all channels' lines in cache, but not fewer than the rows that
+    # are copied besides; then as many channels
+    band = min(OH, max(LINES // (CG * row) - more, more, 4))
     units = N * (C // CG) * -(-OH // band)
     if units < 2 * threads:
         band = -(-OH // (2 * threads))
         units = N * (C // CG) * -(-OH // band)
+    step = min(CG, max(1, LINES // ((band + more) * row)))
     counts = np.zeros((min(units, 2 * threads), 2), np.int64)
     before = (window.padding[0][0], window.padding[1][0])
     plane_loops(
@@ -514,6 +529,7 @@ def planes(layer: Layer, window: shapes.Window, y: np.ndarray) -> np.ndarray:
         before,
         window.dilation,
         band,
+        step,
         counts,
     )
     return counts

@@ -1,5 +1,7 @@
 """The tiled loops do what the direct ones do: the same outputs, the same multiplies in bounds, on any number of threads."""
 
+import os
+
 import calls
 import numba
 import numpy as np
@@ -8,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import jitconv
-from jitconv import shapes, tiles
+from jitconv import bench, shapes, tiles
 
 TILED = [f for f in calls.FUNCTIONS if f != "separable_conv2d"]
 
@@ -45,17 +47,30 @@ def test_same_bits_on_one_thread_and_on_two(call):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(
     ("C", "M", "groups", "size"),
-    [(40, 150, 1, 30), (130, 64, 2, 7), (24, 24, 8, 61), (8, 42, 2, 61)],
+    [
+        (40, 150, 1, (30, 33)),
+        (130, 64, 2, (7, 10)),
+        (24, 24, 8, (61, 64)),
+        (8, 42, 2, (61, 64)),
+        (70, 5, 1, (6, 900)),
+    ],
 )
 def test_large_layers(rng, dtype, C, M, groups, size):
-    """More taps than stay in cache, all kinds of channel blocks, several bands of rows, wide planes."""
-    x = rng.normal(size=(2, C, size, size + 3)).astype(dtype)
+    """More taps than stay in cache, all kinds of channel blocks, several bands of rows, wide planes, some channels at a time."""
+    x = rng.normal(size=(2, C, *size)).astype(dtype)
     weight = rng.normal(size=(M, C // groups, 5, 3)).astype(dtype)
     options = {"groups": groups, "padding": "same", "dilation": (1, 2)}
     y, direct = jitconv.conv2d(x, weight, np.ones(M, dtype), method="direct", **options)
     z, tiled = jitconv.conv2d(x, weight, np.ones(M, dtype), method="tiled", **options)
     np.testing.assert_allclose(z, y, atol=1e-3 if dtype == np.float32 else 1e-10)
     assert tiled.verify().multiplies_in_bounds == direct.multiplies_in_bounds
+
+
+@pytest.mark.skipif(numba.config.DISABLE_JIT, reason="takes too long in plain Python")
+@pytest.mark.skipif(not os.path.exists("/proc/self/clear_refs"), reason="Linux tells the peak")
+def test_many_channels_to_few_take_little_memory():
+    (memory,) = bench.memory((2048, 4, (4, 4096), 1))
+    assert float(memory[1].split()[0]) < 64  # MiB; the lines of all channels would be 400
 
 
 def test_auto_takes_tiles_unless_they_are_slower():
