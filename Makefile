@@ -1,10 +1,17 @@
+ifeq ($(OS),Windows_NT)
+PYTHON ?= python
+BIN := Scripts
+else
 PYTHON ?= python3
-PY := .venv/bin/python
+BIN := bin
+endif
+PY := .venv/$(BIN)/python
+PY_OLDEST := .venv-oldest/$(BIN)/python
 
-.PHONY: help setup demo figures notebooks site test check bench format clean
+.PHONY: help setup demo figures notebooks site test check check-oldest bench format clean
 
 help:  ## list the verbs
-	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
 
 setup: .venv/installed  ## make .venv with jitconv and its development tools
 .venv/installed: pyproject.toml
@@ -40,6 +47,14 @@ check: setup  ## lint, doctests, the notebooks, and the tests in plain Python, w
 	NUMBA_NUM_THREADS=1 $(PY) -m pytest
 	HYPOTHESIS_PROFILE=thorough $(PY) -m pytest tests/test_properties.py
 
+check-oldest: .venv-oldest/installed  ## the tests, with the oldest versions that pyproject.toml allows, in .venv-oldest
+	NUMBA_CACHE_DIR=.cache/oldest $(PY_OLDEST) -m pytest
+.venv-oldest/installed: pyproject.toml constraints/oldest.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 13) and "NumPy 1.26 needs Python 3.10 to 3.12: make check-oldest PYTHON=…")'
+	$(PYTHON) -m venv .venv-oldest
+	$(PY_OLDEST) -m pip install --quiet --disable-pip-version-check --constraint constraints/oldest.txt --editable '.[test]'
+	touch $@
+
 bench: setup  ## time every variant beside torch, OpenCV and SciPy; writes bench.json and bench.png
 	$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	$(PY) -m jitconv bench
@@ -49,5 +64,5 @@ format: setup  ## put the code in order
 	$(PY) -m ruff format .
 
 clean:  ## remove what the other verbs made
-	rm -rf .venv figures site .cache .hypothesis .pytest_cache .ruff_cache demo.png bench.json bench.png
+	rm -rf .venv .venv-oldest figures site .cache .hypothesis .pytest_cache .ruff_cache demo.png bench.json bench.png
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,4 +1,4 @@
-"""conv2d, conv_transpose2d and resampling against PyTorch's outputs, stored by golden/make_golden.py."""
+"""Convolutions and resampling against PyTorch's and torchvision's outputs, stored by the scripts in golden/."""
 
 import json
 from pathlib import Path
@@ -10,6 +10,8 @@ import jitconv
 
 STORED = np.load(Path(__file__).parent / "golden" / "torch.npz")
 CASES = json.loads(str(STORED["cases"]))["cases"]
+DEFORMED = np.load(Path(__file__).parent / "golden" / "torchvision.npz")
+DEFORMABLE = json.loads(str(DEFORMED["cases"]))["cases"]
 
 
 @pytest.mark.parametrize("case", CASES, ids=[f"{c['function']}-{c['options']}" for c in CASES])
@@ -18,6 +20,18 @@ def test_same_as_torch(case):
         STORED[f"{case['key']}_{name}"] for name in ("x", "weight", "bias", "y")
     )
     y, report = getattr(jitconv, case["function"])(x, weight, bias, **case["options"])
+    np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-5)
+    report.verify()
+
+
+@pytest.mark.parametrize("method", ["direct", "tiled"])
+@pytest.mark.parametrize(
+    "case", DEFORMABLE, ids=[f"{c['about']}-{c['options']}" for c in DEFORMABLE]
+)
+def test_same_as_torchvision(case, method):
+    arrays = {name: DEFORMED[f"{case['key']}_{name}"] for name in case["arrays"]}
+    expected = arrays.pop("y")
+    y, report = jitconv.deform_conv2d(**arrays, **case["options"], method=method)
     np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-5)
     report.verify()
 
