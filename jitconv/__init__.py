@@ -8,23 +8,38 @@ Nine convolution variants as readable Numba loops that count their multiplies.
 6912
 """
 
-from . import filters, formulas, shapes
-from .comparison import Comparison, compare, warm_up
-from .exercises import check
-from .formulas import Formula
+import sys
+
+from . import shapes
+from .costs import formulas
+from .costs.formula import Formula
+from .costs.report import ConvResult, CostReport, CountMismatch, Pass
+from .images import filters, photo
+from .images.resample import bilinear_kernel, bilinear_upsample, max_pool2d, nearest_upsample
 from .jit import info
-from .report import ConvResult, CostReport, CountMismatch, Pass
-from .resample import bilinear_kernel, bilinear_upsample, max_pool2d, nearest_upsample
+from .learn import lessons
+from .learn.compare import Comparison, compare
+from .learn.exercises import check
+from .methods.tiled import tiles
 from .tracing import Step, trace
+from .variants import warm_up
 from .variants.deformable import deform_conv2d, deformable_layer
 from .variants.depthwise import depthwise_conv2d
 from .variants.depthwise_separable import depthwise_separable_conv2d
 from .variants.dilated import dilated_conv2d, zero_stuffed_kernel
+from .variants.front_door import conv2d
 from .variants.grouped import grouped_conv2d
 from .variants.pointwise import pointwise_conv2d
 from .variants.separable import NotSeparableError, factor_kernel, separable_conv2d, separable_terms
-from .variants.standard import conv2d
 from .variants.transposed import conv_transpose2d, convolution_matrix, deconvolve
+from .version import __version__
+
+# Where the notebooks of version 0.1 find what has moved.
+sys.modules |= {
+    f"{__name__}.comparison": photo,
+    f"{__name__}.tiles": tiles,
+    f"{__name__}.plots.lessons": lessons,
+}
 
 __all__ = [
     "Comparison",
@@ -35,6 +50,7 @@ __all__ = [
     "NotSeparableError",
     "Pass",
     "Step",
+    "__version__",
     "bilinear_kernel",
     "bilinear_upsample",
     "check",
@@ -63,4 +79,3 @@ __all__ = [
     "warm_up",
     "zero_stuffed_kernel",
 ]
-__version__ = "0.1.0"

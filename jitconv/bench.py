@@ -6,7 +6,6 @@ Every ratio is measured in one process, the two calls in turn, with as many thre
 from __future__ import annotations
 
 import importlib.util
-import inspect
 import os
 import statistics
 import subprocess
@@ -22,22 +21,24 @@ import numpy as np
 
 import jitconv
 
-from . import jit, shapes, tiles
+from . import jit
+from .costs.report import ConvResult
 from .jit import njit, prange
-from .report import ConvResult
-from .tiles import PIXELS, WIDE, registers
+from .methods.tiled.registers import BYTES, registers
+from .methods.tiled.tiles import PIXELS, WIDE
+from .variants import VARIANTS
 
 PEERS = ("torch", "cv2", "scipy")
 HEAD = ("layer", "ms", "± %", "GFLOP/s", "peak", "memory", "× direct", "× peer", "peer ms", "peer")
 
 
-class Layer(NamedTuple):
+class Contest(NamedTuple):
     """One call to time, and the same work in another library."""
 
     variant: str
     label: str
     call: Callable[[], ConvResult]
-    size: int  # bytes of input, weight and output
+    size: int  # bytes of input and weights
     peer: str
     peer_call: Callable[[], Any] | None
 
@@ -57,20 +58,69 @@ def pair(call: Callable, other: Callable | None, seconds: float = 0.6) -> tuple[
     return times[0], times[1]
 
 
-def layers(installed: set[str]) -> Iterator[Layer]:
+# The layers of each variant: sizes, and options. A variant that is not named here has the default.
+DEFAULT = [({"C": 64, "M": 64, "H": 56, "K": 3}, {"padding": 1})]
+SQUARES = [(64, 56), (128, 28), (256, 14), (512, 7)]
+LAYERS: dict[str, list[tuple[dict[str, int], dict[str, Any]]]] = {
+    "standard": [
+        *(
+            layer
+            for N in (1, 8)
+            for layer in [
+                *(({"N": N, "C": C, "M": C, "H": H, "K": 3}, {"padding": 1}) for C, H in SQUARES),
+                ({"N": N, "C": 3, "M": 64, "H": 224, "K": 7}, {"stride": 2, "padding": 3}),
+                ({"N": N, "C": 64, "M": 128, "H": 56, "K": 3}, {"stride": 2, "padding": 1}),
+            ]
+        ),
+        ({"C": 1, "M": 1, "H": 1024, "K": 5}, {"padding": 2}),
+    ],
+    "dilated": [
+        ({"C": C, "M": C, "H": H, "K": 3}, {"padding": rate, "dilation": rate})
+        for C, H, rate in [(64, 56, 4), (256, 28, 2), (256, 28, 12)]
+    ],
+    "transposed": [
+        ({"C": C, "M": M, "H": H, "K": K}, {"stride": 2, "padding": 1})
+        for C, M, H, K in [(64, 32, 56, 4), (256, 128, 14, 4), (128, 64, 28, 3)]
+    ],
+    "separable": [
+        ({"C": 1, "H": H, "K": K}, {"padding": "same"})
+        for H in (512, 1024, 2048)
+        for K in (3, 5, 9)
+    ],
+    "depthwise": [
+        ({"C": C, "M": C, "H": H, "K": K}, {"stride": stride, "padding": K // 2})
+        for C, H, K, stride in [
+            (32, 112, 3, 1),
+            (64, 112, 3, 2),
+            (128, 56, 3, 1),
+            (512, 14, 3, 1),
+            (1024, 7, 3, 1),
+            (96, 56, 7, 1),
+        ]
+    ],
+    "depthwise separable": [
+        ({"C": C, "B": C, "M": M, "H": H, "K": 3}, {"padding": 1})
+        for C, M, H in [(64, 128, 56), (512, 512, 14)]
+    ],
+    "pointwise": [
+        ({"C": C, "M": M, "H": H, "K": 1}, {})
+        for C, M, H in [(64, 128, 56), (256, 64, 56), (512, 512, 14), (1024, 1024, 7)]
+    ],
+    "grouped": [
+        ({"C": C, "M": C, "H": H, "K": 3, "g": g}, {"padding": 1, "groups": g})
+        for C, H, g in [(128, 56, 32), (512, 14, 32), (64, 56, 2)]
+    ],
+    "deformable": [
+        ({"C": C, "M": C, "H": H, "K": 3}, {"padding": 1}) for C, H in [(64, 56), (256, 14)]
+    ],
+}
+
+
+def layers(installed: set[str]) -> Iterator[Contest]:
     """Yield every layer of the benchmark; weights and images are random."""
     rng = np.random.default_rng(0)
-
-    def array(*shape):
-        return rng.standard_normal(shape, dtype=np.float32)
-
-    def layer(variant, label, call, arrays, output, peer, peer_call):
-        size = sum(a.nbytes for a in arrays) + 4 * int(np.prod(output))
-        return Layer(variant, label, call, size, peer, peer_call if peer in installed else None)
-
     if "torch" in installed:
         import torch
-        from torch.nn import functional
 
         torch.set_num_threads(numba.get_num_threads())
         torch.set_grad_enabled(False)
@@ -78,108 +128,86 @@ def layers(installed: set[str]) -> Iterator[Layer]:
         import cv2
 
         cv2.setNumThreads(numba.get_num_threads())
+    for name, variant in VARIANTS.items():
+        for sizes, options in LAYERS.get(name, DEFAULT):
+            K, H = sizes["K"], sizes["H"]
+            found = variant.shapes({**sizes, "W": H, "KH": K, "KW": K}, **options)
+            arrays = [rng.standard_normal(found[n], dtype=np.float32) for n in variant.needed]
+            call = partial(variant.function, *arrays, **options)
+            channels = f"{sizes['C']}→{sizes['M']} " if "M" in sizes else ""
+            letters = {
+                "s": options.get("stride", 1),
+                "d": options.get("dilation", 1),
+                "g": options.get("groups", 1),
+                "N": sizes.get("N", 1),
+            }
+            words = [f"{letter}{value}" for letter, value in letters.items() if value > 1]
+            label = " ".join([f"{channels}{H}² k{K}", *words])
+            size = sum(array.nbytes for array in arrays)
+            for number, (peer, make) in enumerate(PEERS_OF.get(name, [("peer", None)])):
+                ready = make is not None and peer in installed | {"conv2d"}
+                if ready or number == 0:
+                    other = make(*arrays, **options) if ready else None
+                    yield Contest(name, label, call, size, peer, other)
 
-    def dense(variant, N, C, M, size, K, stride=1, dilation=1, groups=1):
-        x, weight, padding = (
-            array(N, C, size, size),
-            array(M, C // groups, K, K),
-            dilation * (K - 1) // 2,
-        )
-        options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
-        call = partial(jitconv.conv2d, x, weight, **options)
-        if variant == "depthwise":
-            del options["groups"]
-            call = partial(jitconv.depthwise_conv2d, x, weight, **options)
-        elif variant == "pointwise":
-            call = partial(jitconv.pointwise_conv2d, x, weight)
-        peer = None
-        if "torch" in installed:
-            kept = {**options, "groups": groups}
-            peer = partial(functional.conv2d, torch.from_numpy(x), torch.from_numpy(weight), **kept)
-        output = (N, M, *shapes.window(size, K, stride, padding, dilation).output)
-        words = [f"{C}→{M} {size}² k{K}"] + [
-            f"{letter}{value}"
-            for letter, value in (("s", stride), ("d", dilation), ("g", groups), ("N", N))
-            if value > 1 and not (letter == "g" and variant == "depthwise")
-        ]
-        return layer(variant, " ".join(words), call, (x, weight), output, "torch", peer)
 
-    for N in (1, 8):
-        for sizes in [(64, 64, 56, 3), (128, 128, 28, 3), (256, 256, 14, 3), (512, 512, 7, 3)]:
-            yield dense("standard", N, *sizes)
-        yield dense("standard", N, 3, 64, 224, 7, stride=2)
-        yield dense("standard", N, 64, 128, 56, 3, stride=2)
-    yield dense("standard", 1, 1, 1, 1024, 5)
-    yield dense("dilated", 1, 64, 64, 56, 3, dilation=4)
-    yield dense("dilated", 1, 256, 256, 28, 3, dilation=2)
-    yield dense("dilated", 1, 256, 256, 28, 3, dilation=12)
-    for C, M, size, K, stride in [(64, 32, 56, 4, 2), (256, 128, 14, 4, 2), (128, 64, 28, 3, 2)]:
-        x, weight = array(1, C, size, size), array(C, M, K, K)
-        call = partial(jitconv.conv_transpose2d, x, weight, stride=stride, padding=1)
-        peer = None
-        if "torch" in installed:
-            tensors = (torch.from_numpy(x), torch.from_numpy(weight))
-            peer = partial(functional.conv_transpose2d, *tensors, stride=stride, padding=1)
-        output = (1, M, *shapes.transposed_window(size, K, stride, 1).output)
-        label = f"{C}→{M} {size}² k{K} s{stride}"
-        yield layer("transposed", label, call, (x, weight), output, "torch", peer)
-    for size in (512, 1024, 2048):
-        for K in (3, 5, 9):
-            x, taps = array(1, size, size), array(K)
-            call = partial(jitconv.separable_conv2d, x, taps, taps, padding="same")
-            peer = None
-            if "cv2" in installed:
-                options = {"borderType": cv2.BORDER_CONSTANT}
-                peer = partial(cv2.sepFilter2D, x[0], -1, taps, taps, **options)
-            label = f"{size}² k{K}"
-            yield layer("separable", label, call, (x, taps), x.shape, "cv2", peer)
-    if "scipy" in installed:
-        from scipy import ndimage
+def _torch(function: str, **fixed: Any) -> Callable[..., Callable[[], Any]]:
+    def make(*arrays: np.ndarray, **options: Any) -> Callable[[], Any]:
+        import torch
 
-        x, taps = array(1, 1024, 1024), array(5)
+        tensors = map(torch.from_numpy, arrays)
+        return partial(getattr(torch.nn.functional, function), *tensors, **options, **fixed)
 
-        def twice():
-            return ndimage.correlate1d(ndimage.correlate1d(x[0], taps, 0), taps, 1)
+    return make
 
-        call = partial(jitconv.separable_conv2d, x, taps, taps, padding="same")
-        yield layer("separable", "1024² k5", call, (x, taps), x.shape, "scipy", twice)
-    for C, size, K, stride in [
-        (32, 112, 3, 1),
-        (64, 112, 3, 2),
-        (128, 56, 3, 1),
-        (512, 14, 3, 1),
-        (1024, 7, 3, 1),
-        (96, 56, 7, 1),
-    ]:
-        yield dense("depthwise", 1, C, C, size, K, stride=stride, groups=C)
-    for C, M, size in [(64, 128, 56), (512, 512, 14)]:
-        x, deep, point = array(1, C, size, size), array(C, 1, 3, 3), array(M, C, 1, 1)
-        call = partial(jitconv.depthwise_separable_conv2d, x, deep, point, padding=1)
-        peer = None
-        if "torch" in installed:
-            tensors = [torch.from_numpy(a) for a in (x, deep, point)]
 
-            def peer(x=tensors[0], deep=tensors[1], point=tensors[2], C=C):
-                return functional.conv2d(functional.conv2d(x, deep, padding=1, groups=C), point)
+def _torch_depthwise(x: np.ndarray, weight: np.ndarray, **options: Any) -> Callable[[], Any]:
+    return _torch("conv2d")(x, weight, groups=x.shape[1], **options)
 
-        output, label = (1, M, size, size), f"{C}→{M} {size}² k3"
-        yield layer("depthwise separable", label, call, (x, deep, point), output, "torch", peer)
-    for C, M, size in [(64, 128, 56), (256, 64, 56), (512, 512, 14), (1024, 1024, 7)]:
-        yield dense("pointwise", 1, C, M, size, 1)
-    for C, size, groups in [(128, 56, 32), (512, 14, 32), (64, 56, 2)]:
-        yield dense("grouped", 1, C, C, size, 3, groups=groups)
-    for C, size in [(64, 56), (256, 14)]:
-        x, weight, offset = array(1, C, size, size), array(C, C, 3, 3), array(1, 18, size, size)
-        call = partial(jitconv.deform_conv2d, x, offset, weight, padding=1)
-        plain = partial(jitconv.conv2d, x, weight, padding=1)
-        yield Layer(
-            "deformable",
-            f"{C}→{C} {size}² k3",
-            call,
-            2 * x.nbytes + weight.nbytes + offset.nbytes,
-            "conv2d",
-            plain,
-        )
+
+def _torch_depthwise_separable(*arrays: np.ndarray, **options: Any) -> Callable[[], Any]:
+    import torch
+    from torch.nn.functional import conv2d
+
+    x, deep, point = map(torch.from_numpy, arrays)
+    return lambda: conv2d(conv2d(x, deep, groups=x.shape[1], **options), point)
+
+
+def _cv2_separable(
+    x: np.ndarray, column: np.ndarray, row: np.ndarray, padding: str
+) -> Callable[[], Any]:
+    import cv2
+
+    options = {"borderType": cv2.BORDER_CONSTANT}
+    return partial(cv2.sepFilter2D, x[0, 0], -1, row, column, **options)
+
+
+def _scipy_separable(
+    x: np.ndarray, column: np.ndarray, row: np.ndarray, padding: str
+) -> Callable[[], Any]:
+    from scipy.ndimage import correlate1d
+
+    return lambda: correlate1d(correlate1d(x[0, 0], column, 0), row, 1)
+
+
+def _without_offsets(
+    x: np.ndarray, offset: np.ndarray, weight: np.ndarray, **options: Any
+) -> Callable[[], Any]:
+    return partial(jitconv.conv2d, x, weight, **options)
+
+
+# Of each variant the libraries that do the same, and how to call them.
+PEERS_OF: dict[str, list[tuple[str, Callable[..., Callable[[], Any]]]]] = {
+    **{
+        name: [("torch", _torch("conv2d"))]
+        for name in ("standard", "dilated", "pointwise", "grouped")
+    },
+    "transposed": [("torch", _torch("conv_transpose2d"))],
+    "separable": [("cv2", _cv2_separable), ("scipy", _scipy_separable)],
+    "depthwise": [("torch", _torch_depthwise)],
+    "depthwise separable": [("torch", _torch_depthwise_separable)],
+    "deformable": [("conv2d", _without_offsets)],
+}
 
 
 @njit
@@ -229,9 +257,11 @@ def machine() -> tuple[float, float]:
     return float(peak), 2e-9 * x.nbytes / min(times)
 
 
-def row(layer: Layer, peak: float, bandwidth: float) -> dict[str, Any]:
+def row(layer: Contest, peak: float, bandwidth: float) -> dict[str, Any]:
     """Time one layer and its peer, and check its counts."""
-    report = layer.call().report.verify()
+    y, report = layer.call()
+    report.verify()
+    size = layer.size + y.nbytes  # of what must be moved at least
     times, others = pair(layer.call, layer.peer_call)
     middle = statistics.median(times)
     low, _, high = statistics.quantiles(times, n=4)
@@ -245,8 +275,8 @@ def row(layer: Layer, peak: float, bandwidth: float) -> dict[str, Any]:
         "spread": (high - low) / middle,
         "gflops": 1e-9 * report.flops / middle,
         "of_peak": 1e-9 * report.flops / middle / peak,
-        "of_bandwidth": 1e-9 * layer.size / middle / bandwidth,
-        "intensity": report.multiplies / layer.size,
+        "of_bandwidth": 1e-9 * size / middle / bandwidth,
+        "intensity": report.multiplies / size,
         "direct_ratio": None,
         "peer": layer.peer,
         "peer_seconds": None,
@@ -323,21 +353,6 @@ def further() -> Iterator[tuple[str, str]]:
         together, single = pair(big, alone)
         ratio = statistics.median(b / a for a, b in zip(together, single, strict=True))
         yield f"{threads} threads against 1, 64→64 56² k3", f"{ratio:.2f} ×"
-    source = inspect.getsource(tiles).replace("multiplies += 1\n", "pass\n")
-    uncounted: dict[str, Any] = {"__name__": "jitconv.uncounted", "__package__": "jitconv"}
-    exec(source, uncounted)
-    counted, loops = tiles.tiled_loops, uncounted["tiled_loops"]
-
-    def without():
-        tiles.tiled_loops = loops
-        try:
-            return big()
-        finally:
-            tiles.tiled_loops = counted
-
-    with_count, without_count = pair(big, without, seconds=2)
-    ratio = statistics.median(a / b for a, b in zip(with_count, without_count, strict=True))
-    yield "counted against uncounted loops, 64→64 56² k3", f"{ratio - 1:+.1%} time"
     yield from memory(
         (64, 64, (224, 224), 1),
         (512, 512, (7, 7), 1),
@@ -400,7 +415,7 @@ def header(peak: float, bandwidth: float) -> str:
     """Return what was measured on."""
     missing = [name for name in PEERS if name not in installed()]
     return (
-        f"{jit.info()['processor']}, {numba.get_num_threads()} threads, vectors of {tiles.BYTES} "
+        f"{jit.info()['processor']}, {numba.get_num_threads()} threads, vectors of {BYTES} "
         f"bytes; measured: FMA peak {peak:.0f} GFLOP/s, copy {bandwidth:.1f} GB/s"
         + (f"; not installed: {', '.join(missing)}" if missing else "")
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -13,7 +13,7 @@ from numpy.typing import DTypeLike
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
-def integer(name: str, value: object, minimum: int) -> int:
+def integer(name: str, value: object, minimum: int, below: float = 2**31) -> int:
     """Return `value` as a Python int, or raise.
 
     Parameters
@@ -24,6 +24,8 @@ def integer(name: str, value: object, minimum: int) -> int:
         What was passed.
     minimum : int
         The least that is allowed.
+    below : float
+        What no value reaches: 2³¹ for sizes, infinity for counts.
 
     Returns
     -------
@@ -35,7 +37,7 @@ def integer(name: str, value: object, minimum: int) -> int:
     TypeError
         If `value` is no integer. NumPy integers are integers, bool is not.
     ValueError
-        If `value` is less than `minimum`, or 2³¹ and more, which no size reaches.
+        If `value` is less than `minimum`, or not less than `below`.
 
     Examples
     --------
@@ -56,12 +58,12 @@ def integer(name: str, value: object, minimum: int) -> int:
         ) from None
     if number < minimum:
         raise ValueError(f"{name}: must be at least {minimum}, got {number}")
-    if number >= 2**31:
+    if number >= below:
         raise ValueError(f"{name}: must be less than 2³¹ = 2,147,483,648, got {number:,}")
     return number
 
 
-def pair(name: str, value: int | Sequence[int], minimum: int) -> tuple[int, int]:
+def height_width(name: str, value: int | Sequence[int], minimum: int) -> tuple[int, int]:
     """Return an int or a (height, width) pair as a pair.
 
     Parameters
@@ -85,7 +87,7 @@ def pair(name: str, value: int | Sequence[int], minimum: int) -> tuple[int, int]
 
     Examples
     --------
-    >>> pair("stride", 2, 1), pair("stride", (2, 1), 1)
+    >>> height_width("stride", 2, 1), height_width("stride", (2, 1), 1)
     ((2, 2), (2, 1))
     """
     if _is_sequence(value):
@@ -124,13 +126,13 @@ def padding_pairs(value: int | Sequence) -> tuple[tuple[int, int], tuple[int, in
     (((1, 1), (1, 1)), ((1, 1), (2, 2)), ((0, 1), (2, 3)))
     """
     if _is_sequence(value) and len(value) == 2 and all(map(_is_sequence, value)):
-        return pair("padding[0]", value[0], 0), pair("padding[1]", value[1], 0)
+        return height_width("padding[0]", value[0], 0), height_width("padding[1]", value[1], 0)
     if _is_sequence(value) and (len(value) != 2 or any(map(_is_sequence, value))):
         raise ValueError(
             f"padding: got {value!r}; write an int, (height, width) "
             "or nested pairs ((top, bottom), (left, right))"
         )
-    height, width = pair("padding", value, 0)
+    height, width = height_width("padding", value, 0)
     return (height, height), (width, width)
 
 
@@ -337,164 +339,6 @@ def axes(name: str, array: np.ndarray, names: str) -> None:
         raise ValueError(
             f"{name}: must have the axes {names}, each at least 1 long, got shape {array.shape}"
         )
-
-
-class Layer(NamedTuple):
-    """Checked arrays of one call, in the order in which most kernels take them.
-
-    Attributes
-    ----------
-    x : numpy.ndarray (N, C, H, W)
-    weight : numpy.ndarray (M, C/groups, KH, KW), or (C, M/groups, KH, KW) where transposed
-    bias : numpy.ndarray (M,)
-        Zeros where none was given.
-    has_bias : bool
-        Whether one was given.
-    batched : bool
-        Whether x came with its batch axis.
-    """
-
-    x: np.ndarray
-    weight: np.ndarray
-    bias: np.ndarray
-    has_bias: bool
-    batched: bool
-
-    @property
-    def sizes(self) -> tuple[int, int, int]:
-        """N, C, M."""
-        return (*self.x.shape[:2], self.bias.size)
-
-    @property
-    def parameters(self) -> int:
-        """Values of weight and bias that were given."""
-        return self.weight.size + self.has_bias * self.bias.size
-
-
-def layer(
-    x: object, weight: object, bias: object, groups: int | None = 1, name: str = "weight"
-) -> Layer:
-    """Check what most variants share: images, a fitting weight (M, C/groups, KH, KW), and a bias.
-
-    Parameters
-    ----------
-    x : array_like (N, C, H, W) or (C, H, W)
-        float32 or float64.
-    weight : array_like (M, C/groups, KH, KW)
-        Of x's type.
-    bias : array_like (M,) or None
-        Of x's type.
-    groups : int, optional
-        At least 1; None stands for depthwise, as many groups as channels.
-    name : str
-        What an error calls the weight.
-
-    Returns
-    -------
-    Layer
-        The arrays that the kernels read.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If one is no float array of x's type, or the channels do not fit.
-
-    Examples
-    --------
-    >>> checked = layer(np.zeros((4, 8, 8)), np.zeros((6, 2, 3, 3)), None, groups=2)
-    >>> checked.sizes, checked.parameters, checked.batched
-    ((1, 4, 6), 108, False)
-    """
-    x, batched = image(x)
-    weight = floats(name, weight, x.dtype)
-    axes(name, weight, "(M, C/groups, KH, KW)")
-    C, M = x.shape[1], weight.shape[0]
-    if groups is None:
-        groups = C
-        if M % C or weight.shape[1] != 1:
-            raise ValueError(
-                f"{name}: needs the axes (C·multiplier, 1, KH, KW), "
-                f"the first a multiple of the {C} channels of x, got shape {weight.shape}; "
-                f"pass {C} or {2 * C} filters of one channel"
-                + ("; x looks like NHWC: pass np.moveaxis(x, -1, -3)" * (M % x.shape[3] == 0))
-            )
-    divides("groups", groups, C, "the channels of x")
-    if weight.shape[1] != C // groups:
-        raise ValueError(
-            f"{name}: (M, C/groups, KH, KW) needs C/groups = {C}/{groups} = {C // groups} "
-            f"in its second axis to fit x {x.shape}, got shape {weight.shape}"
-            f"{_channel_hint(x, weight, groups)}"
-        )
-    divides("groups", groups, M, f"the output channels of {name}")
-    return Layer(x, weight, biases(bias, M, x.dtype), bias is not None, batched)
-
-
-def transposed_layer(x: object, weight: object, bias: object, groups: int) -> Layer:
-    """Check the arrays of a transposed convolution, whose weight is (C, M/groups, KH, KW).
-
-    Parameters
-    ----------
-    x : array_like (N, C, H, W) or (C, H, W)
-        float32 or float64.
-    weight : array_like (C, M/groups, KH, KW)
-        Of x's type.
-    bias : array_like (M,) or None
-        Of x's type.
-    groups : int
-        At least 1.
-
-    Returns
-    -------
-    Layer
-        The arrays that the kernels read.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If one is no float array of x's type, or the channels do not fit.
-
-    Examples
-    --------
-    >>> checked = transposed_layer(np.zeros((4, 8, 8)), np.zeros((4, 3, 3, 3)), None, groups=2)
-    >>> checked.sizes, checked.parameters
-    ((1, 4, 6), 108)
-    """
-    x, batched = image(x)
-    weight = floats("weight", weight, x.dtype)
-    axes("weight", weight, "(C, M/groups, KH, KW)")
-    C = x.shape[1]
-    divides("groups", groups, C, "the channels of x")
-    if weight.shape[0] != C:
-        hint = (
-            "; x looks like NHWC: pass np.moveaxis(x, -1, -3)"
-            if x.shape[3] == weight.shape[0]
-            else ""
-        )
-        if weight.shape[1] == C and not hint:
-            hint = "; weight looks transposed: pass weight.swapaxes(0, 1)"
-        raise ValueError(
-            f"weight: (C, M/groups, KH, KW) needs {C} in its first axis to fit x {x.shape}, "
-            f"got shape {weight.shape}"
-            f"{hint or f'; pass a weight of shape {(C, *weight.shape[1:])}'}"
-        )
-    return Layer(
-        x, weight, biases(bias, weight.shape[1] * groups, x.dtype), bias is not None, batched
-    )
-
-
-def _channel_hint(x: np.ndarray, weight: np.ndarray, groups: int) -> str:
-    if x.shape[3] == weight.shape[1] * groups:
-        return "; x looks like NHWC: pass np.moveaxis(x, -1, -3)"
-    if weight.shape[0] == x.shape[1] // groups:
-        return "; weight looks transposed: pass weight.swapaxes(0, 1)"
-    if weight.shape[2] == x.shape[1] // groups:
-        return "; weight looks like (KH, KW, C, M): pass weight.transpose(3, 2, 0, 1)"
-    if x.shape[1] % weight.shape[1] == 0:
-        return f"; this weight fits groups={x.shape[1] // weight.shape[1]}"
-    return (
-        f"; pass a weight of shape ({weight.shape[0]}, {x.shape[1] // groups}, "
-        f"{weight.shape[2]}, {weight.shape[3]})"
-    )
 
 
 def divides(name: str, groups: int, channels: int, what: str) -> None:

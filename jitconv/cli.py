@@ -10,8 +10,10 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from . import comparison
+from . import table
 from .jit import info
+from .learn import compare
+from .variants import warm_up
 from .variants.pointwise import pointwise_conv2d
 
 BENCH_LEGEND = (
@@ -105,20 +107,20 @@ def _compare(options: argparse.Namespace) -> int:
     if options.save:
         _check_figure(options.save)
     begin = time.perf_counter()
-    job = comparison.Job.prepare(
+    job = compare.Job.prepare(
         options.image, options.kernel_size, options.out_channels, options.groups
     )
     print(job.title, flush=True)
-    comparison.warm_up(job.dtype)
+    warm_up(job.inputs.x.dtype)
     seconds = time.perf_counter() - begin
     print(f"ready after {seconds:.1f} s: the first run on a machine compiles the loops\n")
-    print(comparison.line(comparison.COLUMNS))
+    print(table.line(compare.COLUMNS, compare.COLUMNS))
     rows = []
     for row in job.rows():
         print(row.line(), flush=True)
         rows.append(row)
-    print("", *comparison.LEGEND, sep="\n")
-    done = comparison.Comparison(tuple(rows), job.photo, job.title)
+    print("", *compare.LEGEND, sep="\n")
+    done = compare.Comparison(tuple(rows), job.photo, job.title)
     if options.save:
         _write(options.save, done.plot().savefig)
         print(f"figure: {options.save}")
@@ -148,13 +150,13 @@ def _networks(options: argparse.Namespace) -> int:
         _write(options.save, network.plot().savefig)
     agrees = True
     if options.run:
-        print(network.title, running.line(running.COLUMNS), sep="\n")
+        print(network.title, table.line(running.COLUMNS, running.COLUMNS), sep="\n")
         steps, rows = running.Steps(network, options.seed), []
         for ran in steps:
             rows.append(ran)
-            print(running.line(ran.cells()), flush=True)
+            print(table.line(ran.cells(), running.COLUMNS), flush=True)
         done = networks.Run(network, tuple(rows), steps.output)
-        print(running.line(done.total()), *running.LEGEND, sep="\n")
+        print(table.line(done.total(), running.COLUMNS), *running.LEGEND, sep="\n")
         share = {kind: f"{n / done.multiplies:.3%}" for kind, n in done.by_kind().items()}
         print("measured shares:", ", ".join(f"{kind} {part}" for kind, part in share.items()))
         agrees = done.agrees
@@ -166,7 +168,7 @@ def _networks(options: argparse.Namespace) -> int:
 
 
 def _figures(options: argparse.Namespace) -> int:
-    from .plots.gallery import gallery
+    from .learn.gallery import gallery
 
     options.folder.mkdir(parents=True, exist_ok=True)
     for picture in gallery():

@@ -22,6 +22,8 @@ import numpy as np
 from numba import prange
 from numba.core.dispatcher import Dispatcher
 
+from .version import __version__
+
 __all__ = ["info", "njit", "prange"]
 
 # Fused multiply-add and nothing else: NaN and Inf survive, and the sum keeps the order in which it
@@ -164,8 +166,6 @@ def info() -> dict[str, str]:
     >>> names[5:]
     ['numpy', 'processor', 'python', 'threading layer', 'threads']
     """
-    from . import __version__
-
     versions = {
         name: metadata.version(name) for name in ("numba", "llvmlite", "numpy", "matplotlib")
     }

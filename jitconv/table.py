@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
 Rows = Sequence[Sequence[str]]
@@ -28,6 +28,15 @@ def text(head: Sequence[str], rows: Rows, align: str, width: int = 100) -> list[
             )
             lines.append("  ".join(padded).rstrip())
     return lines
+
+
+def line(cells: Iterable[str], columns: Mapping[str, str]) -> str:
+    """Return one row, for tables that are printed as they grow.
+
+    `columns` gives for each head the side and width of its cells: "<19".
+    """
+    widths = columns.values()
+    return " ".join(f"{cell:{width}}" for cell, width in zip(cells, widths, strict=True)).rstrip()
 
 
 def html(head: Sequence[str], rows: Rows, align: str, caption: str) -> str:

@@ -15,31 +15,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from . import jit
-from .report import ConvResult
-from .variants.deformable import deform_conv2d
-from .variants.depthwise import depthwise_conv2d
-from .variants.depthwise_separable import depthwise_separable_conv2d
-from .variants.dilated import dilated_conv2d
-from .variants.grouped import grouped_conv2d
-from .variants.pointwise import pointwise_conv2d
-from .variants.separable import separable_conv2d
-from .variants.standard import conv2d
-from .variants.transposed import conv_transpose2d
+from .variant import Variant
+from .variants import VARIANTS
 
 Place = tuple[int, ...] | None
-
-VARIANTS: dict[str, Callable[..., ConvResult]] = {
-    "standard": conv2d,
-    "dilated": dilated_conv2d,
-    "transposed": conv_transpose2d,
-    "separable": separable_conv2d,
-    "depthwise": depthwise_conv2d,
-    "depthwise separable": depthwise_separable_conv2d,
-    "pointwise": pointwise_conv2d,
-    "grouped": grouped_conv2d,
-    "deformable": deform_conv2d,
-}
-SOURCES = ("x", "weight", "column", "row", "bias", "mask")
 LIMIT = 200_000
 
 
@@ -51,17 +30,24 @@ class Step(NamedTuple):
     part : str
         The pass of the report that counts it: "kernel", "column pass", "corner weights", …
     output : tuple of int
-        Which output it adds to, (n, m, oh, ow); or, in an array that the loops keep for themselves
-        (a line, samples), (job, place there).
+        Which output it adds to, (n, m, oh, ow), or which pixel between two passes, (n, c, h, w);
+        or, in an array that the loops keep for themselves, (job, place there).
     input : tuple of int or None
-        Which value of the image, (n, c, ih, iw); or of an array that the loops keep, (job, place
-        there); None on the padding, or where the value stands in no array.
+        Which value of the image, (n, c, ih, iw), or of the image between two passes; or of an array
+        that the loops keep, (job, place there); None on the padding, or where the value stands in
+        no array.
     weight : tuple of int or None
         Which weight, its index in the array that was passed; None where the factor is none.
     value, factor : float
         What was multiplied.
     sum : float
         What the sum is after it.
+    stage : int
+        Which image it reads: 0 for the one that was passed, 1 for the one that a first pass made.
+    around : tuple of int or None
+        As `input`, but also on the padding: where its zero would stand, outside the image.
+    inside : bool
+        Whether the value has anything to do with the image.
     """
 
     part: str
@@ -71,6 +57,9 @@ class Step(NamedTuple):
     value: float
     factor: float
     sum: float
+    stage: int = 0
+    around: Place = None
+    inside: bool = True
 
     def __str__(self) -> str:
         target = "y" if self.part in ("kernel", "row pass") else self.part
@@ -118,61 +107,55 @@ def trace(variant: str, x: ArrayLike, *arrays: ArrayLike, **options: Any) -> lis
     """
     if variant not in VARIANTS:
         raise ValueError(f"variant: must be one of {', '.join(VARIANTS)}, got {variant!r}")
-    if variant != "separable":
-        options["method"] = "direct"
-    report = VARIANTS[variant](x, *arrays, **options).report
+    record, options = VARIANTS[variant], {**options, "method": "direct"}
+    report = record.function(x, *arrays, **options).report
     if report.multiplies > LIMIT:
         raise ValueError(
             f"trace: this takes {report.multiplies:,} multiplies, more than {LIMIT:,}; "
             "take a smaller image or fewer channels"
         )
-    if variant == "depthwise separable":
-        depthwise, pointwise, bias = (*arrays, options.pop("bias", None))[:3]
-        middle = depthwise_conv2d(x, depthwise, **options).output
-        first = trace("depthwise", x, depthwise, **options)
-        second = trace("pointwise", middle, pointwise, bias)
-        return [
-            step._replace(part=part)
-            for part, steps in (("depthwise", first), ("pointwise", second))
-            for step in steps
-        ]
-    # every number is replaced by its place, counted from 1: so a kernel that sees 0 sees padding
-    call = inspect.signature(VARIANTS[variant]).bind(x, *arrays, **options)
-    given = {name: value for name, value in call.arguments.items() if name in SOURCES}
-    given = {
-        name: np.asarray(value, np.float64) for name, value in given.items() if value is not None
-    }
-    call.arguments.update(
-        (name, np.arange(1.0, array.size + 1).reshape(array.shape)) for name, array in given.items()
-    )
-    if "offset" in call.arguments:
-        call.arguments["offset"] = np.asarray(call.arguments["offset"], np.float64)
-    if given["x"].ndim == 3:
-        given["x"] = given["x"][np.newaxis]
-    steps: list[Step] = []
-    with jit.recording(lambda loops, arrays: _run(loops, arrays, given, steps)):
-        VARIANTS[variant](*call.args, **call.kwargs)
-    return steps
+    call = inspect.signature(record.function).bind(x, *arrays, **options)
+    recorder = _Recorder(record)
+    for name, array in record.arrays.items():
+        if call.arguments.get(name) is not None:
+            values = np.asarray(call.arguments[name], np.float64)
+            if array.role == "image" and values.ndim == 3:  # places of one image begin with n = 0
+                values = recorder.numbered(name, values[np.newaxis])[0]
+            elif array.role != "positions":
+                values = recorder.numbered(name, values)
+            call.arguments[name] = values
+    with jit.recording(recorder):
+        record.function(*call.args, **call.kwargs)
+    return recorder.steps
 
 
 class _Number:
     """A value that knows its place, and the products that wait to be added to a sum."""
 
     __array_ufunc__ = None  # NumPy's numbers leave arithmetic with it to it
-    __slots__ = ("base", "place", "products")
+    __slots__ = ("around", "base", "inside", "place", "products")
 
-    def __init__(self, base: float, place: Any = None, products: tuple = ()) -> None:
+    def __init__(
+        self,
+        base: float,
+        place: Any = None,
+        products: tuple = (),
+        inside: bool = True,
+        around: Place = None,
+    ) -> None:
         self.base, self.place, self.products = float(base), place, products
+        self.inside, self.around = inside, around
 
     def __float__(self) -> float:
         return self.base + sum(float(a) * float(b) for a, b in self.products)
 
     def __mul__(self, other: Any) -> _Number:
-        return _Number(0, None, ((self, _number(other)),))
+        return _Number(0, None, ((self, _number(other)),), inside=False)
 
     def __add__(self, other: Any) -> _Number:
         other = _number(other)
-        return _Number(self.base + other.base, None, self.products + other.products)
+        products, inside = self.products + other.products, self.inside or other.inside
+        return _Number(self.base + other.base, None, products, inside)
 
     def __sub__(self, other: Any) -> _Number:
         return _Number(float(self) - float(other))
@@ -215,11 +198,12 @@ class _Array:
         found = self.cells[key]
         for cell in found.flat if isinstance(found, np.ndarray) else [found]:
             number = _number(value)
-            total = number.base
-            for value_, factor in number.products:
-                total += float(value_) * float(factor)
-                self.note(cell.place, value_, factor, total)
-            cell.number = _Number(total, cell.place)
+            total, inside = number.base, number.inside
+            for one, other in number.products:
+                total += float(one) * float(other)
+                self.note(cell.place, one, other, total)
+                inside |= one.inside and other.inside
+            cell.number = _Number(total, cell.place, inside=inside)
 
 
 class _NumPy:
@@ -233,7 +217,7 @@ class _NumPy:
 
     def empty(self, shape: Any, dtype: Any) -> Any:
         array = np.zeros(shape, dtype)
-        return _wrap(array, "own", self.note) if array.dtype.kind == "f" else array
+        return _zeros(array.shape, "kept", self.note) if array.dtype.kind == "f" else array
 
     zeros = empty
 
@@ -244,61 +228,117 @@ class _NumPy:
         return float(np.floor(float(value)))
 
 
-def _wrap(
-    values: np.ndarray, name: str, note: Callable[..., None], source: np.ndarray | None = None
-) -> _Array:
-    cells = np.empty(values.shape, object)
-    for index, value in np.ndenumerate(values):
-        place = (name, index)
-        if source is not None and value:  # the value is a place, counted from 1
-            position = np.unravel_index(int(value) - 1, source.shape)
-            place, value = (name, tuple(map(int, position))), source[position]
-        elif source is not None:
-            place = (name, None)
-        cells[index] = _Cell(_Number(value, place), place)
+def _zeros(shape: tuple[int, ...], name: str, note: Callable[..., None]) -> _Array:
+    cells = np.empty(shape, object)
+    for index in np.ndindex(shape):
+        cells[index] = _Cell(_Number(0, (name, index), inside=False), (name, index))
     return _Array(cells, note)
 
 
-def _run(loops: Callable, arrays: tuple, given: dict[str, np.ndarray], steps: list[Step]) -> None:
-    def note(target: Any, value: _Number, factor: _Number, total: float) -> None:
+class _Recorder:
+    """Runs launched loops in plain Python, and notes each multiply that they make.
+
+    Every number that a variant is given is replaced by its own number in `known`, counted from 1,
+    and so is every output of its loops. So a number tells its place in whatever copy of an array,
+    and a kernel that sees 0 sees padding.
+    """
+
+    def __init__(self, variant: Variant) -> None:
+        self.variant, self.steps, self.stage = variant, [], -1
+        self.parts = {factor: part for part, factor in variant.passes.items()}
+        self.known: list[_Number] = []
+        self.job = 0
+
+    def numbered(self, name: str, values: np.ndarray) -> np.ndarray:
+        """Return an array of the same shape that holds each value's number."""
+        first = len(self.known) + 1
+        self.known += [_Number(v, (name, index)) for index, v in np.ndenumerate(values)]
+        return np.arange(first, first + values.size, dtype=np.float64).reshape(values.shape)
+
+    def __call__(self, loops: Callable, arrays: tuple) -> None:
+        names = inspect.signature(loops).parameters
+        self.stage += 1
+        self.arguments = dict(zip(names, arrays, strict=True))
+        wrapped = {name: self._wrapped(name, array) for name, array in self.arguments.items()}
+        self._rescoped(loops)(**wrapped)
+        y, cells = self.arguments["y"], wrapped["y"].cells
+        y[...] = self.numbered("x", np.vectorize(lambda cell: float(cell.number), [float])(cells))
+
+    def _wrapped(self, name: str, array: Any) -> Any:
+        if not isinstance(array, np.ndarray) or array.dtype.kind != "f":
+            return array
+        if name == "y":
+            return _zeros(array.shape, "y", self._note)
+        role = self.variant.arrays[name].role if name in self.variant.arrays else ""
+        cells, shift = np.empty(array.shape, object), None
+        for index, value in np.ndenumerate(array):
+            if role == "positions":
+                number = _Number(value)
+            elif value:
+                number = self.known[int(value) - 1]
+                if len(index) == len(number.place[1]):
+                    shift = np.subtract(index, number.place[1])
+            else:
+                number = _Number(0, (name, None), inside=False)
+            cells[index] = _Cell(number, number.place)
+        if name == "x" and shift is not None:  # a padded copy: where would its zeros stand?
+            for index, cell in np.ndenumerate(cells):
+                cell.number = _Number(
+                    cell.number.base,
+                    cell.number.place,
+                    inside=cell.number.inside,
+                    around=tuple(np.subtract(index, shift).tolist()),
+                )
+        return _Array(cells, self._note)
+
+    def _rescoped(self, function: Callable) -> Callable:
+        """Return a kernel in plain Python whose arrays, numbers and jobs are these."""
+        scope = {
+            **function.__globals__,
+            "np": _NumPy(self._note),
+            "prange": self._jobs,
+            "float": _number,
+        }
+        for name in function.__code__.co_names:  # kernels that it calls
+            other = getattr(scope.get(name), "py_func", None)
+            if other is not None:
+                scope[name] = self._rescoped(other)
+        return types.FunctionType(function.__code__, scope)
+
+    def _jobs(self, count: int) -> Iterator[int]:
+        for self.job in range(count):
+            yield self.job
+
+    def _note(self, target: Any, value: _Number, factor: _Number, total: float) -> None:
         if factor.place is not None and factor.place[0] == "x":  # corner · pixel
             value, factor = factor, value
         name, place = value.place or (None, None)
-        other, index = factor.place or (None, None)
-        part = {"column": "column pass", "row": "row pass", "mask": "mask"}.get(other, "kernel")
-        if other == "own":
-            part = "corner values"
-        elif other is None:
-            part = "corner weights"
-        steps.append(
+        other, index = factor.place or ("numbers", None)
+        inside, around, stage = value.inside and factor.inside, value.around, self.stage
+        if name == "kept":
+            place = around = self._kept(place)
+            if self.variant.place:  # the line between two passes, padded at its ends
+                stage += 1
+                inside = 0 <= place[3] < self.arguments["x"].shape[3]
+                place = place if inside else None
+        elif name != "x":
+            place = None
+        output = target[1] if target[0] == "y" else self._kept(target[1])
+        self.steps.append(
             Step(
-                part,
-                target[1] if target[0] == "y" else (job, *target[1]),
-                place if name == "x" else (job, *place) if name == "own" else None,
-                index if other in SOURCES else None,
+                self.parts[other],
+                output,
+                place,
+                index if other in self.variant.arrays else None,
                 float(value),
                 float(factor),
                 total,
+                stage,
+                around,
+                inside,
             )
         )
 
-    def jobs(count: int) -> Iterator[int]:
-        nonlocal job
-        for number in range(count):
-            job = number
-            yield number
-
-    job = 0
-    names = inspect.signature(loops).parameters
-    wrapped = [
-        _wrap(array, name, note, given.get(name, np.empty(0) if name in SOURCES else None))
-        if isinstance(array, np.ndarray) and array.dtype.kind == "f"
-        else array
-        for name, array in zip(names, arrays, strict=True)
-    ]
-    scope = {**loops.__globals__, "np": _NumPy(note), "prange": jobs, "float": _number}
-    for name in loops.__code__.co_names:  # the functions of its file that the loops call
-        function = getattr(scope.get(name), "py_func", scope.get(name))
-        if isinstance(function, types.FunctionType) and function.__module__ == loops.__module__:
-            scope[name] = types.FunctionType(function.__code__, scope)
-    types.FunctionType(loops.__code__, scope)(*wrapped)
+    def _kept(self, entry: tuple[int, ...]) -> tuple[int, ...]:
+        place = (self.job, *entry)
+        return self.variant.place(place, self.arguments) if self.variant.place else place

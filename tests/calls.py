@@ -1,5 +1,8 @@
 """Hypothesis strategies: small calls of every public convolution, over shapes, strides, paddings, dilations and groups."""
 
+import inspect
+import itertools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import hypothesis.strategies as st
@@ -7,134 +10,133 @@ import naive
 import numpy as np
 
 import jitconv
+from jitconv.variant import Variant
+from jitconv.variants import VARIANTS
+from jitconv.variants.deformable import LAYER
 
 
 class Call(NamedTuple):
-    function: str
+    variant: Variant
+    function: Callable
     arrays: tuple
     options: dict[str, Any]
     method: str = "auto"
 
     def run(self) -> jitconv.ConvResult:
-        method = {} if self.function == "separable_conv2d" else {"method": self.method}
-        return getattr(jitconv, self.function)(*self.arrays, **self.options, **method)
+        return self.function(*self.arrays, **self.options, method=self.method)
 
     def expected(self) -> np.ndarray:
-        return getattr(naive, self.function)(*self.arrays, **self.options)
+        return getattr(naive, self.function.__name__)(*self.arrays, **self.options)
 
+    def given(self) -> dict[str, np.ndarray]:
+        """Every array by its name."""
+        named = dict(zip(inspect.signature(self.function).parameters, self.arrays, strict=False))
+        named.update(self.options)
+        return {name: named[name] for name in self.variant.arrays if named.get(name) is not None}
+
+
+# every function that convolves, and the variant whose arrays it takes
+FUNCTIONS = {
+    variant.function.__name__: (variant.function, variant)
+    for variant in [*VARIANTS.values(), LAYER]
+}
+FUNCTIONS["conv2d"] = jitconv.conv2d, VARIANTS["grouped"]  # the front door
 
 either = st.integers(1, 3) | st.tuples(st.integers(1, 3), st.integers(1, 3))
-dilations = st.integers(1, 2) | st.tuples(st.integers(1, 3), st.integers(1, 3))
 ends = st.tuples(st.integers(0, 3), st.integers(0, 3))
-paddings = (
-    st.integers(0, 3)
-    | ends
-    | st.tuples(ends, ends)
-    | st.sampled_from(["valid", "same", "same_lower"])
-)
-FUNCTIONS = (
-    "conv2d",
-    "dilated_conv2d",
-    "grouped_conv2d",
-    "depthwise_conv2d",
-    "pointwise_conv2d",
-    "separable_conv2d",
-    "depthwise_separable_conv2d",
-    "conv_transpose2d",
-    "deform_conv2d",
-    "deformable_layer",
-)
+OPTIONS = {
+    "stride": either,
+    "dilation": st.integers(1, 2) | either,
+    "padding": (
+        st.integers(0, 3)
+        | ends
+        | st.tuples(ends, ends)
+        | st.sampled_from(["valid", "same", "same_lower"])
+    ),
+}
 
 
 @st.composite
 def calls(draw, function=None, dtypes=(np.float32, np.float64)):
-    """Draw a call that is valid, and the loops that run it."""
-    call = draw(_calls(function, dtypes))
-    return call._replace(method=draw(st.sampled_from(["direct", "tiled"])))
-
-
-@st.composite
-def _calls(draw, function=None, dtypes=(np.float32, np.float64)):
-    """Draw a call: kernels are no larger than the padded image, channels fit the groups."""
-    function = function or draw(st.sampled_from(FUNCTIONS))
+    """Draw a call that is valid, and the loops that run it: kernels are no larger than the padded image, channels fit the groups."""
+    function, variant = FUNCTIONS[function or draw(st.sampled_from(list(FUNCTIONS)))]
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     # the oracle's own float64 offsets must put every sample on the same side of the border
-    dtype = np.float64 if function == "deformable_layer" else draw(st.sampled_from(dtypes))
-    N, size = draw(st.integers(0, 2)), (draw(st.integers(1, 7)), draw(st.integers(1, 7)))
-    KH, KW = draw(st.integers(1, 4)), draw(st.integers(1, 4))
-    groups, CG = draw(st.integers(1, 3)), draw(st.integers(1, 2))
-    MG = draw(
-        st.integers(1, 3) | st.integers(1, 3).map(lambda few: few + 16)
-    )  # fill vectors, or not
-    options = {"stride": draw(either), "padding": draw(paddings), "dilation": draw(dilations)}
-    if function in ("conv2d", "dilated_conv2d") and draw(st.booleans()):
-        groups = 1
-    if function in ("pointwise_conv2d", "separable_conv2d", "depthwise_separable_conv2d"):
-        groups = 1
-    if function in ("depthwise_conv2d", "depthwise_separable_conv2d"):
-        groups, CG = draw(st.integers(1, 3)), 1
-    C, M = groups * CG, groups * MG
-    batched = draw(st.booleans()) or N != 1
-
-    def array(*shape):
-        return rng.normal(size=shape).astype(dtype)
-
-    x = array(N, C, *size) if batched else array(C, *size)
-    bias = array(M) if draw(st.booleans()) else None
-    if function == "pointwise_conv2d":
-        weight = array(M, C) if draw(st.booleans()) else array(M, C, 1, 1)
-        return Call(function, (x, weight, bias), {"stride": options["stride"]})
-    if function == "conv_transpose2d":
-        if not isinstance(options["padding"], str):
-            steps = zip(naive.pair(options["stride"]), naive.pair(options["dilation"]), strict=True)
-            options["output_padding"] = tuple(draw(st.integers(0, max(step) - 1)) for step in steps)
-        options["groups"] = groups
-        strides = (
-            naive.pair(options["stride"]),
-            naive.pair(options["dilation"]),
-            naive.pair(options.get("output_padding", 0)),
-        )
-        cropped = naive.ends(options["padding"], size, (KH, KW), *strides[:2])
-        full = [
-            (h - 1) * s + d * (k - 1) + 1 + e
-            for h, k, s, d, e in zip(size, (KH, KW), *strides, strict=True)
-        ]
-        if any(sum(c) >= f for c, f in zip(cropped, full, strict=True)) and not isinstance(
-            options["padding"], str
+    dtype = np.float64 if variant is LAYER else draw(st.sampled_from(dtypes))
+    texts = [array.shape for array in variant.arrays.values()]
+    deep = any(text.split(", ")[1:2] == ["1"] for text in texts)  # one channel a filter
+    grouped = deep or any("/g" in text for text in texts)
+    few = st.integers(1, 3) | st.integers(17, 19)  # fill no vector of channels, or one
+    many, size = st.sampled_from([64, 70]), st.integers(1, 7)
+    MG = draw(few if draw(st.integers(0, 7)) else many)  # or a wide tile
+    if MG >= 64:
+        size = st.integers(1, 3)
+    g = draw(st.integers(1, 3)) if grouped and MG < 64 else 1
+    CG = 1 if deep else draw(st.integers(1, 2))
+    sizes = {"N": draw(st.integers(0, 2)), "C": g * CG, "M": g * MG, "B": g * MG, "g": g}
+    if "B, 1, KH, KW" in texts:
+        sizes["B"], sizes["M"] = g * min(MG, 3), MG
+    sizes |= {
+        "H": draw(size),
+        "W": draw(size),
+        "KH": draw(st.integers(1, 4)),
+        "KW": draw(st.integers(1, 4)),
+    }
+    sizes["G"] = draw(st.sampled_from([G for G in range(1, g * CG + 1) if g * CG % G == 0]))
+    options = {name: draw(OPTIONS[name]) for name in sorted(variant.keywords & set(OPTIONS))}
+    if "groups" in variant.keywords:
+        options["groups"] = g
+    if any("KH" in text for text in texts):
+        _fit(draw, sizes, options, variant.keywords)
+    batched = draw(st.booleans()) or sizes["N"] != 1
+    arrays = {}
+    for name, shape in variant.shapes(sizes, **options).items():
+        array, text = rng.normal(size=shape).astype(dtype), variant.arrays[name].shape
+        if name not in variant.needed and (
+            draw(st.booleans()) or (name == "mask_bias" and "mask_weight" not in arrays)
         ):
-            options["padding"] = 0
-        return Call(function, (x, array(C, MG, KH, KW), bias), options)
-
-    stride, dilation = naive.pair(options["stride"]), naive.pair(options["dilation"])
-    padded = naive.ends(options["padding"], size, (KH, KW), stride, dilation)
-    reach = [d * (k - 1) + 1 for d, k in zip(dilation, (KH, KW), strict=True)]
-    if any(h + sum(p) < r for h, p, r in zip(size, padded, reach, strict=True)):
-        options["padding"] = "same"
-        padded = naive.ends("same", size, (KH, KW), stride, dilation)
-    if function in ("conv2d", "dilated_conv2d", "grouped_conv2d"):
-        return Call(function, (x, array(M, CG, KH, KW), bias), {**options, "groups": groups})
-    if function == "depthwise_conv2d":
-        return Call(function, (x, array(M, 1, KH, KW), bias), options)
-    if function == "separable_conv2d":
-        return Call(function, (x, array(KH), array(KW)), options)
-    if function == "depthwise_separable_conv2d":
-        last = draw(st.integers(1, 3))
-        bias = None if bias is None else array(last)
-        return Call(function, (x, array(M, 1, KH, KW), array(last, M), bias), options)
-    G = draw(st.sampled_from([g for g in range(1, C + 1) if C % g == 0]))
-    offsets, masks = 2 * G * KH * KW, G * KH * KW
-    if function == "deformable_layer":
-        options["offset_bias"] = array(offsets) if draw(st.booleans()) else None
-        if draw(st.booleans()):
-            options["mask_weight"] = array(masks, C, KH, KW)
-            options["mask_bias"] = array(masks) if draw(st.booleans()) else None
-        return Call(function, (x, array(offsets, C, KH, KW), array(M, CG, KH, KW), bias), options)
-    output = [
-        (h + sum(p) - r) // s + 1 for h, p, r, s in zip(size, padded, reach, stride, strict=True)
+            continue
+        if variant.arrays[name].role == "positions":
+            array *= draw(st.sampled_from([0.0, 0.4, 2.0]))
+        if text == "M, C, 1, 1" and draw(st.booleans()):
+            array = array[:, :, 0, 0]
+        arrays[name] = array[0] if text.startswith("N, ") and not batched else array
+    positional = [
+        arrays.pop(name, None)
+        for name, parameter in inspect.signature(function).parameters.items()
+        if parameter.kind is parameter.POSITIONAL_OR_KEYWORD
     ]
-    front = (N,) if batched else ()
-    spread = draw(st.sampled_from([0.0, 0.4, 2.0]))
-    offset = (spread * array(*front, offsets, *output)).astype(dtype)
-    if draw(st.booleans()):
-        options["mask"] = array(*front, masks, *output)
-    return Call(function, (x, offset, array(M, CG, KH, KW), bias), options)
+    call = Call(variant, function, tuple(positional), {**options, **arrays})
+    return call._replace(method=draw(st.sampled_from(methods(variant))))
+
+
+def methods(variant):
+    return ["direct"] if variant.name == "separable" else ["direct", "tiled"]
+
+
+def _fit(draw, sizes, options, keywords):
+    """Change a padding that would leave no output; draw an output padding."""
+    size, kernel = (sizes["H"], sizes["W"]), (sizes["KH"], sizes["KW"])
+    stride, dilation = naive.pair(options["stride"]), naive.pair(options.get("dilation", 1))
+    ends = naive.ends(options["padding"], size, kernel, stride, dilation)
+    reach = [d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True)]
+    word = isinstance(options["padding"], str)
+    if "output_padding" not in keywords:
+        if any(h + sum(p) < r for h, p, r in zip(size, ends, reach, strict=True)):
+            options["padding"] = "same"
+        return
+    if not word:
+        most = map(max, stride, dilation)
+        options["output_padding"] = tuple(draw(st.integers(0, m - 1)) for m in most)
+    extra = naive.pair(options.get("output_padding", 0))
+    full = [(h - 1) * s + r + e for h, s, r, e in zip(size, stride, reach, extra, strict=True)]
+    if not word and any(sum(p) >= f for p, f in zip(ends, full, strict=True)):
+        options["padding"] = 0
+
+
+assert set(itertools.chain(*(v.keywords for v in VARIANTS.values()))) <= {
+    *OPTIONS,
+    "groups",
+    "output_padding",
+    "method",
+}

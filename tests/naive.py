@@ -65,6 +65,10 @@ def conv2d(x, weight, bias=None, *, stride=1, padding=0, dilation=1, groups=1):
     return y if bias is None else y + bias[:, None, None]
 
 
+def standard_conv2d(x, weight, bias=None, **options):
+    return conv2d(x, weight, bias, **options)
+
+
 def dilated_conv2d(x, weight, bias=None, *, dilation=2, **options):
     return conv2d(x, weight, bias, dilation=dilation, **options)
 
@@ -216,7 +220,13 @@ def counts(function, x, *arrays, **options):
     in the image.
     """
     ones = [np.ones_like(np.asarray(a), np.float64) for a in (x, *arrays) if a is not None]
-    if function in ("conv2d", "dilated_conv2d", "grouped_conv2d", "depthwise_conv2d"):
+    if function in (
+        "conv2d",
+        "standard_conv2d",
+        "dilated_conv2d",
+        "grouped_conv2d",
+        "depthwise_conv2d",
+    ):
         y = globals()[function](ones[0], ones[1], **options)
         taps = math.prod(ones[1].shape[1:])
         return y.size * taps, round(y.size * taps - y.sum())

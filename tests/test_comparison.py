@@ -9,19 +9,13 @@ import pytest
 from matplotlib import image
 
 import jitconv
-from jitconv import cli, comparison, tiles
+from jitconv import cli
+from jitconv.images.photo import load_image
+from jitconv.learn.compare import Comparison
+from jitconv.methods.tiled import tiles
+from jitconv.variants import VARIANTS
 
-VARIANTS = [
-    "standard",
-    "dilated",
-    "transposed",
-    "separable",
-    "depthwise",
-    "depthwise separable",
-    "pointwise",
-    "grouped",
-    "deformable layer",
-]
+NAMES = [name.replace("deformable", "deformable layer") for name in VARIANTS]
 
 
 @pytest.fixture
@@ -43,7 +37,7 @@ def photo(tmp_path, rng):
 
 def test_compare_runs_all_nine(rng):
     done = jitconv.compare(rng.random((2, 4, 9, 8)), out_channels=6)
-    assert [row.report.variant for row in done.rows] == VARIANTS
+    assert [row.report.variant for row in done.rows] == NAMES
     assert done.agrees
     assert done.rows[0].ratio == 1
     assert done.rows[7].ratio == 0.5
@@ -72,9 +66,7 @@ def test_shell_compares_any_photo(photo, tmp_path, capsys, colours, name):
     out = capsys.readouterr().out
     channels = 6 if colours == 1 else 18
     assert f"{name}: {channels} channels of 12×10 to {channels}, kernel 3×3, groups=2" in out
-    assert [line.split("  ")[0] for line in out.splitlines() if "✓" in line][
-        : len(VARIANTS)
-    ] == VARIANTS
+    assert [line.split("  ")[0] for line in out.splitlines() if "✓" in line][: len(NAMES)] == NAMES
     assert image.imread(figure).shape[2] == 4
     assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
 
@@ -100,14 +92,14 @@ def test_shell_reports_a_wrong_count(photo, capsys, monkeypatch):
 
 
 def test_large_photos_are_thinned(photo):
-    pixels, description = comparison.load_image(photo("wide.png", size=(3, 50)), largest=20)
+    pixels, description = load_image(photo("wide.png", size=(3, 50)), largest=20)
     assert pixels.shape == (3, 1, 17)
     assert description == "wide.png, 1 of 3×3 pixels"
 
 
 def test_image_values_lie_between_0_and_1(photo):
     for name in ("photo.png", "photo.jpg"):
-        pixels, _ = comparison.load_image(photo(name))
+        pixels, _ = load_image(photo(name))
         assert pixels.dtype == np.float32
         assert 0 <= pixels.min() < 0.3
         assert 0.7 < pixels.max() <= 1
@@ -117,9 +109,7 @@ def test_16_bit_grey_image(tmp_path):
     from PIL import Image
 
     Image.fromarray(np.array([[0, 32768, 65535]], np.uint16)).save(tmp_path / "deep.png")
-    np.testing.assert_allclose(
-        comparison.load_image(tmp_path / "deep.png")[0], [[[0, 0.5, 1]]], atol=1e-4
-    )
+    np.testing.assert_allclose(load_image(tmp_path / "deep.png")[0], [[[0, 0.5, 1]]], atol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -182,7 +172,7 @@ def test_a_figure_that_fails_leaves_the_old_one(photo, tmp_path, monkeypatch):
     def fail(self):
         raise RuntimeError("no ink")
 
-    monkeypatch.setattr(comparison.Comparison, "plot", fail)
+    monkeypatch.setattr(Comparison, "plot", fail)
     with pytest.raises(RuntimeError, match="no ink"):
         cli.main(["compare", photo(), "--save", str(figure)])
     assert figure.read_text() == "old"

@@ -196,7 +196,7 @@ def test_what_makes_offsets(G, mask, parameters):
         mask=bool(mask),
         layer=True,
     )
-    assert costs[0].value == 512 * 512 * 9 + parameters - branch.channels
+    assert costs["parameters"].value == 512 * 512 * 9 + parameters - branch.channels
 
 
 @pytest.mark.parametrize("N", [64, 128, 256, 512, 1024])

@@ -8,9 +8,9 @@ import pytest
 from matplotlib import pyplot
 
 from jitconv import Pass, cli, conv2d, networks, shapes, trace, zero_stuffed_kernel
-from jitconv.plots import lessons
+from jitconv.learn import lessons
+from jitconv.learn.gallery import gallery
 from jitconv.plots.costs import multiply_map, plot_cost_curve, plot_costs, plot_multiply_map
-from jitconv.plots.gallery import gallery
 from jitconv.plots.geometry import (
     plot_effective_kernel,
     plot_matrix,
@@ -19,7 +19,7 @@ from jitconv.plots.geometry import (
 )
 from jitconv.plots.networks import plot_networks
 from jitconv.plots.steps import show_steps
-from jitconv.tracing import VARIANTS
+from jitconv.variants import VARIANTS
 
 rng = np.random.default_rng(0)
 CASES = {
@@ -40,7 +40,7 @@ def test_steps_are_drawn_with_their_sums(variant):
     arrays, options = CASES[variant]
     figure = show_steps(variant, *arrays, **options)
     figure.canvas.draw()
-    y = np.asarray(VARIANTS[variant](*arrays, **options))
+    y = np.asarray(VARIANTS[variant].function(*arrays, **options))
     assert len(figure.axes) == y.size + {
         "separable": 12,  # the column pass's outputs
         "depthwise separable": 12,
@@ -77,7 +77,7 @@ def test_words_that_are_none():
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_the_map_holds_every_multiply_in_bounds(variant):
     arrays, options = CASES[variant]
-    result = VARIANTS[variant](*arrays, **options)
+    result = VARIANTS[variant].function(*arrays, **options)
     counts = multiply_map(variant, *arrays, **options)
     assert counts.shape == result.output.shape[-2:]
     assert counts.sum() == result.report.multiplies_in_bounds
@@ -90,7 +90,9 @@ def test_the_map_of_a_transposed_convolution_is_a_checkerboard():
 
 
 def test_costs_are_drawn_for_every_report():
-    reports = [VARIANTS[variant](*a, **options).report for variant, (a, options) in CASES.items()]
+    reports = [
+        VARIANTS[variant].function(*a, **options).report for variant, (a, options) in CASES.items()
+    ]
     figure = plot_costs(reports)
     figure.canvas.draw()
     shown = [text.get_text() for text in figure.axes[0].texts]

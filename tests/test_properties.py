@@ -21,18 +21,18 @@ def test_variant_matches_its_oracle_and_its_formulas(function, data):
     np.testing.assert_allclose(y, expected, atol=scale * (1e-4 if y.dtype == np.float32 else 1e-10))
 
     report.verify()
-    multiplies, on_padding = naive.counts(call.function, *call.arrays, **call.options)
+    multiplies, on_padding = naive.counts(function, *call.arrays, **call.options)
     assert report.multiplies_in_bounds == multiplies - on_padding
     if report.method == "direct":
         assert report.multiplies == multiplies
     else:  # what tiles skip is on padding
         assert report.multiplies <= multiplies
-    given = {**call.options, **dict(enumerate(call.arrays))}
-    del given[0]
-    if function == "deform_conv2d":  # offsets and masks are data there, not parameters
-        del given[1]
-        given.pop("mask", None)
-    assert report.parameters == sum(a.size for a in given.values() if isinstance(a, np.ndarray))
+    held = [
+        a.size
+        for name, a in call.given().items()
+        if call.variant.arrays[name].role in ("weight", "bias")
+    ]
+    assert report.parameters == sum(held)
     numbers = [report.parameters, report.multiplies, report.flops, *report.parts.values()]
     assert all(type(n) is int for n in numbers)
 

@@ -1,11 +1,17 @@
 """Reports show, in each of their dresses, what the loops counted beside the formulas."""
 
+import dataclasses
+import gc
 import json
 
+import calls
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import jitconv
+from jitconv.call import Call
 
 
 @pytest.fixture
@@ -112,3 +118,60 @@ def test_mismatch_names_both_numbers(result):
 def test_report_cannot_be_changed(result):
     with pytest.raises(AttributeError):
         result.report.parameters = 0
+
+
+@pytest.mark.parametrize(
+    "calculate",
+    [
+        lambda result: result * 2,
+        lambda result: 2 * result,
+        lambda result: result + result,
+        lambda result: result + (1,),  # noqa: RUF005  joining is what must not happen
+        lambda result: np.ones((6, 6, 6)) * result,
+        lambda result: result - np.float64(1),
+        lambda result: result / 2,
+        lambda result: np.eye(6) @ result,
+    ],
+)
+def test_a_result_is_no_number(result, calculate):
+    with pytest.raises(TypeError, match=r"no number: calculate with result\.output, or unpack it"):
+        calculate(result)
+
+
+def test_each_pass_names_its_formula(rng):
+    arrays = rng.normal(size=(1, 4, 9, 9)), rng.normal(size=(40, 4, 3, 3))
+    for method, equals in (("direct", "dense"), ("tiled", "in bounds")):
+        report = jitconv.conv2d(*arrays, padding=1, method=method).report
+        assert [p.equals for p in report.passes] == [equals]
+        assert f"✓ {equals}" in str(report)
+        assert report.multiplies == report.costs[equals].value
+    wrong = report.passes[0]._replace(equals="dense")
+    with pytest.raises(jitconv.CountMismatch, match="measured, but dense"):
+        dataclasses.replace(report, passes=(wrong,)).verify()
+
+
+def test_what_follows_from_the_geometry_is_said_to(rng):
+    x, weight = rng.normal(size=(1, 2, 5, 5)), rng.normal(size=(3, 2, 3, 3))
+    said = "which follows from the geometry"
+    assert said in str(jitconv.conv2d(x, weight, padding=1, method="tiled").report)
+    assert said not in str(jitconv.conv2d(x, weight, padding=1, method="direct").report)
+    assert said not in str(jitconv.conv2d(x, weight, method="tiled").report)
+    assert said in str(jitconv.separable_conv2d(x, np.ones(3), np.ones(3), padding=1).report)
+
+
+@pytest.mark.parametrize("function", calls.FUNCTIONS)
+@settings(max_examples=5)
+@given(data=st.data())
+def test_a_report_keeps_no_arrays(function, data):
+    report = data.draw(calls.calls(function)).run().report
+    kept = gc.get_referents(report.find_costs, *gc.get_referents(report.find_costs))
+    assert kept
+    assert not any(isinstance(value, (np.ndarray, Call)) for value in kept)
+
+
+def test_offsets_may_be_changed_before_the_formulas_are_asked_for(rng):
+    offset = rng.normal(size=(1, 18, 5, 5))
+    arrays = rng.normal(size=(1, 2, 5, 5)), offset, rng.normal(size=(3, 2, 3, 3))
+    report = jitconv.deform_conv2d(*arrays, padding=1).report
+    offset[:] = 99
+    report.verify()

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import jitconv
-from jitconv import tiles
+from jitconv import sampling
+from jitconv.methods.tiled import planes, tiles
 from jitconv.variants import (
     deformable,
     depthwise,
@@ -147,6 +148,8 @@ def test_a_broken_kernel_is_noticed(variant, broken, monkeypatch):
     module, name, call, breakages = KERNELS[variant]
     call().report.verify()
     source = inspect.getsource(module)
+    if hasattr(module, "place_samples"):
+        source = inspect.getsource(sampling) + "\n" + source
     kernels = re.findall(r"^@njit[^\n]*\n(def .*?)(?=^\S)", source, re.DOTALL | re.MULTILINE)
     sabotaged, places = re.subn(*breakages[broken], "\n".join(kernels))
     assert places > 0
@@ -167,14 +170,16 @@ def test_a_broken_kernel_is_noticed(variant, broken, monkeypatch):
 def test_broken_tiles_are_noticed(variant, broken, monkeypatch):
     call, breakages = TILED[variant]
     call().report.verify()
-    source = inspect.getsource(tiles).replace("from .jit import njit, prange", "prange = range")
-    source = re.sub(r"@njit.*|@overload.*|@intrinsic", "", source)
-    sabotaged, places = re.subn(*breakages[broken], source)
+    places = 0
+    for module, loops in ((tiles, "tiled_loops"), (planes, "plane_loops")):
+        source = inspect.getsource(module)
+        source = source.replace("from ...jit import njit, prange", "prange = range")
+        sabotaged, found = re.subn(*breakages[broken], re.sub(r"@njit.*", "", source))
+        places += found
+        namespace = {"__name__": "jitconv.broken", "__package__": "jitconv.methods.tiled"}
+        exec(sabotaged, namespace)
+        monkeypatch.setattr(module, loops, namespace[loops])
     assert places > 0
-    namespace = {"__name__": "jitconv.broken", "__package__": "jitconv"}
-    exec(sabotaged, namespace)
-    for loops in ("tiled_loops", "plane_loops"):
-        monkeypatch.setattr(tiles, loops, namespace[loops])
     report = call().report
     with pytest.raises(jitconv.CountMismatch, match=r"measured, but (dense|in bounds)"):
         report.verify()

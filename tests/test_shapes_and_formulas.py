@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from jitconv import formulas, shapes
-from jitconv.formulas import Formula
+from jitconv import Formula, formulas, shapes
 
 sizes, taps, steps, ends = (
     st.integers(1, 30),
@@ -97,11 +96,12 @@ LITERAL = [  # formulas, and by hand: parameters, document's, dense, in bounds
 def test_formulas_against_numbers_by_hand(found, parameters, document, dense, in_bounds):
     assert W1.output == (4, 10)
     assert W1.taps == (11, 18)
-    values = {f.name: f.value for f in found}
     names = ("parameters", "document", "dense", "in bounds")
-    assert tuple(values[name] for name in names) == (parameters, document, dense, in_bounds)
-    assert all(f.section and f.symbols and f.substituted for f in found)
-    assert all(isinstance(f.value, int) for f in found if "ratio" not in f.name)
+    assert tuple(found[name].value for name in names) == (parameters, document, dense, in_bounds)
+    assert all(f.section and f.symbols and f.substituted for f in found.values())
+    assert all(isinstance(f.value, int) for name, f in found.items() if "ratio" not in name)
+    with pytest.raises(KeyError, match="'speed' is none of parameters"):
+        found["speed"]
 
 
 @given(st.integers(1, 3), st.integers(1, 4), st.integers(1, 4), sizes, st.integers(1, 5))
@@ -115,8 +115,7 @@ def test_document_is_dense_for_stride_1_and_same(N, C, M, size, K):
         formulas.grouped(N, 2 * C, 2 * M, window, groups=2),
         formulas.pointwise(N, C, M, shapes.window(size, 1)),
     ):
-        values = {f.name: f.value for f in found}
-        assert values["document"] == values["dense"]
+        assert found["document"].value == found["dense"].value
 
 
 def test_formulas_do_not_overflow():
@@ -125,8 +124,43 @@ def test_formulas_do_not_overflow():
     ).value
     assert value == 9 * 10**36
     large = shapes.window(10**9, 3, padding="same")
-    values = {f.name: f.value for f in formulas.standard(1, 10**6, 10**6, large)}
-    assert values["in bounds"] == 10**12 * (3 * 10**9 - 2) ** 2
+    costs = formulas.standard(1, 10**6, 10**6, large)
+    assert costs["in bounds"].value == 10**12 * (3 * 10**9 - 2) ** 2
+
+
+@given(st.integers(0, 50), st.integers(0, 50), st.integers(1, 50))
+def test_a_formula_is_what_python_makes_of_it(a, b, c):
+    text = "a·(b + 2)/c − ⌊(a + b)/c⌋·3 + 7"
+    found = Formula.of("", "", text, a=a, b=b, c=c)
+    assert found.substituted == f"{a}·({b} + 2)/{c} − ⌊({a} + {b})/{c}⌋·3 + 7"
+    assert found.value == Fraction(a * (b + 2), c) - (a + b) // c * 3 + 7
+
+
+@pytest.mark.parametrize(
+    ("text", "values", "error", "message"),
+    [
+        ("2K", {"K": 3}, ValueError, r"'2K' is no formula: \+ − · or / is missing before 3"),
+        ("K M", {"K": 3, "M": 4}, ValueError, "is missing before 4"),
+        ("(K", {"K": 3}, ValueError, r"\( is not closed before its end"),
+        ("⌊K)", {"K": 3}, ValueError, r"⌊ is not closed before \)"),
+        ("K·", {"K": 3}, ValueError, "there is no number before its end"),
+        ("K)", {"K": 3}, ValueError, r"is missing before \)"),
+        ("K**2", {"K": 3}, ValueError, r"is missing before \*"),
+        ("K/M", {"K": 3, "M": 0}, ValueError, "is no formula: Fraction"),
+        ("", {}, ValueError, "there is no number before its end"),
+        ("K", {"K": -3}, ValueError, "K: must be at least 0, got -3"),
+        ("K", {"K": 2**40}, ValueError, "K: must be less than 2³¹"),
+        ("K", {"K": 1.0}, TypeError, "K: must be an integer"),
+        ("K", {}, KeyError, "K"),
+    ],
+)
+def test_what_is_no_formula(text, values, error, message):
+    with pytest.raises(error, match=message):
+        Formula.of("name", "", text, **values)
+
+
+def test_counts_may_be_of_any_size():
+    assert Formula.of("", "", "V_s", V_s=2**40).value == 2**40
 
 
 @pytest.mark.parametrize("K", [1, 3, 5, 7])
@@ -134,7 +168,7 @@ def test_ratios_are_those_of_the_documents_counts(K):
     window = shapes.window(16, K, padding="same")
 
     def values(found):
-        return {f.name: f.value for f in found}
+        return {name: f.value for name, f in found.items()}
 
     standard = values(formulas.standard(1, 12, 24, window))
     for other in (

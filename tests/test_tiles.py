@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import jitconv
-from jitconv import bench, shapes, tiles
+from jitconv import bench
+from jitconv.methods.tiled import registers, strips, tiles
 
-TILED = [f for f in calls.FUNCTIONS if f != "separable_conv2d"]
+TILED = [name for name, (_, v) in calls.FUNCTIONS.items() if "tiled" in calls.methods(v)]
 
 
 @pytest.mark.parametrize("function", TILED)
@@ -93,7 +94,7 @@ axes = {
 
 @given(**axes)
 def test_strips_list_the_taps_of_every_output(size, kernel, stride, before, dilation, outputs):
-    cut = shapes.strips(size, kernel, stride, before, dilation, outputs)
+    cut = strips.strips(size, kernel, stride, before, dilation, outputs)
     inputs = {
         (o, t): o * stride - before + t * dilation for o in range(outputs) for t in range(kernel)
     }
@@ -105,7 +106,7 @@ def test_strips_list_the_taps_of_every_output(size, kernel, stride, before, dila
 def test_transposed_strips_list_the_taps_of_every_output(
     size, kernel, stride, before, dilation, outputs
 ):
-    cut = shapes.transposed_strips(size, kernel, stride, before, dilation, outputs)
+    cut = strips.transposed_strips(size, kernel, stride, before, dilation, outputs)
     lands = {(i * stride + t * dilation - before, t): i for i in range(size) for t in range(kernel)}
     assert listed(cut) == {(o, t): i for (o, t), i in lands.items() if 0 <= o < outputs}
     assert sum(strip["count"] for strip in cut) == outputs
@@ -123,9 +124,9 @@ def listed(strips):
 
 
 def test_tile_extents_fit_the_registers():
-    assert tiles.BYTES in (16, 32, 64)
-    assert tiles.PIXELS * (tiles.WIDE + 1) <= tiles.REGISTERS
-    assert tiles.registers(np.zeros(1, np.float32), 6, 2).shape == (6, tiles.BYTES // 2)
+    assert registers.BYTES in (16, 32, 64)
+    assert tiles.PIXELS * (tiles.WIDE + 1) <= registers.REGISTERS
+    assert registers.registers(np.zeros(1, np.float32), 6, 2).shape == (6, registers.BYTES // 2)
 
 
 @pytest.mark.skipif(

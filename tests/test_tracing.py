@@ -11,30 +11,34 @@ from hypothesis import strategies as st
 
 import jitconv
 from jitconv import jit
-from jitconv.tracing import VARIANTS, trace
-
-FUNCTIONS = {variant: function.__name__ for variant, function in VARIANTS.items()}
+from jitconv.tracing import trace
+from jitconv.variants import VARIANTS
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
 @settings(max_examples=25, suppress_health_check=[HealthCheck.filter_too_much])
 @given(data=st.data())
 def test_a_trace_is_what_the_loops_do(variant, data):
-    call = data.draw(calls.calls(FUNCTIONS[variant]))._replace(method="direct")
+    function = VARIANTS[variant].function.__name__
+    call = data.draw(calls.calls(function))._replace(method="direct")
     y, report = call.run()
     assume(report.multiplies < 4000)
     steps = trace(variant, *call.arrays, **call.options)
     parts = {name: count for name, count in report.parts.items() if count}
     assert Counter(step.part for step in steps) == parts
 
-    arrays = dict(zip(("x", "weight"), call.arrays, strict=False))
+    arrays, last = call.given(), max((step.stage for step in steps), default=0)
     x = np.asarray(arrays["x"], np.float64).reshape(-1, *arrays["x"].shape[-3:])
-    if variant not in ("separable", "depthwise separable", "deformable"):
-        assert sum(step.input is None for step in steps) == report.multiplies_on_padding
-        for step in steps:
+    whole = {"corner weights", "corner values", "mask"}  # there nothing is said to be on padding
+    outside = [step for step in steps if not step.inside and step.part not in whole]
+    assert len(outside) == report.multiplies_on_padding
+    for step in steps:
+        if step.stage == 0 and step.around is not None and len(step.around) == 4:
             assert step.value == (x[step.input] if step.input else 0)
-            assert step.factor == arrays["weight"][step.weight]
-    sums = {step.output: step.sum for step in steps if step.part in ("kernel", "row pass")}
+            assert step.inside is (step.input is not None)
+        if step.weight is not None:
+            assert step.factor == arrays[VARIANTS[variant].passes[step.part]][step.weight]
+    sums = {s.output: s.sum for s in steps if s.stage == last and len(s.output) == 4}
     y = y.reshape(-1, *y.shape[-3:])
     np.testing.assert_allclose(
         [y[output] for output in sums],

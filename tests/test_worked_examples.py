@@ -124,8 +124,10 @@ def test_depthwise_multiplier_order():
 def test_depthwise_separable_ratio():
     """K = 3, M = 128: 1/128 + 1/9 of the standard convolution."""
     window = shapes.window(56, 3, padding="same")
-    separable = {f.name: f.value for f in formulas.depthwise_separable(1, 64, 64, 128, window)}
-    standard = {f.name: f.value for f in formulas.standard(1, 64, 128, window)}
+    separable = {
+        name: f.value for name, f in formulas.depthwise_separable(1, 64, 64, 128, window).items()
+    }
+    standard = {name: f.value for name, f in formulas.standard(1, 64, 128, window).items()}
     assert separable["ratio to standard"] == Fraction(1, 128) + Fraction(1, 9)
     assert separable["document"] == separable["ratio to standard"] * standard["document"]
     assert separable["parameters"] == separable["ratio to standard"] * standard["parameters"]

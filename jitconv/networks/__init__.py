@@ -20,6 +20,9 @@ from .zoo import (
     xception,
 )
 
+Network.run, Network.reconcile = run, reconcile
+Network.published = property(published)
+
 __all__ = [
     "CATALOGUE",
     "Layer",

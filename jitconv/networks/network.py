@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
-from numpy.typing import ArrayLike
-
-from .. import checks, formulas, shapes, table
+from .. import checks, shapes, table
+from ..costs import formulas
+from ..costs.formula import Costs
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-    from .published import Printed, Reconciliation
-    from .running import Run
 
 POOLS, JOINS = ("max pool", "average pool"), ("add", "concatenate")
 CONV = {"channels", "kernel_size", "stride", "padding", "dilation", "groups", "bias", "norm"}
@@ -160,6 +157,11 @@ class Network:
     (116, 4176, (2, 6, 6))
     """
 
+    # What reads a network stands above it, and is made its method in `jitconv.networks`.
+    run: Callable[..., Any]
+    published: Any
+    reconcile: Callable[..., Any]
+
     def __init__(self, name: str, input_shape: Sequence[int], layers: Iterable[Layer]):
         if not hasattr(input_shape, "__len__") or len(input_shape) != 3:
             raise ValueError(f"input_shape: must be (C, H, W), got {input_shape!r}")
@@ -230,25 +232,6 @@ class Network:
                 multiplies, weights = kinds.get(row.kind, (0, 0))
                 kinds[row.kind] = multiplies + row.multiplies, weights + row.weights
         return dict(sorted(kinds.items(), key=lambda item: -item[1][0]))
-
-    def run(self, seed: int = 0, image: ArrayLike | None = None) -> Run:
-        """Run every layer on random weights: see `jitconv.networks.run`."""
-        from .running import run
-
-        return run(self, seed, image)
-
-    @property
-    def published(self) -> tuple[Printed, ...]:
-        """What papers and libraries print of it: see `jitconv.networks.published`."""
-        from .published import published
-
-        return published(self)
-
-    def reconcile(self) -> Reconciliation:
-        """Say which convention gives each published figure: see `jitconv.networks.reconcile`."""
-        from .published import reconcile
-
-        return reconcile(self)
 
     def plot(self) -> Figure:
         """Draw the multiplies and weights of each layer, coloured by its kind."""
@@ -387,7 +370,7 @@ def _place(layer: Layer, reads: list[tuple]) -> tuple[Row, tuple[int | None, int
         M = checks.integer("channels", layer.channels, 1)
         window, found = _cost(layer, C, M, (H, W))
         names = ("parameters", "document", "dense", "in bounds")
-        costs = {formula.name: int(formula.value) for formula in found if formula.name in names}
+        costs = {name: int(found[name].value) for name in names}
     if operation in ("transposed", "linear"):
         view = (None, None)
     (KH, KW), (SH, SW), (DH, DW) = window.kernel, window.stride, window.dilation
@@ -411,9 +394,7 @@ def _pool_window(layer: Layer, size: tuple[int, int]) -> shapes.Window:
     return shapes.window(size, *options, ends)
 
 
-def _cost(
-    layer: Layer, C: int, M: int, size: tuple[int, int]
-) -> tuple[shapes.Window, tuple[formulas.Formula, ...]]:
+def _cost(layer: Layer, C: int, M: int, size: tuple[int, int]) -> tuple[shapes.Window, Costs]:
     if layer.operation == "linear":
         window = shapes.window(1, 1)
         return window, formulas.pointwise(1, C * math.prod(size), M, window)

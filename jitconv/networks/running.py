@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -12,15 +12,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import checks, table
-from ..comparison import warm_up
-from ..report import ConvResult, CostReport
-from ..resample import max_pool2d
-from ..variants.depthwise import depthwise_conv2d
-from ..variants.dilated import dilated_conv2d
-from ..variants.grouped import grouped_conv2d
+from ..costs.report import ConvResult, CostReport
+from ..images.resample import max_pool2d
+from ..variants import VARIANTS, warm_up
+from ..variants.front_door import conv2d
 from ..variants.pointwise import pointwise_conv2d
-from ..variants.standard import conv2d
-from ..variants.transposed import conv_transpose2d
 from .network import Network, Row
 
 COLUMNS = {  # and their widths: rows are printed one by one
@@ -74,13 +70,6 @@ class Ran(NamedTuple):
         shape = "×".join(map(str, row.output_shape))
         counts = row.multiplies, row.costs["in bounds"], self.report, self.agrees, self.seconds
         return row.layer.name, row.kind, shape, *_numbers(*counts)
-
-
-def line(cells: Iterable[str]) -> str:
-    """Set cells in their columns."""
-    return " ".join(
-        f"{cell:{width}}" for cell, width in zip(cells, COLUMNS.values(), strict=True)
-    ).rstrip()
 
 
 def _numbers(
@@ -150,7 +139,8 @@ class Run:
 
     def __str__(self) -> str:
         rows = [*(ran.cells() for ran in self.rows), self.total()]
-        return "\n".join([self.network.title, *map(line, [COLUMNS, *rows]), *LEGEND])
+        lines = [table.line(cells, COLUMNS) for cells in [COLUMNS, *rows]]
+        return "\n".join([self.network.title, *lines, *LEGEND])
 
     __repr__ = __str__
 
@@ -273,18 +263,13 @@ class Steps:
 
 def _convolve(row: Row, x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None) -> ConvResult:
     layer, window = row.layer, row.window
-    options = {"stride": window.stride, "padding": window.padding, "dilation": window.dilation}
-    if layer.operation == "linear":
+    if window is None or layer.operation == "linear":
         return pointwise_conv2d(x.reshape(-1, 1, 1), weight, bias)
-    if layer.operation == "transposed":
-        more = {"output_padding": layer.output_padding, "groups": layer.groups}
-        return conv_transpose2d(x, weight, bias, **options, **more)
-    if row.kind == "grouped":
-        return grouped_conv2d(x, weight, bias, groups=layer.groups, **options)
-    if row.kind == "pointwise" and not np.any(window.padding):
-        return pointwise_conv2d(x, weight, bias, stride=window.stride)
-    functions = {"depthwise": depthwise_conv2d, "dilated": dilated_conv2d}
-    return functions.get(row.kind, conv2d)(x, weight, bias, **options)
+    if row.kind == "pointwise" and np.any(window.padding):
+        return conv2d(x, weight, bias, stride=window.stride, padding=window.padding)
+    variant, options = VARIANTS[row.kind], {"groups": layer.groups, **window._asdict()}
+    kept = {name: options[name] for name in variant.keywords & set(options)}
+    return variant.function(x, weight, bias, **kept)
 
 
 def _other(row: Row, inputs: list[np.ndarray]) -> np.ndarray:

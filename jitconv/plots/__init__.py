@@ -2,14 +2,13 @@
 
 from .comparison import plot_comparison
 from .costs import multiply_map, plot_cost_curve, plot_cost_curves, plot_costs, plot_multiply_map
-from .gallery import gallery
 from .geometry import plot_effective_kernel, plot_matrix, plot_receptive_field, plot_sampling_grids
 from .networks import plot_network, plot_networks
+from .panels import plot_panels
 from .roofline import plot_roofline
 from .steps import show_steps
 
 __all__ = [
-    "gallery",
     "multiply_map",
     "plot_comparison",
     "plot_cost_curve",
@@ -20,6 +19,7 @@ __all__ = [
     "plot_multiply_map",
     "plot_network",
     "plot_networks",
+    "plot_panels",
     "plot_receptive_field",
     "plot_roofline",
     "plot_sampling_grids",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -10,11 +10,8 @@ from matplotlib.figure import Figure
 
 from .costs import plot_costs
 
-if TYPE_CHECKING:
-    from ..comparison import Comparison
 
-
-def plot_comparison(comparison: Comparison) -> Figure:
+def plot_comparison(comparison: Any) -> Figure:
     """Draw the photo, each variant's first output channel, and its multiplies against the formulas.
 
     The outputs show the middle of the picture, so that single pixels can be made out.

@@ -12,13 +12,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 from numpy.typing import ArrayLike
 
-from .. import shapes
-from ..report import CostReport
-from ..tracing import VARIANTS, trace
+from ..costs.report import CostReport
+from ..tracing import trace
+from ..variants import VARIANTS
 from ..variants.dilated import dilated_conv2d
+from ..variants.front_door import conv2d
 from ..variants.grouped import grouped_conv2d
 from ..variants.separable import separable_conv2d
-from ..variants.standard import conv2d
 from .style import FORMULA, INK, MEASURED, SAMPLE, panel
 
 
@@ -216,8 +216,8 @@ def multiply_map(variant: str, x: ArrayLike, *arrays: ArrayLike, **options: Any)
     Returns
     -------
     numpy.ndarray (OH, OW) of int
-        Its sum is the report's `multiplies_in_bounds`. What a separable convolution does for a line
-        and a depthwise separable one for its middle image stands at the pixel above it.
+        Its sum is the report's `multiplies_in_bounds`. What is done for an image between two passes
+        stands at the pixel above it.
 
     Raises
     ------
@@ -232,33 +232,26 @@ def multiply_map(variant: str, x: ArrayLike, *arrays: ArrayLike, **options: Any)
            [4, 6, 4]])
     """
     steps = trace(variant, x, *arrays, **options)
-    y = np.asarray(VARIANTS[variant](x, *arrays, **options))
+    y, report = VARIANTS[variant].function(x, *arrays, **options)
     OH, OW = y.shape[-2:]
-    stride, left, W = 1, 0, np.shape(x)[-1]
-    if variant == "separable":
-        kernel = (np.size(arrays[0]), np.size(arrays[1]))
-        window = shapes.window(np.shape(x)[-2:], kernel, **options)
-        stride, left = window.stride[1], window.padding[1][0]
-    counts = np.zeros((OH, OW), np.int64)
-    corners: dict[tuple[int, ...], list[bool]] = {}  # of the last sample in a place: in the image?
+    # parts whose multiplies all count as in bounds: their two formulas are one
+    whole = {
+        part
+        for part in report.parts
+        if report.has(f"dense, {part}")
+        and report.costs[f"dense, {part}"].symbols == report.costs[f"in bounds, {part}"].symbols
+    }
+    widths: dict[int, int] = {}  # of the image that each stage makes
     for step in steps:
-        inside = step.input is not None
-        if step.part == "corner values":
-            corners[step.output] = [*corners.get(step.output, ()), inside][-4:]
-            inside = True
-        elif step.part in ("corner weights", "mask"):
-            inside = True
-        elif variant == "deformable":
-            inside = any(corners[step.input])
-        elif step.part == "row pass":
-            inside = left <= step.input[1] < left + W
         if len(step.output) == 4:
-            row, column = step.output[2:]
-        else:  # (job, place in a row that the loops keep), a job is an output row
+            widths[step.stage] = max(widths.get(step.stage, 0), step.output[3] + 1)
+    counts = np.zeros((OH, OW), np.int64)
+    for step in steps:
+        if len(step.output) == 4:
+            row, column = step.output[2], step.output[3] * OW // widths[step.stage]
+        else:  # (job, …, place in a row that the loops keep), a job is an output row
             row, column = step.output[0] % OH, step.output[-1]
-            if variant == "separable":
-                column = min(OW - 1, (column - left) // stride)
-        counts[row, column] += inside
+        counts[row, column] += step.inside or step.part in whole
     return counts
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,9 +14,10 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
 from .. import checks, shapes
-from ..tracing import trace
+from ..tracing import Step, trace
+from ..variants import VARIANTS
 from ..variants.dilated import dilated_conv2d
-from ..variants.standard import conv2d
+from ..variants.front_door import conv2d
 from ..variants.transposed import convolution_matrix
 from .style import GROUPS, panel
 
@@ -37,43 +39,56 @@ def plot_sampling_grids() -> Figure:
     9
     """
     rng = np.random.default_rng(3)
-    x, dense, deep = np.ones((4, 9, 9)), np.ones((4, 4, 3, 3)), np.ones((4, 1, 3, 3))
-    point, offset = np.ones((4, 4, 1, 1)), rng.normal(scale=0.8, size=(18, 7, 7))
-    calls = {
-        "standard": ((dense,), {}),
-        "dilated": ((dense,), {"dilation": 2}),
-        "transposed": ((dense,), {"stride": 2}),
-        "separable": ((np.ones(3), np.ones(3)), {}),
-        "depthwise": ((deep,), {}),
-        "depthwise separable": ((deep, point), {}),
-        "pointwise": ((point,), {}),
-        "grouped": ((np.ones((4, 2, 3, 3)),), {"groups": 2}),
-        "deformable": ((offset, dense), {}),
-    }
-    figure, panels = plt.subplots(3, 3, figsize=(9, 9.9), dpi=100, layout="constrained")
+    size = (9, 3.3 * math.ceil(len(VARIANTS) / 3))
+    figure, panels = plt.subplots(
+        math.ceil(len(VARIANTS) / 3), 3, figsize=size, dpi=100, layout="constrained"
+    )
     plt.close(figure)
-    for (variant, (arrays, options)), ax in zip(calls.items(), panels.flat, strict=True):
-        steps = trace(variant, x, *arrays, **options)
-        size = max(s.output[2] for s in steps if len(s.output) == 4) + 1
-        middle = (size // 2, size // 2)
-        read, multiplies = np.zeros((4, 9, 9), bool), 0
-        for step in steps:
-            if variant == "separable":  # the lines of the row are read by the output as well
-                left = step.output[-1] - middle[1]
-                mine = step.part == "row pass" and step.output == (0, 0, *middle)
-                mine |= step.part == "column pass" and step.output[0] == middle[0] and 0 <= left < 3
-            elif variant == "deformable" and len(step.output) < 4:
-                mine = step.output[0] == middle[0] and step.output[-1] == middle[1]
-            elif step.part == "depthwise":  # what the pointwise pass reads
-                mine = step.output[2:] == middle
-            else:
-                mine = step.output == (0, 0, *middle)
-            multiplies += mine
-            if mine and step.input is not None and len(step.input) == 4:
-                read[step.input[1:]] = True
+    for ax in panels.flat[len(VARIANTS) :]:
+        ax.remove()
+    sizes = {"C": 4, "B": 4, "M": 4, "H": 9, "W": 9, "KH": 3, "KW": 3}
+    for variant, ax in zip(VARIANTS.values(), panels.flat, strict=False):
+        options = variant.options
+        found = variant.shapes({**sizes, "g": options.get("groups", 1)}, **options)
+        arrays = [
+            rng.normal(scale=0.8, size=found[name])
+            if variant.arrays[name].role == "positions"
+            else np.ones(found[name])
+            for name in variant.needed
+        ]
+        multiplies, read = _read_by_the_middle(trace(variant.name, *arrays, **options))
         _draw_channels(ax, read)
-        ax.set_title(f"{variant}\n{multiplies} multiplies, {read.sum()} inputs", fontsize=9)
+        title = f"{variant.name}\n{multiplies} multiplies, {read.sum()} inputs"
+        ax.set_title(title, fontsize=9)
     return figure
+
+
+def _read_by_the_middle(steps: Sequence[Step]) -> tuple[int, np.ndarray]:
+    """Return the multiplies towards the middle output of channel 0, and the inputs (C, H, W)."""
+    last = max(step.stage for step in steps)
+    OH, OW = (
+        1 + max(s.output[axis] for s in steps if s.stage == last and len(s.output) == 4)
+        for axis in (2, 3)
+    )
+    middle, multiplies = (OH // 2, OW // 2), 0
+    wanted = {(0, 0, *middle)}  # of the image that a stage makes
+    for stage in range(last, -1, -1):
+        mine = [
+            step
+            for step in steps
+            if step.stage == stage
+            and (
+                step.output in wanted
+                if len(step.output) == 4  # or what the loops keep for the output row of a job
+                else (step.output[0] % OH, step.output[-1]) == middle
+            )
+        ]
+        multiplies += len(mine)
+        wanted = {step.input for step in mine if step.input is not None and len(step.input) == 4}
+    read = np.zeros((4, 9, 9), bool)
+    for _, c, h, w in wanted:
+        read[c, h, w] = True
+    return multiplies, read
 
 
 def _draw_channels(ax: Axes, read: np.ndarray) -> None:

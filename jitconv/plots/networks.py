@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 from matplotlib import pyplot as plt
@@ -11,9 +11,6 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
 from .style import FORMULA, INK, MEASURED, OUTPUT, SAMPLE
-
-if TYPE_CHECKING:
-    from ..networks.network import Network
 
 KINDS = {  # colour, and a hatch for print in grey
     "standard": (MEASURED, ""),
@@ -26,7 +23,7 @@ KINDS = {  # colour, and a hatch for print in grey
 }
 
 
-def plot_network(network: Network) -> Figure:
+def plot_network(network: Any) -> Figure:
     """Draw the multiplies and weights of each layer, coloured by its kind.
 
     Parameters
@@ -79,7 +76,7 @@ def plot_network(network: Network) -> Figure:
     return figure
 
 
-def plot_networks(networks: Sequence[Network]) -> Figure:
+def plot_networks(networks: Sequence[Any]) -> Figure:
     """Draw networks' parameters against their multiplies, and the share of each kind of layer.
 
     Parameters

@@ -18,8 +18,8 @@ from matplotlib.patches import Rectangle
 from numpy.typing import ArrayLike
 
 from .. import shapes
-from ..tracing import VARIANTS, Place, Step, trace
-from ..variants.depthwise import depthwise_conv2d
+from ..tracing import Place, Step, trace
+from ..variants import VARIANTS
 from .style import GROUPS, INK, OUTPUT, SAMPLE
 
 
@@ -31,16 +31,57 @@ class Html(str):
 
 
 class Stage(NamedTuple):
-    """One pass over one input: all but separable and depthwise separable have one."""
+    """One pass over one image: from x to y by the steps of a kernel."""
 
     name: str
     x: np.ndarray  # (N, C, H, W)
     weight: np.ndarray
+    letters: list[str]  # of the weight's axes, as its formula writes them
     y: np.ndarray  # (N, M, OH, OW)
     steps: list[Step]
-    walk: tuple[shapes.Pair, shapes.Pair, shapes.Pair] | None = None  # stride, dilation, padding
-    points: dict[Place, list[tuple[float, float]]] | None = None  # output: where it takes samples
-    corners: dict[Place, dict[Place, float]] | None = None  # output: pixels' share in its samples
+    points: dict[Place, list[tuple[float, float]]]  # output: where it takes samples
+    corners: dict[Place, dict[Place, float]]  # output: pixels' share in its samples
+
+    @property
+    def kernel(self) -> tuple[int, int]:
+        """Rows and columns of a kernel."""
+        sizes = dict(zip(self.letters, self.weight.shape, strict=True))
+        return sizes.get("KH", 1), sizes.get("KW", 1)
+
+    def tap(self, step: Step) -> tuple[int, int]:
+        """Return the row and column of the kernel that a step multiplies by."""
+        index = dict(zip(self.letters, step.weight or (), strict=False))
+        return index.get("KH", 0), index.get("KW", 0)
+
+    def held(self, step: Step) -> np.ndarray:
+        """Return the kernel (KH, KW) that it belongs to."""
+        axes = zip(self.letters, step.weight or (), strict=True)
+        index = tuple(slice(None) if letter in ("KH", "KW") else i for letter, i in axes)
+        return self.weight[index].reshape(self.kernel)
+
+    def channel(self, step: Step) -> int:
+        """Return the input channel that it reads, also on the padding."""
+        if step.around is not None and len(step.around) == 4:
+            return step.around[1]
+        (C, M), CG = (self.x.shape[1], self.y.shape[1]), self.weight.shape[1]  # of a sample
+        return step.output[1] * (C // CG) // M * CG + step.weight[1]
+
+    def groups(self) -> dict[int, int]:
+        """Return a number for each output channel, the same where the same inputs are read."""
+        read: dict[int, set[int]] = {}
+        for step in self.steps:
+            read.setdefault(step.output[1], set()).add(self.channel(step))
+        sets = list(dict.fromkeys(map(frozenset, (read[m] for m in sorted(read)))))
+        return {m: sets.index(frozenset(channels)) for m, channels in read.items()}
+
+    def ring(self) -> tuple[int, int, int, int]:
+        """Return how many padded pixels lie above, below, left and right."""
+        if self.points:  # samples up to one pixel outside still count
+            return 1, 1, 1, 1
+        places = np.array([step.around[2:] for step in self.steps])
+        (top, left), (H, W) = places.min(axis=0), self.x.shape[2:]
+        bottom, right = places.max(axis=0)
+        return max(0, -top), max(0, bottom + 1 - H), max(0, -left), max(0, right + 1 - W)
 
 
 class Frame(NamedTuple):
@@ -120,14 +161,14 @@ def show_steps(
         for ax in list(panels.flat)[len(shown) :]:
             ax.remove()
         for frame, ax in zip(shown, panels.flat, strict=False):
-            _draw(ax, variant, frame, (width, height), 9 * 72 / columns / width)
+            _draw(ax, frame, (width, height), 9 * 72 / columns / width)
         return figure
     figure, ax = plt.subplots(figsize=(7, 7 * height / width), dpi=80, layout="constrained")
     plt.close(figure)
 
     def update(number: int) -> list:
         ax.clear()
-        _draw(ax, variant, shown[number], (width, height), 7 * 72 / width)
+        _draw(ax, shown[number], (width, height), 7 * 72 / width)
         return []
 
     movie = animation.FuncAnimation(figure, update, frames=len(shown), interval=700)
@@ -141,74 +182,75 @@ def show_steps(
 
 
 def _stages(variant: str, x: ArrayLike, arrays: tuple, options: dict) -> Iterator[Stage]:
-    steps = trace(variant, x, *arrays, **options)
+    record, steps = VARIANTS[variant], trace(variant, x, *arrays, **options)
+    given = {
+        name: np.asarray(array, float)
+        for name, array in zip(record.arrays, (x, *arrays), strict=False)
+        if array is not None
+    }
+    y = np.asarray(record.function(x, *arrays, **options))
+    image, last = _batch(given["x"]), max((step.stage for step in steps), default=0)
+    for stage in range(last + 1):
+        mine = [step for step in steps if step.stage == stage and len(step.output) == 4]
+        if not mine:
+            return
+        name = mine[0].part
+        weight, letters = given[record.passes[name]], record.arrays[record.passes[name]].shape
+        made = _batch(y)
+        if stage < last:
+            made = np.zeros(1 + np.max([step.output for step in mine], axis=0))
+            for step in mine:
+                made[step.output] = step.sum
+        letters = letters.split(", ")[: weight.ndim]
+        points, corners = {}, {}
+        positions = [given[n] for n, array in record.arrays.items() if array.role == "positions"]
+        if positions:
+            kernel = weight.shape[2:]
+            points = _points(image, _batch(positions[0]), kernel, made.shape, options)
+            corners = _corners(steps, made.shape)
+        yield Stage(name, image, weight, letters, made, mine, points, corners)
+        image = made
 
-    def batch(array: ArrayLike) -> np.ndarray:
-        array = np.asarray(array, float)
-        return array if array.ndim == 4 else array[np.newaxis]
 
-    def run(*given: ArrayLike) -> np.ndarray:
-        return batch(VARIANTS[variant](*given, **options).output)
+def _batch(array: np.ndarray) -> np.ndarray:
+    return array if array.ndim == 4 else array[np.newaxis]
 
-    images, weights = batch(x), [np.asarray(array, float) for array in arrays if array is not None]
-    y = run(x, *arrays)
+
+def _points(
+    x: np.ndarray,
+    offset: np.ndarray,
+    kernel: tuple[int, ...],
+    output: tuple[int, ...],
+    options: dict[str, Any],
+) -> dict[Place, list[tuple[float, float]]]:
+    """Return where each output takes its samples, by the offsets of the first group."""
     geometry = {k: v for k, v in options.items() if k in ("stride", "padding", "dilation")}
-    walk = None
-    if variant == "separable":
-        kernel = (weights[0].size, weights[1].size)
-    else:
-        kernel = _taps(weights[variant == "deformable"])
-    if variant not in ("transposed", "pointwise"):
-        window = shapes.window(images.shape[2:], kernel, **geometry)
-        walk = window.stride, window.dilation, (window.padding[0][0], window.padding[1][0])
+    window = shapes.window(x.shape[2:], kernel, **geometry)
+    return {
+        (n, m, *place): [
+            tuple(
+                float(place[axis] * window.stride[axis] - window.padding[axis][0])
+                + divmod(tap, kernel[1])[axis] * window.dilation[axis]
+                + float(offset[(n, 2 * tap + axis, *place)])
+                for axis in (0, 1)
+            )
+            for tap in range(kernel[0] * kernel[1])
+        ]
+        for n, m, *place in np.ndindex(output)
+    }
 
-    if variant == "separable":
-        (N, C, OH, _), W = y.shape, images.shape[3]
-        (SH, SW), (DH, DW), (top, left) = walk
 
-        def middle(place: Place) -> Place:  # (job, place in the padded line)
-            n, c, oh = np.unravel_index(place[0], (N, C, OH))
-            inside = 0 <= place[1] - left < W
-            return (int(n), int(c), int(oh), place[1] - left) if inside else None
-
-        first = [s._replace(output=middle(s.output)) for s in steps if s.part == "column pass"]
-        second = [s._replace(input=middle(s.input)) for s in steps if s.part == "row pass"]
-        lines = np.zeros((N, C, OH, W))
-        for step in first:
-            lines[step.output] = step.sum
-        walks = ((SH, 1), (DH, 1), (top, 0)), ((1, SW), (1, DW), (0, left))
-        yield Stage("column pass", images, weights[0][:, np.newaxis], lines, first, walks[0])
-        yield Stage("row pass", lines, weights[1][np.newaxis], y, second, walks[1])
-    elif variant == "depthwise separable":
-        lines = batch(depthwise_conv2d(x, arrays[0], **geometry).output)
-        first = [step for step in steps if step.part == "depthwise"]
-        second = [step for step in steps if step.part == "pointwise"]
-        yield Stage("depthwise", images, weights[0], lines, first, walk)
-        yield Stage("pointwise", lines, weights[1], y, second)
-    elif variant == "deformable":
-        (stride, dilation, before), offset = walk, batch(arrays[0])
-        points: dict[Place, list[tuple[float, float]]] = {}
-        corners: dict[Place, dict[Place, float]] = {}
-        for n, m, oh, ow in np.ndindex(y.shape):
-            points[n, m, oh, ow] = [
-                tuple(
-                    float((oh, ow)[axis] * stride[axis] - before[axis])
-                    + divmod(tap, kernel[1])[axis] * dilation[axis]
-                    + float(offset[n, 2 * tap + axis, oh, ow])
-                    for axis in (0, 1)
-                )
-                for tap in range(kernel[0] * kernel[1])
-            ]
-        for step in steps:
-            if step.part == "corner values" and step.input is not None:
-                (n, oh), ow = divmod(step.output[0], y.shape[2]), step.output[1]
-                for m in range(y.shape[1]):
-                    shares = corners.setdefault((n, m, oh, ow), {})
-                    shares[step.input[1:]] = shares.get(step.input[1:], 0) + step.factor
-        kept = [step for step in steps if step.part == "kernel"]
-        yield Stage("kernel", images, weights[1], y, kept, None, points, corners)
-    else:
-        yield Stage("kernel", images, weights[0], y, steps, walk)
+def _corners(steps: list[Step], output: tuple[int, ...]) -> dict[Place, dict[Place, float]]:
+    """Return the share of each pixel in the samples of each output."""
+    corners: dict[Place, dict[Place, float]] = {}
+    _, M, OH, _ = output
+    for step in steps:
+        if len(step.output) < 4 and step.input is not None and len(step.input) == 4:
+            (n, oh), ow = divmod(step.output[0], OH), step.output[-1]
+            for m in range(M):
+                shares = corners.setdefault((n, m, oh, ow), {})
+                shares[step.input[1:]] = shares.get(step.input[1:], 0) + step.factor
+    return corners
 
 
 def _frames(stage: Stage, by: str) -> Iterator[Frame]:
@@ -226,32 +268,18 @@ def _frames(stage: Stage, by: str) -> Iterator[Frame]:
         yield Frame(stage, output, steps, done)
 
 
-def _ring(stage: Stage) -> tuple[int, int, int, int]:
-    """Return how many padded pixels lie above, below, left and right."""
-    if stage.points:  # samples up to one pixel outside still count
-        return 1, 1, 1, 1
-    if stage.walk is None:
-        return 0, 0, 0, 0
-    ends = []
-    for axis, (stride, dilation, before) in enumerate(zip(*stage.walk, strict=True)):
-        taps, outputs, size = _taps(stage.weight)[axis], stage.y.shape[2:][axis], stage.x.shape[2:]
-        last = (outputs - 1) * stride + (taps - 1) * dilation - before
-        ends += [before, max(0, last + 1 - size[axis])]
-    return tuple(ends)
-
-
 def _layout(stage: Stage) -> tuple[float, float, float]:
     """Return where the kernel and the output begin, and the whole width, in cells."""
-    (_, _, left, right), W = _ring(stage), stage.x.shape[3]
-    KW, OW = _taps(stage.weight)[1], stage.y.shape[3]
+    (_, _, left, right), W = stage.ring(), stage.x.shape[3]
+    KW, OW = stage.kernel[1], stage.y.shape[3]
     kernel_at = left + W + right + 0.9
     return kernel_at, kernel_at + KW + 0.9, kernel_at + KW + OW + 1.9
 
 
 def _block(stage: Stage) -> float:
     """Return the height of an input channel with its padding, or of its kernel, and a gap."""
-    above, below, _, _ = _ring(stage)
-    return max(above + stage.x.shape[2] + below, _taps(stage.weight)[0]) + 0.6
+    above, below, _, _ = stage.ring()
+    return max(above + stage.x.shape[2] + below, stage.kernel[0]) + 0.6
 
 
 def _height(stage: Stage) -> float:
@@ -259,28 +287,9 @@ def _height(stage: Stage) -> float:
     return max(stage.x.shape[1] * _block(stage), M * (OH + 0.6)) + 1 + 0.45 * min(6, lines + 1)
 
 
-def _taps(weight: np.ndarray) -> tuple[int, int]:
-    return (1, 1) if weight.ndim == 2 and 1 not in weight.shape else weight.shape[-2:]
-
-
-def _channel(variant: str, stage: Stage, step: Step) -> tuple[int, int]:
-    """Return the input channel of a step, also where it meets padding, and its group."""
-    C, M, m = stage.x.shape[1], stage.y.shape[1], step.output[1]
-    if variant == "transposed":
-        c = step.weight[0]
-        return c, m // stage.weight.shape[1]
-    if stage.name in ("column pass", "row pass"):
-        return m, 0
-    if variant == "depthwise" or stage.name == "depthwise":
-        return m * C // M, m * C // M
-    groups = C // stage.weight.shape[1]
-    group = m // (M // groups)
-    return group * (C // groups) + step.weight[1], group
-
-
-def _draw(ax: Axes, variant: str, frame: Frame, size: tuple[float, float], points: float) -> None:
+def _draw(ax: Axes, frame: Frame, size: tuple[float, float], points: float) -> None:
     stage, output, steps = frame.stage, frame.output, frame.steps
-    (_, C, H, W), (_, M, OH, OW), (KH, KW) = stage.x.shape, stage.y.shape, _taps(stage.weight)
+    (_, C, H, W), (_, M, OH, OW), (KH, KW) = stage.x.shape, stage.y.shape, stage.kernel
     kernel_at, output_at, _ = _layout(stage)
     small = {"fontsize": max(4, min(9, points * 0.33)), "ha": "center", "va": "center"}
     n = output[0]
@@ -291,24 +300,14 @@ def _draw(ax: Axes, variant: str, frame: Frame, size: tuple[float, float], point
         if value is not None:
             ax.text(column + 0.5, row + 0.5, _short(value), zorder=3, color=INK, **small)
 
-    above, _, left, _ = _ring(stage)
-    met, kernels = {}, {}
+    above, _, left, _ = stage.ring()
+    met, kernels, groups = {}, {}, stage.groups()
     for step in steps:
-        c, group = _channel(variant, stage, step)
-        colour = GROUPS[group % len(GROUPS)]
-        taps = (*step.weight[-2:],) if len(step.weight) == 4 else (0, 0)
-        if stage.name == "column pass":
-            taps = (step.weight[0], 0)
-        elif stage.name == "row pass":
-            taps = (0, step.weight[0])
-        if step.input is not None and len(step.input) == 4:
-            met[step.input[1:]] = colour
-        elif stage.walk is not None:  # on the padding: where the walk of the window puts it
-            (SH, SW), (DH, DW), (before, beside) = stage.walk
-            h, w = output[2] * SH + taps[0] * DH - before, output[3] * SW + taps[1] * DW - beside
-            met[c, h, w] = colour
-        held = stage.weight[step.weight[:2]] if len(step.weight) == 4 else stage.weight
-        kernels.setdefault(c, (held, {}))[1][taps] = step.factor, colour
+        c, colour = stage.channel(step), GROUPS[groups[step.output[1]] % len(GROUPS)]
+        if step.around is not None and len(step.around) == 4:
+            met[step.around[1:]] = colour
+        used = kernels.setdefault(c, (stage.held(step), {}))[1]
+        used[stage.tap(step)] = step.factor, colour
     if stage.corners:
         shares = stage.corners.get(output, {})
         met = {place: f"{GROUPS[0]}{round(255 * min(1, s)):02x}" for place, s in shares.items()}

@@ -8,52 +8,23 @@ each sample is weighted as well (version 2).
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .. import arrays, checks, formulas, shapes, tiles
+from .. import checks
+from ..call import Deformed, Dense, dense, empty, pad
+from ..costs import formulas
+from ..costs.formula import Costs
+from ..costs.report import NOT_COUNTED, ConvResult, CostReport, Pass
 from ..jit import njit, prange
-from ..report import NOT_COUNTED, ConvResult, CostReport, Pass, pack
-from .standard import conv2d
-
-SAMPLES = 2**21  # bytes of samples that are gathered before they are multiplied: they stay in cache
-
-
-@njit
-def place_samples(dy, dx, h, w, step, H, W, place, corners, outside):
-    # dy, dx (OW,): offsets of one tap along an output row; h, w: its first place without offset;
-    # filled: place (OW,), the upper left corner pixel in a padded plane of (H + 3) * (W + 3),
-    # corners (4, OW), the weights of the four corner pixels, outside (OW,), none is in the image
-    multiplies = 0
-    for ow in range(dy.size):
-        ih, iw = h + np.float64(dy[ow]), w + ow * step + np.float64(dx[ow])
-        # before any conversion to an integer, and true for NaN
-        outside[ow] = not (ih > -1 and ih < H and iw > -1 and iw < W)
-        if outside[ow]:
-            ih, iw = float(H), float(W)  # there the padding is zero at all four corners
-        below, right = ih - np.floor(ih), iw - np.floor(iw)
-        place[ow] = (int(np.floor(ih)) + 1) * (W + 3) + int(np.floor(iw)) + 1
-        corners[0, ow], corners[1, ow] = (1 - below) * (1 - right), (1 - below) * right
-        corners[2, ow], corners[3, ow] = below * (1 - right), below * right
-        multiplies += 4
-    return multiplies
-
-
-@njit
-def sample_row(pixels, W, place, corners, sample):
-    # pixels ((H + 3) * (W + 3),): one padded channel; filled: sample (OW,), between the corners
-    below = pixels[W + 3 :]
-    multiplies = 0
-    for ow in range(sample.size):
-        i, j = np.uintp(place[ow]), np.uintp(place[ow] + 1)
-        sample[ow] = corners[0, ow] * pixels[i] + corners[1, ow] * pixels[j]
-        sample[ow] += corners[2, ow] * below[i] + corners[3, ow] * below[j]
-        multiplies += 4
-    return multiplies
+from ..methods import run
+from ..sampling import place_samples, sample_row
+from ..shapes import Window
+from ..variant import Array, Variant
+from .front_door import conv2d
 
 
 @njit(parallel=True)
@@ -93,72 +64,16 @@ def deformable_loops(x, offset, mask, weight, bias, y, size, stride, padding, di
         counts[job] = corner_weights, corner_values, masked, multiplies, on_padding
 
 
-@njit(parallel=True)
-def channels_last(x, padded):
-    # x (N, C, H, W), padded (N, H + 3, W + 3, C): one zero above and left, two below and right
-    N, C, H, W = x.shape
-    for job in prange(N * (H + 3)):
-        n, h = job // (H + 3), job % (H + 3)
-        line = padded[n, h]
-        for w in range(W + 3):
-            for c in range(C):
-                line[w, c] = 0
-        if 1 <= h <= H:
-            for c in range(C):
-                row, column = x[n, c, h - 1], line[1:, c]
-                for w in range(W):
-                    column[w] = row[w]
-
-
-@njit
-def sample_pixel(pixels, W, place, corner, outside, sample):
-    # pixels ((H + 3) * (W + 3), channels), corner (4,); filled: sample (channels,)
-    left, right = pixels[place], pixels[place + 1]
-    below_left, below_right = pixels[place + W + 3], pixels[place + W + 4]
-    a, b, c, d = corner[0], corner[1], corner[2], corner[3]
-    multiplies, zeros = 0, 0
-    for i in range(sample.size):
-        sample[i] = a * left[i] + b * right[i] + (c * below_left[i] + d * below_right[i])
-        multiplies += 4
-        zeros += outside
-    return multiplies, zeros
-
-
-@njit(parallel=True)
-def sample_loops(x, offset, mask, first, image, steps, y, counts):
-    # the samples of some output rows of one image, from the first on, all channels side by side:
-    # x ((H + 3) * (W + 3), C) padded, image (H, W), offset (2 * G * KH * KW, OH, OW), mask
-    # (·, OH, OW) or empty, y (rows, OW, KH, KW, C), counts (rows, 4)
-    rows, OW, KH, KW, C = y.shape
-    H, W = image
-    SH, SW, top, left, DH, DW = steps
-    G = offset.shape[0] // (2 * KH * KW)
-    for job in prange(rows):
-        oh = first + job
-        place, outside = np.empty(OW, np.intp), np.empty(OW, np.bool_)
-        corners, corner = np.empty((4, OW), y.dtype), np.empty(4, y.dtype)
-        corner_weights, corner_values, masked, zeros = 0, 0, 0, 0
-        for tap in range(G * KH * KW):
-            g, kh, kw = tap // (KH * KW), tap // KW % KH, tap % KW
-            dy, dx = offset[2 * tap, oh], offset[2 * tap + 1, oh]
-            h, w = oh * SH + kh * DH - top, kw * DW - left
-            corner_weights += place_samples(dy, dx, h, w, SW, H, W, place, corners, outside)
-            begin, end = g * C // G, (g + 1) * C // G  # the channels of offset group g
-            pixels = x[:, begin:end]
-            for ow in range(OW):
-                for i in range(4):
-                    corner[i] = corners[i, ow]
-                sample = y[job, ow, kh, kw, begin:end]
-                values, none = sample_pixel(pixels, W, place[ow], corner, outside[ow], sample)
-                corner_values += values
-                zeros += none
-                if mask.size > 0:
-                    factor = mask[tap, oh, ow]
-                    for i in range(sample.size):
-                        sample[i] *= factor
-                        masked += 1
-        counts[job, 0], counts[job, 1] = corner_weights, corner_values
-        counts[job, 2], counts[job, 3] = masked, zeros
+def _direct(call: Deformed) -> tuple[np.ndarray, tuple[Pass, ...]]:
+    (N, C, M), window = call.sizes, call.window
+    padded, _ = pad(call.x, ((1, 2), (1, 2)))
+    planes = padded.reshape(N, C, padded.shape[2] * padded.shape[3])
+    y = empty("output", (N, M, *window.output), call.x.dtype)
+    counts = np.zeros((N * window.output[0], 5), np.int64)
+    before = (window.padding[0][0], window.padding[1][0])
+    steps = (window.size, window.stride, before, window.dilation)
+    deformable_loops(planes, call.offset, call.mask, call.weight, call.bias, y, *steps, counts)
+    return y, call.passes(*counts.sum(axis=0).tolist())
 
 
 def deform_conv2d(
@@ -227,144 +142,57 @@ def deform_conv2d(
     >>> y, report.parts
     (array([[[15., 30., 20.]]]), {'corner weights': 12, 'corner values': 12, 'kernel': 3})
     """
-    return _deform(
-        x,
-        offset,
-        weight,
-        bias,
-        mask,
-        {"stride": stride, "padding": padding, "dilation": dilation},
-        {},
-        method,
-    )
+    call = _dense(x, weight, bias, stride, padding, dilation)
+    return run(DEFORMABLE, _deformed(call, offset, mask), method)
 
 
-def _deform(
-    x, offset, weight, bias, mask, options: dict, branches: dict[str, CostReport], method: str
-) -> ConvResult:
-    """Check, sample, convolve and report.
-
-    `branches` are the reports of the convolutions that made offset and mask.
-    """
-    x, batched = checks.image(x)
-    weight = checks.floats("weight", weight, x.dtype)
+def _dense(
+    x: object,
+    weight: object,
+    bias: object,
+    stride: int | Sequence[int],
+    padding: int | str | Sequence,
+    dilation: int | Sequence[int],
+) -> Dense:
+    """Check what is no offset and no mask; the groups follow from the weight."""
+    images, _ = checks.image(x)
+    weight = checks.floats("weight", weight, images.dtype)
     checks.axes("weight", weight, "(M, C/groups, KH, KW)")
-    if x.shape[1] % weight.shape[1]:
+    groups, rest = divmod(images.shape[1], weight.shape[1])
+    if rest:
         raise ValueError(
-            f"weight: (M, C/groups, KH, KW), its second axis must divide the {x.shape[1]} channels "
-            f"of x, got shape {weight.shape}; pass {x.shape[1]} there for one group"
+            f"weight: (M, C/groups, KH, KW), its second axis must divide the {images.shape[1]} "
+            f"channels of x, got shape {weight.shape}; pass {images.shape[1]} there for one group"
         )
-    groups = x.shape[1] // weight.shape[1]
-    layer = checks.layer(x, weight, bias, groups)._replace(batched=batched)
-    window = shapes.window(x.shape[2:], weight.shape[2:], **options)
-    (N, C, M), taps = layer.sizes, weight.shape[2] * weight.shape[3]
-    offset = _each_sample("offset", offset, layer, window, "2·G·KH·KW", 2 * taps)
-    offset_groups = offset.shape[1] // (2 * taps)
-    has_mask = mask is not None
-    if has_mask:
-        mask = _each_sample("mask", mask, layer, window, "G·KH·KW", taps, offset_groups)
+    options = {"stride": stride, "padding": padding, "dilation": dilation}
+    return dense(x, weight, bias, groups=groups, **options)  # type: ignore[arg-type]
+
+
+def _deformed(call: Dense, offset: object, mask: object) -> Deformed:
+    taps = call.weight.shape[2] * call.weight.shape[3]
+    offsets = _each_sample("offset", offset, call, "2·G·KH·KW", 2 * taps)
+    if mask is None:
+        masks = np.empty((0, 0, 0, 0), call.x.dtype)
     else:
-        mask = np.empty((0, 0, 0, 0), x.dtype)
-
-    method = tiles.chosen(method, M // groups >= tiles.FEW)
-    y = arrays.empty("output", (N, M, *window.output), x.dtype)
-    before = (window.padding[0][0], window.padding[1][0])
-    steps = (window.stride, before, window.dilation)
-    if method == "tiled":
-        counts = _tiled(layer, offset, mask, groups, y, window, steps)
-    else:
-        padded, _ = arrays.pad(x, ((1, 2), (1, 2)))
-        planes = padded.reshape(N, C, padded.shape[2] * padded.shape[3])
-        counts = np.zeros((N * window.output[0], 5), np.int64)
-        deformable_loops(planes, offset, mask, weight, layer.bias, y, window.size, *steps, counts)
-
-    corner_weights, corner_values, masked, multiplies, on_padding = counts.sum(axis=0).tolist()
-    passes = (
-        *(branch.passes[0]._replace(name=f"{name} branch") for name, branch in branches.items()),
-        Pass("corner weights", corner_weights, accumulates=False),
-        Pass("corner values", corner_values),
-        *([Pass("mask", masked, accumulates=False)] if has_mask else []),
-        Pass("kernel", multiplies, on_padding),
-    )
-    costs = partial(
-        _costs,
-        N,
-        C,
-        M,
-        window,
-        offset.copy(),  # the caller may change it before the formulas are asked for
-        groups=groups,
-        offset_groups=offset_groups,
-        mask=has_mask,
-        layer=bool(branches),
-        bias=layer.has_bias,
-        **{f"{name}_bias": branch.has("bias") for name, branch in branches.items()},
-    )
-    parameters = layer.parameters + sum(branch.parameters for branch in branches.values())
-    variant = "deformable layer" if branches else "deformable"
-    not_counted = (*NOT_COUNTED, "sample positions")
-    if "mask" in branches:
-        not_counted += ("the sigmoid of the mask",)
-    return pack(
-        batched, y, CostReport(variant, method, y.shape, parameters, passes, costs, not_counted)
-    )
-
-
-def _tiled(
-    layer: checks.Layer,
-    offset: np.ndarray,
-    mask: np.ndarray,
-    groups: int,
-    y: np.ndarray,
-    window: shapes.Window,
-    steps: tuple[shapes.Pair, ...],
-) -> np.ndarray:
-    """Gather the samples of a few pixels, multiply them in tiles, and go on to the next."""
-    (N, C, M), (H, W), (OH, OW), kernel = layer.sizes, window.size, window.output, window.kernel
-    K = kernel[0] * kernel[1]
-    padded = arrays.empty("padded x", (N, H + 3, W + 3, C), y.dtype)
-    channels_last(layer.x, padded)
-    padded = padded.reshape(N, (H + 3) * (W + 3), C)
-    weight = layer.weight.reshape(groups, M // groups, 1, C // groups * K)
-    height = min(OH, max(1, SAMPLES // (OW * K * C * y.itemsize)))
-    samples = arrays.empty("samples", (height, OW, *kernel, C), y.dtype)
-    rows = np.array([(0, 1, 1, 0, 0, 0, 1, K, 1)], shapes.STRIP)  # the taps, one below the other
-    total = np.zeros(5, np.int64)
-    for n, first in itertools.product(range(N), range(0, OH, height)):
-        some = samples[: OH - first]
-        counts = np.zeros((len(some), 4), np.int64)
-        factors = mask[n] if mask.size else np.empty((0, 0, 0), y.dtype)
-        sample_loops(padded[n], offset[n], factors, first, (H, W), sum(steps, ()), some, counts)
-        columns = np.array([(first * OW, 1, len(some) * OW, 0, K * C, 0, 1, 1, 0)], shapes.STRIP)
-        plane = y[n : n + 1].reshape(1, M, 1, OH * OW)
-        done = tiles.multiply(some, weight, layer.bias, plane, (K, 1), (0, 1, C), rows, columns)
-        multiplies, (*sampling, zeros) = int(done.sum()), counts.sum(axis=0)
-        # each sample met as many output channels as there were multiplies for a sample
-        total += (*sampling, multiplies, zeros * (multiplies // some.size))
-    return total[np.newaxis]
-
-
-def _costs(
-    N: int, C: int, M: int, window: shapes.Window, offset: np.ndarray, **options
-) -> tuple[formulas.Formula, ...]:
-    samples = _samples_in_image(offset, window)
-    return formulas.deformable(N, C, M, window, samples=samples, **options)
+        groups = offsets.shape[1] // (2 * taps)
+        masks = _each_sample("mask", mask, call, "G·KH·KW", taps, groups)
+    samples = _samples_in_image(offsets, call.window)
+    return Deformed(**vars(call), offset=offsets, mask=masks, samples=samples)
 
 
 def _each_sample(
     name: str,
-    value: ArrayLike,
-    layer: checks.Layer,
-    window: shapes.Window,
+    value: object,
+    call: Dense,
     rule: str,
     taps: int,
     groups: int | None = None,
 ) -> np.ndarray:
     """Check an array that holds values for every sample: offset or mask."""
-    array = checks.floats(name, value, layer.x.dtype)
-    if array.ndim == 3 and not layer.batched:
+    array = checks.floats(name, value, call.x.dtype)
+    if array.ndim == 3 and not call.batched:
         array = array[np.newaxis]
-    N, C, _ = layer.sizes
+    (N, C, _), window = call.sizes, call.window
     expected = (N, taps * (groups or 1), *window.output)
     fits = (
         array.ndim == 4
@@ -385,7 +213,7 @@ def _each_sample(
     return array
 
 
-def _samples_in_image(offset: np.ndarray, window: shapes.Window) -> int:
+def _samples_in_image(offset: np.ndarray, window: Window) -> int:
     """Count the samples with a corner in the image, in NumPy, independently of the loops."""
     N, channels, OH, OW = offset.shape
     KH, KW = window.kernel
@@ -460,44 +288,117 @@ def deformable_layer(
     >>> bool(np.allclose(y, conv2d(x, weight, padding=1).output)), report.parts["offset branch"]
     (True, 26136)
     """
-    x, batched = checks.image(x)
-    weight = checks.floats("weight", weight, x.dtype)
-    checks.axes("weight", weight, "(M, C/groups, KH, KW)")
-    options = {"stride": stride, "padding": padding, "dilation": dilation}
-    branches, taps = {}, weight.shape[2] * weight.shape[3]
+    call = _dense(x, weight, bias, stride, padding, dilation)
+    batched, call.batched = call.batched, True
+    (_, C, _), kernel = call.sizes, call.window.kernel
     if mask_weight is None and mask_bias is not None:
         raise ValueError("mask_bias: has no meaning without mask_weight; pass both or neither")
-    for name, kernel, added, each in (
-        ("offset", offset_weight, offset_bias, 2 * taps),
-        ("mask", mask_weight, mask_bias, taps),
+    branches = {}
+    for name, given, added, each in (
+        ("offset", offset_weight, offset_bias, 2 * kernel[0] * kernel[1]),
+        ("mask", mask_weight, mask_bias, kernel[0] * kernel[1]),
     ):
-        if name == "mask" and kernel is None:
+        if name == "mask" and given is None:
             continue
-        kernel = checks.floats(f"{name}_weight", kernel, x.dtype)
-        if (
-            kernel.ndim != 4
-            or kernel.shape[0] % each
-            or kernel.shape[1:] != (x.shape[1], *weight.shape[2:])
-        ):
+        made = checks.floats(f"{name}_weight", given, call.x.dtype)
+        if made.ndim != 4 or made.shape[0] % each or made.shape[1:] != (C, *kernel):
             raise ValueError(
-                f"{name}_weight: must be "
-                f"(G·{each}, {x.shape[1]}, {weight.shape[2]}, {weight.shape[3]}), "
+                f"{name}_weight: must be (G·{each}, {C}, {kernel[0]}, {kernel[1]}), "
                 f"{each} values for each offset group and the size of weight, "
-                f"got shape {kernel.shape}"
+                f"got shape {made.shape}"
             )
-        checks.biases(added, kernel.shape[0], x.dtype, f"{name}_bias")
-        branches[name] = conv2d(x, kernel, added, method=method, **options)
-    offset, mask = branches["offset"].output, None
-    if "mask" in branches:
-        mask = np.tanh(branches["mask"].output / 2) / 2 + 0.5  # the sigmoid, without overflow
-    y, report = _deform(
-        x,
-        offset,
-        weight,
-        bias,
-        mask,
-        options,
-        {name: r.report for name, r in branches.items()},
-        method,
+        checks.biases(added, made.shape[0], call.x.dtype, f"{name}_bias")
+        branches[name] = made, added
+    done = {
+        name: conv2d(
+            call.x, *arrays, stride=stride, padding=padding, dilation=dilation, method=method
+        )
+        for name, arrays in branches.items()
+    }
+    mask = None
+    if "mask" in done:
+        mask = np.tanh(done["mask"].output / 2) / 2 + 0.5  # the sigmoid, without overflow
+    deformed = _deformed(call, done["offset"].output, mask)
+    y, inner = run(DEFORMABLE, deformed, method)
+    biases = {f"{name}_bias": added is not None for name, (_, added) in branches.items()}
+    report = CostReport(
+        LAYER.name,
+        inner.method,
+        y.shape,
+        inner.parameters + sum(result.report.parameters for result in done.values()),
+        (
+            *(result.report.passes[0].within(f"{name} branch") for name, result in done.items()),
+            *inner.passes,
+        ),
+        LAYER.costs(deformed, **biases),
+        (*LAYER.not_counted, *["the sigmoid of the mask"] * ("mask" in done)),
     )
-    return pack(batched, y, report)
+    return ConvResult.of(y, report, batched)
+
+
+def _costs(call: Deformed, **more: bool) -> Callable[[], Costs]:
+    return partial(
+        formulas.deformable,
+        *call.sizes,
+        call.window,
+        samples=call.samples,
+        groups=call.groups,
+        offset_groups=call.offset.shape[1] // (2 * call.window.kernel[0] * call.window.kernel[1]),
+        mask=call.has_mask,
+        bias=call.has_bias,
+        **more,
+    )
+
+
+DEFORMABLE = Variant(
+    name="deformable",
+    korean="변형 가능 컨볼루션",
+    section="§9",
+    idea="each tap looks where its offset points, between four pixels",
+    function=deform_conv2d,
+    direct=_direct,
+    passes={
+        "corner weights": "numbers",
+        "corner values": "kept",
+        "mask": "mask",
+        "kernel": "weight",
+    },
+    arrays={
+        "x": Array("image", "N, C, H, W"),
+        "offset": Array("positions", "N, 2·G·KH·KW, OH, OW"),
+        "weight": Array("weight", "M, C/g, KH, KW"),
+        "bias": Array("bias", "M"),
+        "mask": Array("factor", "N, G·KH·KW, OH, OW"),
+    },
+    costs=_costs,
+    example={"C": 1, "M": 1, "H": 4, "W": 4, "KH": 3, "KW": 3},
+    photo=lambda photo: deformable_layer(photo.x, photo.offsets, photo.dense, padding="same"),
+    not_counted=(*NOT_COUNTED, "sample positions"),
+)
+
+# The same section: the document's layer is both convolutions.
+LAYER = Variant(
+    name="deformable layer",
+    korean=DEFORMABLE.korean,
+    section=DEFORMABLE.section,
+    idea="one convolution makes the offsets, another looks where they point",
+    function=deformable_layer,
+    passes={
+        "offset branch": "offset_weight",
+        "mask branch": "mask_weight",
+        **DEFORMABLE.passes,
+    },
+    arrays={
+        "x": Array("image", "N, C, H, W"),
+        "offset_weight": Array("weight", "2·G·KH·KW, C, KH, KW"),
+        "weight": Array("weight", "M, C/g, KH, KW"),
+        "bias": Array("bias", "M"),
+        "offset_bias": Array("bias", "2·G·KH·KW"),
+        "mask_weight": Array("weight", "G·KH·KW, C, KH, KW"),
+        "mask_bias": Array("bias", "G·KH·KW"),
+    },
+    costs=partial(_costs, layer=True),
+    example=DEFORMABLE.example,
+    photo=DEFORMABLE.photo,
+    not_counted=DEFORMABLE.not_counted,
+)

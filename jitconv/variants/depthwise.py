@@ -12,9 +12,12 @@ from functools import partial
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .. import arrays, checks, formulas, shapes, tiles
+from ..call import Dense, counted, dense
+from ..costs import formulas
+from ..costs.report import ConvResult, Pass
 from ..jit import njit, prange
-from ..report import ConvResult, result
+from ..methods import run
+from ..variant import Array, Variant
 
 
 @njit(parallel=True)
@@ -41,6 +44,14 @@ def depthwise_loops(x, border, weight, bias, y, stride, dilation, counts):
                     multiplies += 1
                     on_padding += edge[iw]
         counts[job] = multiplies, on_padding
+
+
+def _direct(call: Dense) -> tuple[np.ndarray, tuple[Pass, ...]]:
+    padded, border = call.padded()
+    y, counts = call.outputs()
+    steps = (call.window.stride, call.window.dilation)
+    depthwise_loops(padded, border, call.weight, call.bias, y, *steps, counts)
+    return y, counted(counts)
 
 
 def depthwise_conv2d(
@@ -91,16 +102,27 @@ def depthwise_conv2d(
     >>> y.shape, report.parameters, report.multiplies
     ((3, 6, 6), 27, 972)
     """
-    layer = checks.layer(x, weight, bias, groups=None)
-    window = shapes.window(layer.x.shape[2:], layer.weight.shape[2:], stride, padding, dilation)
-    method = tiles.chosen(method)
-    if method == "tiled":
-        y, counts = tiles.run(layer, window, groups=layer.x.shape[1])
-    else:
-        padded, border = arrays.pad(layer.x, window.padding)
-        y, counts = arrays.outputs(layer, window.output)
-        depthwise_loops(
-            padded, border, layer.weight, layer.bias, y, window.stride, window.dilation, counts
-        )
-    costs = partial(formulas.depthwise, *layer.sizes, window, bias=layer.has_bias)
-    return result("depthwise", method, layer, y, counts, costs)
+    return run(
+        DEPTHWISE,
+        dense(x, weight, bias, groups=None, stride=stride, padding=padding, dilation=dilation),
+        method,
+    )
+
+
+DEPTHWISE = Variant(
+    name="depthwise",
+    korean="깊이별 컨볼루션",
+    section="§5",
+    idea="each channel has a kernel of its own, and none is mixed",
+    function=depthwise_conv2d,
+    direct=_direct,
+    passes={"kernel": "weight"},
+    arrays={
+        "x": Array("image", "N, C, H, W"),
+        "weight": Array("weight", "M, 1, KH, KW"),
+        "bias": Array("bias", "M"),
+    },
+    costs=lambda call: partial(formulas.depthwise, *call.sizes, call.window, bias=call.has_bias),
+    example={"C": 2, "M": 2, "H": 3, "W": 3, "KH": 2, "KW": 2},
+    photo=lambda photo: depthwise_conv2d(photo.x, photo.each, padding="same"),
+)

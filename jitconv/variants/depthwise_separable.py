@@ -12,9 +12,13 @@ from functools import partial
 
 from numpy.typing import ArrayLike
 
-from .. import checks, formulas, shapes
-from ..report import ConvResult, CostReport, pack
-from .depthwise import depthwise_conv2d
+from .. import checks
+from ..call import dense
+from ..costs import formulas
+from ..costs.report import ConvResult, CostReport
+from ..methods import run
+from ..variant import Array, Variant
+from .depthwise import DEPTHWISE
 from .pointwise import pointwise_conv2d
 
 
@@ -71,33 +75,55 @@ def depthwise_separable_conv2d(
     """
     x, batched = checks.image(x)
     pointwise_weight = checks.floats("pointwise_weight", pointwise_weight, x.dtype)
-    layer = checks.layer(x, depthwise_weight, None, groups=None, name="depthwise_weight")
-    N, C, middle = layer.sizes
+    call = dense(
+        x,
+        depthwise_weight,
+        None,
+        groups=None,
+        name="depthwise_weight",
+        stride=stride,
+        padding=padding,
+        dilation=dilation,
+    )
+    N, C, middle = call.sizes
     if pointwise_weight.ndim not in (2, 4) or pointwise_weight.shape[1:] not in (
         (middle,),
         (middle, 1, 1),
     ):
         raise ValueError(
             f"pointwise_weight: must be (M, {middle}, 1, 1) or (M, {middle}) to take "
-            f"the {middle} channels that depthwise_weight {layer.weight.shape} makes, "
+            f"the {middle} channels that depthwise_weight {call.weight.shape} makes, "
             f"got shape {pointwise_weight.shape}"
         )
-    checks.biases(bias, pointwise_weight.shape[0], x.dtype)
-    between, depthwise = depthwise_conv2d(
-        x, layer.weight, stride=stride, padding=padding, dilation=dilation, method=method
-    )
+    M = pointwise_weight.shape[0]
+    checks.biases(bias, M, x.dtype)
+    between, depthwise = run(DEPTHWISE, call, method)
     y, pointwise = pointwise_conv2d(between, pointwise_weight, bias, method=method)
-    window = shapes.window(x.shape[2:], layer.weight.shape[2:], stride, padding, dilation)
-    costs = partial(
-        formulas.depthwise_separable, N, C, middle, y.shape[1], window, bias=bias is not None
+    report = CostReport(
+        DEPTHWISE_SEPARABLE.name,
+        pointwise.method,
+        y.shape,
+        depthwise.parameters + pointwise.parameters,
+        (depthwise.passes[0].within("depthwise"), pointwise.passes[0].within("pointwise")),
+        DEPTHWISE_SEPARABLE.costs(N, C, middle, M, call.window, bias=bias is not None),
     )
-    passes = (
-        depthwise.passes[0]._replace(name="depthwise"),
-        pointwise.passes[0]._replace(name="pointwise"),
-    )
-    parameters = depthwise.parameters + pointwise.parameters
-    return pack(
-        batched,
-        y,
-        CostReport("depthwise separable", pointwise.method, y.shape, parameters, passes, costs),
-    )
+    return ConvResult.of(y, report, batched)
+
+
+DEPTHWISE_SEPARABLE = Variant(
+    name="depthwise separable",
+    korean="깊이별 분리 가능 컨볼루션",
+    section="§6",
+    idea="depthwise first, then 1×1 mixes the channels",
+    function=depthwise_separable_conv2d,
+    passes={"depthwise": "depthwise_weight", "pointwise": "pointwise_weight"},
+    arrays={
+        "x": Array("image", "N, C, H, W"),
+        "depthwise_weight": Array("weight", "B, 1, KH, KW"),
+        "pointwise_weight": Array("weight", "M, B, 1, 1"),
+        "bias": Array("bias", "M"),
+    },
+    costs=lambda *sizes, bias: partial(formulas.depthwise_separable, *sizes, bias=bias),
+    example={"C": 2, "B": 2, "M": 2, "H": 3, "W": 3, "KH": 2, "KW": 2},
+    photo=lambda photo: depthwise_separable_conv2d(photo.x, photo.each, photo.mix, padding="same"),
+)

@@ -13,10 +13,14 @@ from functools import partial
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .. import arrays, checks, formulas, shapes, tiles
+from .. import checks, shapes
+from ..call import Dense, counted, dense, empty
+from ..costs import formulas
+from ..costs.report import ConvResult, Pass
 from ..jit import njit, prange
-from ..report import ConvResult, result
-from .grouped import grouped_conv2d
+from ..methods import run
+from ..variant import Array, Variant
+from .grouped import GROUPED
 
 
 @njit(parallel=True)
@@ -45,6 +49,14 @@ def dilated_loops(x, border, weight, bias, y, stride, dilation, counts):
         counts[job] = multiplies, on_padding
 
 
+def _direct(call: Dense) -> tuple[np.ndarray, tuple[Pass, ...]]:
+    padded, border = call.padded()
+    y, counts = call.outputs()
+    steps = (call.window.stride, call.window.dilation)
+    dilated_loops(padded, border, call.weight, call.bias, y, *steps, counts)
+    return y, counted(counts)
+
+
 def dilated_conv2d(
     x: ArrayLike,
     weight: ArrayLike,
@@ -59,7 +71,7 @@ def dilated_conv2d(
     """Convolve with a kernel whose taps stand `dilation` pixels apart.
 
     Arguments, result and errors are those of `conv2d`; only the default of `dilation` differs. With
-    `groups` it runs the loops of `grouped_conv2d`.
+    groups it is a grouped convolution.
 
     Parameters
     ----------
@@ -95,30 +107,9 @@ def dilated_conv2d(
     >>> y.shape, report.parameters, report.value("effective kernel size")
     ((1, 3, 3), 9, 5)
     """
-    if checks.integer("groups", groups, 1) > 1:
-        return grouped_conv2d(
-            x,
-            weight,
-            bias,
-            groups=groups,
-            stride=stride,
-            padding=padding,
-            dilation=dilation,
-            method=method,
-        )
-    layer = checks.layer(x, weight, bias)
-    window = shapes.window(layer.x.shape[2:], layer.weight.shape[2:], stride, padding, dilation)
-    method = tiles.chosen(method)
-    if method == "tiled":
-        y, counts = tiles.run(layer, window)
-    else:
-        padded, border = arrays.pad(layer.x, window.padding)
-        y, counts = arrays.outputs(layer, window.output)
-        dilated_loops(
-            padded, border, layer.weight, layer.bias, y, window.stride, window.dilation, counts
-        )
-    costs = partial(formulas.dilated, *layer.sizes, window, bias=layer.has_bias)
-    return result("dilated", method, layer, y, counts, costs)
+    groups = checks.integer("groups", groups, 1)
+    call = dense(x, weight, bias, groups=groups, stride=stride, padding=padding, dilation=dilation)
+    return run(GROUPED if groups > 1 else DILATED, call, method)
 
 
 def zero_stuffed_kernel(weight: ArrayLike, dilation: int | Sequence[int]) -> np.ndarray:
@@ -161,10 +152,30 @@ def zero_stuffed_kernel(weight: ArrayLike, dilation: int | Sequence[int]) -> np.
             "weight: must have the axes (..., KH, KW), each at least 1 long, "
             f"got shape {weight.shape}"
         )
-    DH, DW = checks.pair("dilation", dilation, 1)
+    DH, DW = checks.height_width("dilation", dilation, 1)
     *front, KH, KW = weight.shape
     shape = (*front, shapes.effective_kernel_size(KH, DH), shapes.effective_kernel_size(KW, DW))
-    stuffed = arrays.empty("kernel", shape, weight.dtype)
+    stuffed = empty("kernel", shape, weight.dtype)
     stuffed[...] = 0
     stuffed[..., ::DH, ::DW] = weight
     return stuffed
+
+
+DILATED = Variant(
+    name="dilated",
+    korean="팽창 컨볼루션",
+    section="§2",
+    idea="the taps stand apart: more is seen with as many multiplies",
+    function=dilated_conv2d,
+    direct=_direct,
+    passes={"kernel": "weight"},
+    arrays={
+        "x": Array("image", "N, C, H, W"),
+        "weight": Array("weight", "M, C/g, KH, KW"),
+        "bias": Array("bias", "M"),
+    },
+    costs=lambda call: partial(formulas.dilated, *call.sizes, call.window, bias=call.has_bias),
+    example={"C": 1, "M": 1, "H": 5, "W": 5, "KH": 2, "KW": 2},
+    options={"dilation": 2},
+    photo=lambda photo: dilated_conv2d(photo.x, photo.dense, padding="same"),
+)

@@ -13,9 +13,13 @@ from functools import partial
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .. import arrays, checks, formulas, shapes, tiles
+from .. import checks
+from ..call import Dense, counted, dense
+from ..costs import formulas
+from ..costs.report import ConvResult, Pass
 from ..jit import njit, prange
-from ..report import ConvResult, result
+from ..methods import run
+from ..variant import Array, Variant
 
 
 @njit(parallel=True)
@@ -43,6 +47,14 @@ def grouped_loops(x, border, weight, bias, y, stride, dilation, groups, counts):
                         multiplies += 1
                         on_padding += edge[iw]
         counts[job] = multiplies, on_padding
+
+
+def _direct(call: Dense) -> tuple[np.ndarray, tuple[Pass, ...]]:
+    padded, border = call.padded()
+    y, counts = call.outputs()
+    steps = (call.window.stride, call.window.dilation, call.groups)
+    grouped_loops(padded, border, call.weight, call.bias, y, *steps, counts)
+    return y, counted(counts)
 
 
 def grouped_conv2d(
@@ -91,21 +103,41 @@ def grouped_conv2d(
     --------
     >>> import numpy as np
     >>> y, report = grouped_conv2d(np.ones((4, 5, 5)), np.ones((6, 2, 3, 3)), groups=2)
-    >>> print(report.formulas[0])
+    >>> print(report.costs["parameters"])
     K²·C·M/g = 9·4·6/2 = 108
     >>> report.verify().multiplies
     972
     """
     groups = checks.integer("groups", groups, 1)
-    layer = checks.layer(x, weight, bias, groups)
-    window = shapes.window(layer.x.shape[2:], layer.weight.shape[2:], stride, padding, dilation)
-    method = tiles.chosen(method)
-    if method == "tiled":
-        y, counts = tiles.run(layer, window, groups)
-    else:
-        padded, border = arrays.pad(layer.x, window.padding)
-        y, counts = arrays.outputs(layer, window.output)
-        steps = (window.stride, window.dilation, groups)
-        grouped_loops(padded, border, layer.weight, layer.bias, y, *steps, counts)
-    costs = partial(formulas.grouped, *layer.sizes, window, groups=groups, bias=layer.has_bias)
-    return result("grouped", method, layer, y, counts, costs)
+    return run(
+        GROUPED,
+        dense(x, weight, bias, groups=groups, stride=stride, padding=padding, dilation=dilation),
+        method,
+    )
+
+
+GROUPED = Variant(
+    name="grouped",
+    korean="그룹 컨볼루션",
+    section="§8",
+    idea="channels meet only within their group",
+    function=grouped_conv2d,
+    direct=_direct,
+    passes={"kernel": "weight"},
+    arrays={
+        "x": Array("image", "N, C, H, W"),
+        "weight": Array("weight", "M, C/g, KH, KW"),
+        "bias": Array("bias", "M"),
+    },
+    costs=lambda call: partial(
+        formulas.grouped, *call.sizes, call.window, groups=call.groups, bias=call.has_bias
+    ),
+    example={"C": 4, "M": 2, "g": 2, "H": 2, "W": 3, "KH": 2, "KW": 2},
+    options={"groups": 2},
+    photo=lambda photo: grouped_conv2d(
+        photo.x,
+        photo.dense[:, : photo.x.shape[1] // photo.groups],
+        groups=photo.groups,
+        padding="same",
+    ),
+)

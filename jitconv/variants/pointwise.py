@@ -13,9 +13,13 @@ from functools import partial
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .. import arrays, checks, formulas, shapes, tiles
+from .. import checks
+from ..call import Dense, counted, dense
+from ..costs import formulas
+from ..costs.report import ConvResult, Pass
 from ..jit import njit, prange
-from ..report import ConvResult, result
+from ..methods import run
+from ..variant import Array, Variant
 
 
 @njit(parallel=True)
@@ -35,6 +39,12 @@ def pointwise_loops(x, weight, bias, y, stride, counts):
                 out[ow] += row[np.uintp(ow * SW)] * w
                 multiplies += 1
         counts[job, 0] = multiplies
+
+
+def _direct(call: Dense) -> tuple[np.ndarray, tuple[Pass, ...]]:
+    y, counts = call.outputs()
+    pointwise_loops(call.x, call.weight, call.bias, y, call.window.stride, counts)
+    return y, counted(counts)
 
 
 def pointwise_conv2d(
@@ -83,22 +93,32 @@ def pointwise_conv2d(
     (array([[ 4.,  6.],
            [ 8., 10.]]), 24)
     """
-    x, batched = checks.image(x)
-    weight = checks.floats("weight", weight, x.dtype)
+    images, _ = checks.image(x)
+    weight = checks.floats("weight", weight, images.dtype)
     if weight.ndim == 2:
         weight = weight[:, :, np.newaxis, np.newaxis]
-    layer = checks.layer(x, weight, bias)._replace(batched=batched)
-    if layer.weight.shape[2:] != (1, 1):
+    if weight.ndim == 4 and weight.shape[2:] != (1, 1):
         raise ValueError(
             f"weight: must be (M, C, 1, 1) or (M, C), got shape {weight.shape}; "
             "conv2d takes larger kernels"
         )
-    window = shapes.window(x.shape[2:], 1, stride)
-    method = tiles.chosen(method)
-    if method == "tiled":
-        y, counts = tiles.run(layer, window)
-    else:
-        y, counts = arrays.outputs(layer, window.output)
-        pointwise_loops(x, layer.weight, layer.bias, y, window.stride, counts)
-    costs = partial(formulas.pointwise, *layer.sizes, window, bias=layer.has_bias)
-    return result("pointwise", method, layer, y, counts, costs)
+    return run(POINTWISE, dense(x, weight, bias, stride=stride), method)
+
+
+POINTWISE = Variant(
+    name="pointwise",
+    korean="1×1 컨볼루션",
+    section="§7",
+    idea="a weighted sum over the channels of one pixel",
+    function=pointwise_conv2d,
+    direct=_direct,
+    passes={"kernel": "weight"},
+    arrays={
+        "x": Array("image", "N, C, H, W"),
+        "weight": Array("weight", "M, C, 1, 1"),
+        "bias": Array("bias", "M"),
+    },
+    costs=lambda call: partial(formulas.pointwise, *call.sizes, call.window, bias=call.has_bias),
+    example={"C": 3, "M": 2, "H": 2, "W": 2},
+    photo=lambda photo: pointwise_conv2d(photo.x, photo.mix),
+)

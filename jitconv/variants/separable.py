@@ -8,15 +8,21 @@ calls SeparableConv2D is the depthwise separable convolution, section 6.)
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .. import arrays, checks, formulas, shapes
+from .. import checks, shapes
+from ..call import Call, border, empty, pad
+from ..costs import formulas
+from ..costs.report import NOT_COUNTED, ConvResult, Pass
 from ..jit import njit, prange
-from ..report import NOT_COUNTED, ConvResult, CostReport, Pass, pack
+from ..methods import run
+from ..variant import Array, Variant
 
 
 @njit(parallel=True)
@@ -54,6 +60,34 @@ def separable_loops(x, border_rows, met, column, row, y, padding, stride, dilati
         counts[job, 2], counts[job, 3] = multiplies, on_padding
 
 
+@dataclass(eq=False)
+class _Lines(Call):
+    column: np.ndarray
+    row: np.ndarray
+
+
+def _direct(call: _Lines) -> tuple[np.ndarray, tuple[Pass, ...]]:
+    window, (N, C), (above, beside) = call.window, call.x.shape[:2], call.window.padding
+    padded, _ = pad(call.x, (above, (0, 0)))
+    rows, columns = border(window.size[0], above), border(window.size[1], beside)
+    y = empty("output", (N, C, *window.output), call.x.dtype)
+    counts = np.zeros((N * C * window.output[0], 4), np.int64)
+    step, last = window.dilation[1], (window.output[1] - 1) * window.stride[1] + 1
+    met = np.array(
+        [
+            columns[kw * step : kw * step + last : window.stride[1]].sum()
+            for kw in range(call.row.size)
+        ]
+    )
+    steps = (beside, window.stride, window.dilation)
+    separable_loops(padded, rows, met, call.column, call.row, y, *steps, counts)
+    down, down_on_padding, across, across_on_padding = counts.sum(axis=0).tolist()
+    return y, (
+        Pass("column pass", down, down_on_padding, "dense, column pass"),
+        Pass("row pass", across, across_on_padding, "dense, row pass", follows=True),  # from met
+    )
+
+
 def separable_conv2d(
     x: ArrayLike,
     column: ArrayLike,
@@ -62,6 +96,7 @@ def separable_conv2d(
     stride: int | Sequence[int] = 1,
     padding: int | str | Sequence = 0,
     dilation: int | Sequence[int] = 1,
+    method: str = "auto",
 ) -> ConvResult:
     """Filter every channel with the kernel ``np.outer(column, row)`` in two one-dimensional passes.
 
@@ -75,6 +110,8 @@ def separable_conv2d(
         Taps of the horizontal pass.
     stride, padding, dilation
         As in `conv2d`; the height's are of the column pass, the width's of the row pass.
+    method : {'auto', 'direct'}
+        The loops of this file; there are no others yet.
 
     Returns
     -------
@@ -106,27 +143,8 @@ def separable_conv2d(
     checks.axes("column", column, "(KH,)")
     checks.axes("row", row, "(KW,)")
     window = shapes.window(x.shape[2:], (column.size, row.size), stride, padding, dilation)
-    padded, _ = arrays.pad(x, (window.padding[0], (0, 0)))
-    rows, columns = (arrays.border(*axis) for axis in zip(window.size, window.padding, strict=True))
-    N, C = x.shape[:2]
-    y = arrays.empty("output", (N, C, *window.output), x.dtype)
-    counts = np.zeros((N * C * window.output[0], 4), np.int64)
-    step, last = window.dilation[1], (window.output[1] - 1) * window.stride[1] + 1
-    met = np.array(
-        [columns[kw * step : kw * step + last : window.stride[1]].sum() for kw in range(row.size)]
-    )
-    steps = (window.padding[1], window.stride, window.dilation)
-    separable_loops(padded, rows, met, column, row, y, *steps, counts)
-    done = counts.sum(axis=0).tolist()
-    passes = (Pass("column pass", *done[:2]), Pass("row pass", *done[2:]))
-    costs = partial(formulas.separable, N, C, window)
-    return pack(
-        batched,
-        y,
-        CostReport(
-            "separable", "direct", y.shape, column.size + row.size, passes, costs, NOT_COUNTED[1:]
-        ),  # there is no bias
-    )
+    call = _Lines(x, batched, window, column.size + row.size, column, row)
+    return run(SEPARABLE, call, method)
 
 
 class NotSeparableError(ValueError):
@@ -243,3 +261,29 @@ def factor_kernel(kernel: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
             len(terms), float(np.abs(kernel - np.outer(*terms[0])).max() / np.abs(kernel).max())
         )
     return terms[0]
+
+
+def _place(entry: tuple[int, ...], arguments: Mapping[str, Any]) -> tuple[int, int, int, int]:
+    (job, column), (_, C, OH, _), (left, _) = entry, arguments["y"].shape, arguments["padding"]
+    return job // (C * OH), job // OH % C, job % OH, column - left
+
+
+SEPARABLE = Variant(
+    name="separable",
+    korean="분리 가능 컨볼루션",
+    section="§4",
+    idea="a column pass, then a row pass along its result",
+    function=separable_conv2d,
+    direct=_direct,
+    passes={"column pass": "column", "row pass": "row"},
+    arrays={
+        "x": Array("image", "N, C, H, W"),
+        "column": Array("weight", "KH"),
+        "row": Array("weight", "KW"),
+    },
+    costs=lambda call: partial(formulas.separable, *call.x.shape[:2], call.window),
+    example={"C": 1, "H": 4, "W": 4, "KH": 3, "KW": 3},
+    photo=lambda photo: separable_conv2d(photo.x, photo.column, photo.row, padding="same"),
+    place=_place,
+    not_counted=NOT_COUNTED[1:],  # there is no bias
+)

@@ -14,11 +14,12 @@ from functools import partial
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .. import arrays, checks, formulas, shapes, tiles
+from ..call import Dense, counted, dense
+from ..costs import formulas
+from ..costs.report import ConvResult, Pass
 from ..jit import njit, prange
-from ..report import ConvResult, result
-from .dilated import dilated_conv2d
-from .grouped import grouped_conv2d
+from ..methods import run
+from ..variant import Array, Variant
 
 
 @njit(parallel=True)
@@ -47,52 +48,44 @@ def standard_loops(x, border, weight, bias, y, stride, counts):
         counts[job] = multiplies, on_padding
 
 
-def conv2d(
+def _direct(call: Dense) -> tuple[np.ndarray, tuple[Pass, ...]]:
+    padded, border = call.padded()
+    y, counts = call.outputs()
+    standard_loops(padded, border, call.weight, call.bias, y, call.window.stride, counts)
+    return y, counted(counts)
+
+
+def standard_conv2d(
     x: ArrayLike,
     weight: ArrayLike,
     bias: ArrayLike | None = None,
     *,
     stride: int | Sequence[int] = 1,
     padding: int | str | Sequence = 0,
-    dilation: int | Sequence[int] = 1,
-    groups: int = 1,
     method: str = "auto",
 ) -> ConvResult:
-    """Convolve images with a kernel, as `torch.nn.functional.conv2d` does; count every multiply.
-
-    With `groups` it runs the loops of `grouped_conv2d`, with `dilation` those of `dilated_conv2d`.
+    """Convolve images with a kernel: `conv2d` without dilation and groups.
 
     Parameters
     ----------
     x : array_like (N, C, H, W) or (C, H, W)
         float32 or float64.
-    weight : array_like (M, C/groups, KH, KW)
+    weight : array_like (M, C, KH, KW)
         Of x's type.
     bias : array_like (M,), optional
         Added to every output of its channel.
-    stride : int or (int, int)
-        Step of the kernel in pixels.
-    padding : int, (int, int), ((top, bottom), (left, right)), 'valid', 'same' or 'same_lower'
-        Zeros around the image in pixels. 'same' gives ⌈size / stride⌉ outputs, the odd zero at the
-        bottom and right.
-    dilation : int or (int, int)
-        Pixels from one tap to the next.
-    groups : int
-        Parts into which the channels are cut; each output channel sees one.
-    method : {'auto', 'direct', 'tiled'}
-        The loops of this file, those of `tiles.py`, or the faster of the two.
+    stride, padding, method
+        As in `conv2d`.
 
     Returns
     -------
     ConvResult
-        `output` (N, M, OH, OW), or (M, OH, OW) for one image, and `report`. The direct loops
-        multiply the zeros of the padding, the tiled ones do not.
+        `output` (N, M, OH, OW), or (M, OH, OW) for one image, and `report`.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is ill-formed or does not fit the others, or the output would be empty or too
-        large to hold.
+        As `conv2d`.
 
     References
     ----------
@@ -101,38 +94,28 @@ def conv2d(
     Examples
     --------
     >>> import numpy as np
-    >>> y, report = conv2d(np.ones((1, 4, 4)), np.ones((1, 1, 3, 3)), padding=1, method="direct")
+    >>> y, report = standard_conv2d(np.ones((1, 4, 4)), np.ones((1, 1, 3, 3)), stride=2, padding=1)
     >>> y[0].astype(int)
-    array([[4, 6, 6, 4],
-           [6, 9, 9, 6],
-           [6, 9, 9, 6],
-           [4, 6, 6, 4]])
-    >>> report.multiplies, report.multiplies_on_padding, report.multiplies_in_bounds
-    (144, 44, 100)
+    array([[4, 6],
+           [6, 9]])
     """
-    if checks.integer("groups", groups, 1) > 1:
-        return grouped_conv2d(
-            x,
-            weight,
-            bias,
-            groups=groups,
-            stride=stride,
-            padding=padding,
-            dilation=dilation,
-            method=method,
-        )
-    if checks.pair("dilation", dilation, 1) != (1, 1):
-        return dilated_conv2d(
-            x, weight, bias, dilation=dilation, stride=stride, padding=padding, method=method
-        )
-    layer = checks.layer(x, weight, bias)
-    window = shapes.window(layer.x.shape[2:], layer.weight.shape[2:], stride, padding)
-    method = tiles.chosen(method)
-    if method == "tiled":
-        y, counts = tiles.run(layer, window)
-    else:
-        padded, border = arrays.pad(layer.x, window.padding)
-        y, counts = arrays.outputs(layer, window.output)
-        standard_loops(padded, border, layer.weight, layer.bias, y, window.stride, counts)
-    costs = partial(formulas.standard, *layer.sizes, window, bias=layer.has_bias)
-    return result("standard", method, layer, y, counts, costs)
+    return run(STANDARD, dense(x, weight, bias, stride=stride, padding=padding), method)
+
+
+STANDARD = Variant(
+    name="standard",
+    korean="컨볼루션",
+    section="§1",
+    idea="a window slides, and every output is one sum over it",
+    function=standard_conv2d,
+    direct=_direct,
+    passes={"kernel": "weight"},
+    arrays={
+        "x": Array("image", "N, C, H, W"),
+        "weight": Array("weight", "M, C, KH, KW"),
+        "bias": Array("bias", "M"),
+    },
+    costs=lambda call: partial(formulas.standard, *call.sizes, call.window, bias=call.has_bias),
+    example={"C": 1, "M": 1, "H": 4, "W": 4, "KH": 3, "KW": 3},
+    photo=lambda photo: standard_conv2d(photo.x, photo.dense, padding="same"),
+)

@@ -17,9 +17,13 @@ from functools import partial
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .. import arrays, checks, formulas, shapes, tiles
+from .. import checks, shapes
+from ..call import Dense, counted, transposed
+from ..costs import formulas
+from ..costs.report import ConvResult, Pass
 from ..jit import njit, prange
-from ..report import ConvResult, result
+from ..methods import run
+from ..variant import Array, Variant
 
 MATRIX_LIMIT = 2**22
 
@@ -52,6 +56,15 @@ def transposed_loops(x, weight, bias, y, stride, crop, dilation, groups, counts)
                             target[np.uintp(i * SW)] += row[i] * w
                             multiplies += 1
         counts[job, 0] = multiplies
+
+
+def _direct(call: Dense) -> tuple[np.ndarray, tuple[Pass, ...]]:
+    y, counts = call.outputs()
+    window = call.window
+    crop = (window.padding[0][0], window.padding[1][0])
+    steps = (window.stride, crop, window.dilation, call.groups)
+    transposed_loops(call.x, call.weight, call.bias, y, *steps, counts)
+    return y, counted(counts, "in bounds")
 
 
 def conv_transpose2d(
@@ -124,20 +137,17 @@ def conv_transpose2d(
     (36, 225)
     """
     groups = checks.integer("groups", groups, 1)
-    layer = checks.transposed_layer(x, weight, bias, groups)
-    window = shapes.transposed_window(
-        layer.x.shape[2:], layer.weight.shape[2:], stride, padding, dilation, output_padding
+    call = transposed(
+        x,
+        weight,
+        bias,
+        output_padding=output_padding,
+        groups=groups,
+        stride=stride,
+        padding=padding,
+        dilation=dilation,
     )
-    method = tiles.chosen(method, layer.bias.size // groups >= tiles.FEW)
-    if method == "tiled":
-        y, counts = tiles.run(layer, window, groups, transposed=True)
-    else:
-        y, counts = arrays.outputs(layer, window.output)
-        crop = (window.padding[0][0], window.padding[1][0])
-        steps = (window.stride, crop, window.dilation, groups)
-        transposed_loops(layer.x, layer.weight, layer.bias, y, *steps, counts)
-    costs = partial(formulas.transposed, *layer.sizes, window, groups=groups, bias=layer.has_bias)
-    return result("transposed", method, layer, y, counts, costs)
+    return run(TRANSPOSED, call, method)
 
 
 def convolution_matrix(
@@ -275,3 +285,27 @@ def deconvolve(
         raise ValueError("y, weight: must be finite to be solved for, got NaN or Inf")
     solution, *_ = np.linalg.lstsq(matrix, y.ravel(), rcond=None)
     return solution.reshape(tuple(input_shape))
+
+
+TRANSPOSED = Variant(
+    name="transposed",
+    korean="전치 컨볼루션",
+    section="§3",
+    idea="an input is spread over the outputs, where neighbours overlap",
+    function=conv_transpose2d,
+    direct=_direct,
+    passes={"kernel": "weight"},
+    arrays={
+        "x": Array("image", "N, C, H, W"),
+        "weight": Array("weight", "C, M/g, KH, KW"),
+        "bias": Array("bias", "M"),
+    },
+    costs=lambda call: partial(
+        formulas.transposed, *call.sizes, call.window, groups=call.groups, bias=call.has_bias
+    ),
+    example={"C": 1, "M": 1, "H": 2, "W": 2, "KH": 3, "KW": 3},
+    options={"stride": 2},
+    photo=lambda photo: conv_transpose2d(
+        photo.x, photo.dense.swapaxes(0, 1), stride=2, padding="same"
+    ),
+)

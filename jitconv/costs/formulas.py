@@ -17,87 +17,12 @@ in the image; a ratio compares what the document's formulas give.
 
 from __future__ import annotations
 
-import math
-import operator
-import re
-from fractions import Fraction
-from typing import NamedTuple
-
-from . import checks
-from .shapes import Window
+from .. import checks
+from ..shapes import Window
+from .formula import Costs, Formula
 
 
-class Formula(NamedTuple):
-    """One formula: its symbols, the numbers put in, its value, and where it comes from.
-
-    Attributes
-    ----------
-    name : str
-        What it gives: "parameters", "document", "dense", "in bounds" …
-    symbols, substituted : str
-        The formula as the document writes it, and the same text with numbers.
-    value : int or fractions.Fraction
-        Exact. Only ratios are fractions.
-    section : str
-        The document's section, or the word that defines it.
-    """
-
-    name: str
-    symbols: str
-    substituted: str
-    value: int | Fraction
-    section: str
-
-    @classmethod
-    def of(cls, name: str, section: str, symbols: str, **values: int) -> Formula:
-        """Put the values into the symbols, and compute the very text that results.
-
-        Parameters
-        ----------
-        name, section : str
-            As in the class.
-        symbols : str
-            A formula of symbols, numbers, brackets, ⌊ ⌋ and + − · /.
-        **values : int
-            The number for each symbol.
-
-        Returns
-        -------
-        Formula
-            With the numbers put in, and the exact value.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If a number is no integer, negative, or 2³¹ and more.
-        KeyError
-            If a symbol has no number.
-
-        Examples
-        --------
-        >>> str(Formula.of("parameters", "§8", "K²·C·M/g", **{"K²": 9}, C=64, M=128, g=4))
-        'K²·C·M/g = 9·64·128/4 = 18,432'
-        """
-        numbers = {symbol: operator.index(value) for symbol, value in values.items()}
-        substituted = re.sub(r"[^\W\d]\w*", lambda symbol: str(numbers[symbol[0]]), symbols)
-        exact = re.sub(r"\d+", r"Fraction(\g<0>)", substituted)
-        for written, python in {"·": "*", "−": "-", "⌊": "floor(", "⌋": ")"}.items():
-            exact = exact.replace(written, python)
-        value = Fraction(eval(exact, {"Fraction": Fraction, "floor": math.floor}))
-        return cls(
-            name,
-            symbols,
-            substituted,
-            value.numerator if value.denominator == 1 else value,
-            section,
-        )
-
-    def __str__(self) -> str:
-        value = f"{self.value:,}" if isinstance(self.value, int) else f"{float(self.value):.4f}"
-        return " = ".join(dict.fromkeys([self.symbols, self.substituted, value]))
-
-
-def standard(N: int, C: int, M: int, window: Window, *, bias: bool = False) -> tuple[Formula, ...]:
+def standard(N: int, C: int, M: int, window: Window, *, bias: bool = False) -> Costs:
     """Return the costs of a standard convolution.
 
     Parameters
@@ -111,7 +36,7 @@ def standard(N: int, C: int, M: int, window: Window, *, bias: bool = False) -> t
 
     Returns
     -------
-    tuple of Formula
+    Costs
         Parameters, [bias,] document, dense, in bounds, output size, [effective kernel size].
 
     Raises
@@ -126,23 +51,24 @@ def standard(N: int, C: int, M: int, window: Window, *, bias: bool = False) -> t
     Examples
     --------
     >>> from jitconv.shapes import window
-    >>> for formula in standard(1, 64, 128, window(56, 3, padding="same"))[:2]:
-    ...     print(formula.name, "|", formula)
-    parameters | I·O·K² = 64·128·9 = 73,728
-    document | K²·C·M·H·W = 9·64·128·56·56 = 231,211,008
+    >>> costs = standard(1, 64, 128, window(56, 3, padding="same"))
+    >>> print(costs["parameters"], "|", costs["document"])
+    I·O·K² = 64·128·9 = 73,728 | K²·C·M·H·W = 9·64·128·56·56 = 231,211,008
     """
     put = _Put(N, window, C=C, I=C, M=M, O=M)
     n, K = put.n, put.K
-    return (
-        put("parameters", "§1", f"I·O·{K}"),
-        *put.bias(bias),
-        put("document", "§8", f"{n}{K}·C·M·H·W"),
-        *put.passes({"kernel": (f"{n}M·C·{K}·OH·OW", f"{n}M·C·V_h·V_w")}),
-        *put.output(),
+    return Costs(
+        [
+            put("parameters", "§1", f"I·O·{K}"),
+            *put.bias(bias),
+            put("document", "§8", f"{n}{K}·C·M·H·W"),
+            *put.passes({"kernel": (f"{n}M·C·{K}·OH·OW", f"{n}M·C·V_h·V_w")}),
+            *put.output(),
+        ]
     )
 
 
-def dilated(N: int, C: int, M: int, window: Window, *, bias: bool = False) -> tuple[Formula, ...]:
+def dilated(N: int, C: int, M: int, window: Window, *, bias: bool = False) -> Costs:
     """Return the costs of a dilated convolution: those of the standard one, over a wider field.
 
     Parameters
@@ -156,7 +82,7 @@ def dilated(N: int, C: int, M: int, window: Window, *, bias: bool = False) -> tu
 
     Returns
     -------
-    tuple of Formula
+    Costs
         Parameters, [bias,] document, dense, in bounds, output size, effective kernel size.
 
     Raises
@@ -171,7 +97,7 @@ def dilated(N: int, C: int, M: int, window: Window, *, bias: bool = False) -> tu
     Examples
     --------
     >>> from jitconv.shapes import window
-    >>> print(dilated(1, 1, 1, window(8, 3, padding="same", dilation=2))[-1])
+    >>> print(dilated(1, 1, 1, window(8, 3, dilation=2))["effective kernel size"])
     D·(K − 1) + 1 = 2·(3 − 1) + 1 = 5
     """
     return standard(N, C, M, window, bias=bias)
@@ -179,7 +105,7 @@ def dilated(N: int, C: int, M: int, window: Window, *, bias: bool = False) -> tu
 
 def transposed(
     N: int, C: int, M: int, window: Window, *, groups: int = 1, bias: bool = False
-) -> tuple[Formula, ...]:
+) -> Costs:
     """Return the costs of a transposed convolution, with its three honest numbers.
 
     `document` is based on the input (every input pixel meets every tap), `dense` on the output (a
@@ -197,7 +123,7 @@ def transposed(
 
     Returns
     -------
-    tuple of Formula
+    Costs
         Parameters, [bias,] document, dense, in bounds, output size, [effective kernel size].
 
     Raises
@@ -212,8 +138,9 @@ def transposed(
     Examples
     --------
     >>> from jitconv.shapes import transposed_window
-    >>> for formula in transposed(1, 1, 1, transposed_window(8, 4, stride=2, padding=1))[1:4]:
-    ...     print(formula.name, "|", formula)
+    >>> costs = transposed(1, 1, 1, transposed_window(8, 4, stride=2, padding=1))
+    >>> for name in ("document", "dense", "in bounds"):
+    ...     print(name, "|", costs[name])
     document | K²·C·M·H·W = 16·1·1·8·8 = 1,024
     dense | M·C·K²·OH·OW = 1·1·16·16·16 = 4,096
     in bounds | M·C·V_h·V_w = 1·1·30·30 = 900
@@ -221,17 +148,20 @@ def transposed(
     put = _Put(N, window, transposed=True, C=C, I=C, M=M, O=M, g=groups)
     n, K = put.n, put.K
     shared = "/g" if groups > 1 else ""
-    return (
-        put("parameters", "§1", f"I·O·{K}{shared}"),
-        *put.bias(bias),
-        put("document", "§8", f"{n}{K}·C·M{shared}·H·W"),
-        put("dense", "zero-stuffed input", f"{n}M·C{shared}·{K}·OH·OW"),
-        put("in bounds", "taps not cropped", f"{n}M·C{shared}·V_h·V_w"),
-        *put.output(),
+    return Costs(
+        [
+            put("parameters", "§1", f"I·O·{K}{shared}"),
+            *put.bias(bias),
+            put("document", "§8", f"{n}{K}·C·M{shared}·H·W"),
+            put("dense", "zero-stuffed input", f"{n}M·C{shared}·{K}·OH·OW"),
+            put("in bounds", "taps not cropped", f"{n}M·C{shared}·V_h·V_w"),
+            *put.output(),
+        ],
+        seen_as="transposed",
     )
 
 
-def separable(N: int, C: int, window: Window) -> tuple[Formula, ...]:
+def separable(N: int, C: int, window: Window) -> Costs:
     """Return the costs of a spatially separable convolution: a column pass, then a row pass.
 
     The column pass has KH taps, the row pass KW.
@@ -245,7 +175,7 @@ def separable(N: int, C: int, window: Window) -> tuple[Formula, ...]:
 
     Returns
     -------
-    tuple of Formula
+    Costs
         Parameters, document, dense and in bounds (both passes, column pass, row pass), output size,
         [effective kernel size,] ratio to depthwise.
 
@@ -261,28 +191,29 @@ def separable(N: int, C: int, window: Window) -> tuple[Formula, ...]:
     Examples
     --------
     >>> from jitconv.shapes import window
-    >>> for formula in separable(1, 3, window(8, 3, padding="same"))[:2]:
-    ...     print(formula.name, "|", formula)
-    parameters | KH + KW = 3 + 3 = 6
-    document | C·(KH + KW)·H·W = 3·(3 + 3)·8·8 = 1,152
+    >>> costs = separable(1, 3, window(8, 3, padding="same"))
+    >>> print(costs["parameters"], "|", costs["document"])
+    KH + KW = 3 + 3 = 6 | C·(KH + KW)·H·W = 3·(3 + 3)·8·8 = 1,152
     """
     put = _Put(N, window, C=C)
     n, K = put.n, put.K
-    return (
-        put("parameters", "§1 for both passes", "KH + KW"),
-        put("document", "§8 for both passes", f"{n}C·(KH + KW)·H·W"),
-        *put.passes(
-            {
-                "column pass": (f"{n}C·KH·OH·W", f"{n}C·V_h·W"),
-                "row pass": (f"{n}C·KW·OH·OW", f"{n}C·OH·V_w"),
-            }
-        ),
-        *put.output(),
-        put("ratio to depthwise", "§4", "2/K" if K == "K²" else "(KH + KW)/(KH·KW)"),
+    return Costs(
+        [
+            put("parameters", "§1 for both passes", "KH + KW"),
+            put("document", "§8 for both passes", f"{n}C·(KH + KW)·H·W"),
+            *put.passes(
+                {
+                    "column pass": (f"{n}C·KH·OH·W", f"{n}C·V_h·W"),
+                    "row pass": (f"{n}C·KW·OH·OW", f"{n}C·OH·V_w"),
+                }
+            ),
+            *put.output(),
+            put("ratio to depthwise", "§4", "2/K" if K == "K²" else "(KH + KW)/(KH·KW)"),
+        ]
     )
 
 
-def depthwise(N: int, C: int, M: int, window: Window, *, bias: bool = False) -> tuple[Formula, ...]:
+def depthwise(N: int, C: int, M: int, window: Window, *, bias: bool = False) -> Costs:
     """Return the costs of a depthwise convolution: each output channel reads one input channel.
 
     There is one filter an output channel.
@@ -298,7 +229,7 @@ def depthwise(N: int, C: int, M: int, window: Window, *, bias: bool = False) -> 
 
     Returns
     -------
-    tuple of Formula
+    Costs
         Parameters, [bias,] document, dense, in bounds, output size, [effective kernel size,] ratio
         to standard.
 
@@ -316,25 +247,25 @@ def depthwise(N: int, C: int, M: int, window: Window, *, bias: bool = False) -> 
     The document's example, 8×8×3 with one 3×3 filter a channel.
 
     >>> from jitconv.shapes import window
-    >>> for formula in depthwise(1, 3, 3, window(8, 3))[:3]:
-    ...     print(formula.name, "|", formula)
-    parameters | M·K² = 3·9 = 27
-    document | K²·M·H·W = 9·3·8·8 = 1,728
-    dense | M·K²·OH·OW = 3·9·6·6 = 972
+    >>> costs = depthwise(1, 3, 3, window(8, 3))
+    >>> print(costs["parameters"], "|", costs["document"], "|", costs["dense"])
+    M·K² = 3·9 = 27 | K²·M·H·W = 9·3·8·8 = 1,728 | M·K²·OH·OW = 3·9·6·6 = 972
     """
     put = _Put(N, window, C=C, M=M)
     n, K = put.n, put.K
-    return (
-        put("parameters", "§8 with g = C", f"M·{K}"),
-        *put.bias(bias),
-        put("document", "§8 with g = C", f"{n}{K}·M·H·W"),
-        *put.passes({"kernel": (f"{n}M·{K}·OH·OW", f"{n}M·V_h·V_w")}),
-        *put.output(),
-        put("ratio to standard", "§8 with g = C", "1/C"),
+    return Costs(
+        [
+            put("parameters", "§8 with g = C", f"M·{K}"),
+            *put.bias(bias),
+            put("document", "§8 with g = C", f"{n}{K}·M·H·W"),
+            *put.passes({"kernel": (f"{n}M·{K}·OH·OW", f"{n}M·V_h·V_w")}),
+            *put.output(),
+            put("ratio to standard", "§8 with g = C", "1/C"),
+        ]
     )
 
 
-def pointwise(N: int, C: int, M: int, window: Window, *, bias: bool = False) -> tuple[Formula, ...]:
+def pointwise(N: int, C: int, M: int, window: Window, *, bias: bool = False) -> Costs:
     """Return the costs of a pointwise (1×1) convolution: it combines the channels of each pixel.
 
     The combination is linear.
@@ -350,7 +281,7 @@ def pointwise(N: int, C: int, M: int, window: Window, *, bias: bool = False) -> 
 
     Returns
     -------
-    tuple of Formula
+    Costs
         Parameters, [bias,] document, dense, in bounds, output size.
 
     Raises
@@ -365,23 +296,25 @@ def pointwise(N: int, C: int, M: int, window: Window, *, bias: bool = False) -> 
     Examples
     --------
     >>> from jitconv.shapes import window
-    >>> print(pointwise(1, 64, 16, window(56, 1))[1])
+    >>> print(pointwise(1, 64, 16, window(56, 1))["document"])
     C·M·H·W = 64·16·56·56 = 3,211,264
     """
     put = _Put(N, window, C=C, I=C, M=M, O=M)
     n = put.n
-    return (
-        put("parameters", "§1 with K = 1", "I·O"),
-        *put.bias(bias),
-        put("document", "§8 with K = 1", f"{n}C·M·H·W"),
-        *put.passes({"kernel": (f"{n}M·C·OH·OW", f"{n}M·C·OH·OW")}),
-        *put.output(),
+    return Costs(
+        [
+            put("parameters", "§1 with K = 1", "I·O"),
+            *put.bias(bias),
+            put("document", "§8 with K = 1", f"{n}C·M·H·W"),
+            *put.passes({"kernel": (f"{n}M·C·OH·OW", f"{n}M·C·OH·OW")}),
+            *put.output(),
+        ]
     )
 
 
 def depthwise_separable(
     N: int, C: int, middle: int, M: int, window: Window, *, bias: bool = False
-) -> tuple[Formula, ...]:
+) -> Costs:
     """Return the costs of a depthwise separable convolution: depthwise, then pointwise (1×1).
 
     The depthwise one makes `middle` channels, the pointwise one M.
@@ -397,7 +330,7 @@ def depthwise_separable(
 
     Returns
     -------
-    tuple of Formula
+    Costs
         Parameters, [bias,] document, dense and in bounds (both passes, depthwise, pointwise),
         output size, [effective kernel size,] ratio to standard.
 
@@ -414,31 +347,31 @@ def depthwise_separable(
     --------
     >>> from jitconv.shapes import window
     >>> costs = depthwise_separable(1, 64, 64, 128, window(56, 3, padding="same"))
-    >>> print(costs[0], "|", costs[-1])
+    >>> print(costs["parameters"], "|", costs["ratio to standard"])
     B·K² + B·M = 64·9 + 64·128 = 8,768 | 1/M + 1/K² = 1/128 + 1/9 = 0.1189
     """
     put = _Put(N, window, C=C, M=M, B=middle)
     n, K = put.n, put.K
     taps = "K²" if K == "K²" else "(KH·KW)"
     ratio = f"1/M + 1/{taps}" if middle == C else f"B/C·(1/M + 1/{taps})"
-    return (
-        put("parameters", "§8 for both parts", f"B·{K} + B·M"),
-        *put.bias(bias),
-        put("document", "§8 for both parts", f"{n}({K}·B + B·M)·H·W"),
-        *put.passes(
-            {
-                "depthwise": (f"{n}B·{K}·OH·OW", f"{n}B·V_h·V_w"),
-                "pointwise": (f"{n}B·M·OH·OW", f"{n}B·M·OH·OW"),
-            }
-        ),
-        *put.output(),
-        put("ratio to standard", "arXiv:1704.04861, 3.1", ratio),
+    return Costs(
+        [
+            put("parameters", "§8 for both parts", f"B·{K} + B·M"),
+            *put.bias(bias),
+            put("document", "§8 for both parts", f"{n}({K}·B + B·M)·H·W"),
+            *put.passes(
+                {
+                    "depthwise": (f"{n}B·{K}·OH·OW", f"{n}B·V_h·V_w"),
+                    "pointwise": (f"{n}B·M·OH·OW", f"{n}B·M·OH·OW"),
+                }
+            ),
+            *put.output(),
+            put("ratio to standard", "arXiv:1704.04861, 3.1", ratio),
+        ]
     )
 
 
-def grouped(
-    N: int, C: int, M: int, window: Window, *, groups: int, bias: bool = False
-) -> tuple[Formula, ...]:
+def grouped(N: int, C: int, M: int, window: Window, *, groups: int, bias: bool = False) -> Costs:
     """Return the costs of a grouped convolution: g convolutions of C/g channels to M/g.
 
     Parameters
@@ -452,7 +385,7 @@ def grouped(
 
     Returns
     -------
-    tuple of Formula
+    Costs
         Parameters, parameters of a group, [bias,] document, dense, in bounds, output size,
         [effective kernel size,] ratio to standard.
 
@@ -468,22 +401,25 @@ def grouped(
     Examples
     --------
     >>> from jitconv.shapes import window
-    >>> for formula in grouped(1, 64, 128, window(56, 3, padding="same"), groups=4)[:3]:
-    ...     print(formula.name, "|", formula)
+    >>> costs = grouped(1, 64, 128, window(56, 3, padding="same"), groups=4)
+    >>> for name in ("parameters", "parameters of a group", "document"):
+    ...     print(name, "|", costs[name])
     parameters | K²·C·M/g = 9·64·128/4 = 18,432
     parameters of a group | K²·(C/g)·(M/g) = 9·(64/4)·(128/4) = 4,608
     document | K²·C·M·H·W/g = 9·64·128·56·56/4 = 57,802,752
     """
     put = _Put(N, window, C=C, M=M, g=groups)
     n, K = put.n, put.K
-    return (
-        put("parameters", "§8", f"{K}·C·M/g"),
-        put("parameters of a group", "§8", f"{K}·(C/g)·(M/g)"),
-        *put.bias(bias),
-        put("document", "§8", f"{n}{K}·C·M·H·W/g"),
-        *put.passes({"kernel": (f"{n}M·(C/g)·{K}·OH·OW", f"{n}M·(C/g)·V_h·V_w")}),
-        *put.output(),
-        put("ratio to standard", "§8", "1/g"),
+    return Costs(
+        [
+            put("parameters", "§8", f"{K}·C·M/g"),
+            put("parameters of a group", "§8", f"{K}·(C/g)·(M/g)"),
+            *put.bias(bias),
+            put("document", "§8", f"{n}{K}·C·M·H·W/g"),
+            *put.passes({"kernel": (f"{n}M·(C/g)·{K}·OH·OW", f"{n}M·(C/g)·V_h·V_w")}),
+            *put.output(),
+            put("ratio to standard", "§8", "1/g"),
+        ]
     )
 
 
@@ -501,7 +437,7 @@ def deformable(
     bias: bool = False,
     offset_bias: bool = False,
     mask_bias: bool = False,
-) -> tuple[Formula, ...]:
+) -> Costs:
     """Return the costs of a deformable convolution, part by part.
 
     Each sample (offset group, tap, output pixel) takes 4 multiplies for its corner weights, shared
@@ -525,7 +461,7 @@ def deformable(
 
     Returns
     -------
-    tuple of Formula
+    Costs
         Parameters, [bias,] document, dense and in bounds (all passes, [offset branch, mask branch,]
         corner weights, corner values, [mask,] kernel), output size, [effective kernel size].
 
@@ -542,15 +478,13 @@ def deformable(
     Examples
     --------
     >>> from jitconv.shapes import window
-    >>> for formula in deformable(1, 3, 2, window(8, 3), samples=9 * 36)[4:]:
-    ...     print(formula.name, "|", formula)
-    dense, corner weights | 4·G·K²·OH·OW = 4·1·9·6·6 = 1,296
+    >>> costs = deformable(1, 3, 2, window(8, 3), samples=9 * 36)
+    >>> for name in costs:
+    ...     if name.startswith("in bounds,"):
+    ...         print(name, "|", costs[name])
     in bounds, corner weights | 4·G·K²·OH·OW = 4·1·9·6·6 = 1,296
-    dense, corner values | 4·C·K²·OH·OW = 4·3·9·6·6 = 3,888
     in bounds, corner values | 4·C·K²·OH·OW = 4·3·9·6·6 = 3,888
-    dense, kernel | M·C·K²·OH·OW = 2·3·9·6·6 = 1,944
     in bounds, kernel | M·(C/G)·V_s = 2·(3/1)·324 = 1,944
-    output size | ⌊(H − k + 2·P)/S⌋ + 1 = ⌊(8 − 3 + 2·0)/1⌋ + 1 = 6
     """
     put = _Put(N, window, C=C, I=C, M=M, O=M, g=groups, G=offset_groups, V_s=samples)
     n, K = put.n, put.K
@@ -567,12 +501,15 @@ def deformable(
     outputs = " + ".join([f"M{shared}", *(made for _, made in branches)])
     held = {"M": bias, offsets: offset_bias, masks: mask_bias}
     biases = [channels for channels in held if held[channels]]
-    return (
-        put("parameters", "§1", " + ".join(weights)),
-        *([put("bias", "one a channel", " + ".join(biases))] if biases else []),
-        put("document", "§8", f"{n}{K}·C·{f'({outputs})' if layer else outputs}·H·W"),
-        *put.passes(passes, "taps and samples in the image"),
-        *put.output(),
+    return Costs(
+        [
+            put("parameters", "§1", " + ".join(weights)),
+            *([put("bias", "one a channel", " + ".join(biases))] if biases else []),
+            put("document", "§8", f"{n}{K}·C·{f'({outputs})' if layer else outputs}·H·W"),
+            *put.passes(passes, "taps and samples in the image"),
+            *put.output(),
+        ],
+        seen_as="deformable",
     )
 
 

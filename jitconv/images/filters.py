@@ -10,7 +10,7 @@ import numbers
 import numpy as np
 from numpy.typing import DTypeLike
 
-from . import checks
+from .. import checks
 
 
 def identity(size: int = 3, dtype: DTypeLike = np.float32) -> np.ndarray:

@@ -10,12 +10,17 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ..networks import CATALOGUE
-from ..tracing import VARIANTS
+from ..plots.costs import plot_cost_curves, plot_costs, plot_multiply_map
+from ..plots.geometry import (
+    plot_effective_kernel,
+    plot_matrix,
+    plot_receptive_field,
+    plot_sampling_grids,
+)
+from ..plots.networks import plot_network, plot_networks
+from ..plots.steps import show_steps
+from ..variants import VARIANTS
 from . import lessons
-from .costs import plot_cost_curves, plot_costs, plot_multiply_map
-from .geometry import plot_effective_kernel, plot_matrix, plot_receptive_field, plot_sampling_grids
-from .networks import plot_network, plot_networks
-from .steps import show_steps
 
 
 class Picture(NamedTuple):
@@ -34,37 +39,9 @@ def gallery() -> Iterator[Picture]:
     >>> [picture.name for picture in gallery()][:2]
     ['steps_standard', 'steps_dilated']
     """
-    rng = np.random.default_rng(1)
-
-    def some(*shape: int) -> np.ndarray:
-        return rng.integers(-3, 6, shape).astype(float)
-
-    offset, moved = rng.normal(scale=0.6, size=(18, 2, 2)), rng.normal(scale=2, size=(18, 10, 10))
-    small = {
-        "standard": ((some(1, 4, 4), some(1, 1, 3, 3)), {}),
-        "dilated": ((some(1, 5, 5), some(1, 1, 2, 2)), {"dilation": 3}),
-        "transposed": ((some(1, 2, 2), some(1, 1, 3, 3)), {"stride": 2}),
-        "separable": ((some(1, 4, 4), some(3), some(3)), {}),
-        "depthwise": ((some(2, 3, 3), some(2, 1, 2, 2)), {}),
-        "depthwise separable": ((some(2, 3, 3), some(2, 1, 2, 2), some(2, 2, 1, 1)), {}),
-        "pointwise": ((some(3, 2, 2), some(2, 3, 1, 1)), {}),
-        "grouped": ((some(4, 2, 3), some(2, 2, 2, 2)), {"groups": 2}),
-        "deformable": ((some(1, 4, 4), offset, some(1, 1, 3, 3)), {}),
-    }
-    ideas = {
-        "standard": "a window slides, and every output is one sum over it",
-        "dilated": "the taps stand apart: more is seen with as many multiplies",
-        "transposed": "an input is spread over the outputs, where neighbours overlap",
-        "separable": "a column pass, then a row pass along its result",
-        "depthwise": "each channel has a kernel of its own, and none is mixed",
-        "depthwise separable": "depthwise first, then 1×1 mixes the channels",
-        "pointwise": "a weighted sum over the channels of one pixel",
-        "grouped": "channels meet only within their group",
-        "deformable": "each tap looks where its offset points, between four pixels",
-    }
-    for variant, (arrays, options) in small.items():
-        draw = partial(show_steps, variant, *arrays, **options)
-        yield Picture(f"steps_{variant.replace(' ', '_')}", ideas[variant], draw)
+    for name, variant in VARIANTS.items():
+        draw = partial(show_steps, name, *variant.small_call(), **variant.options)
+        yield Picture(f"steps_{name.replace(' ', '_')}", variant.idea, draw)
     yield Picture("sampling_grids", "which inputs one output reads", plot_sampling_grids)
     yield Picture(
         "receptive_field",
@@ -87,6 +64,7 @@ def gallery() -> Iterator[Picture]:
         partial(plot_matrix, np.arange(-4.0, 5).reshape(1, 1, 3, 3), (1, 6, 6)),
     )
     image, kernel = np.ones((1, 10, 10)), np.ones((1, 1, 3, 3))
+    moved = np.random.default_rng(1).normal(scale=2, size=(18, 10, 10))
     maps = {
         "border": ("standard", (kernel,), {"padding": 1}, "at the border a kernel meets padding"),
         "checkerboard": (
@@ -111,7 +89,10 @@ def gallery() -> Iterator[Picture]:
     for name, (variant, arrays, options, lesson) in maps.items():
         draw = partial(plot_multiply_map, variant, image, *arrays, **options)
         yield Picture(f"map_{name}", lesson, draw)
-    reports = [VARIANTS[variant](*a, **options).report for variant, (a, options) in small.items()]
+    reports = [
+        variant.function(*variant.small_call(), **variant.options).report
+        for variant in VARIANTS.values()
+    ]
     yield Picture("costs", "measured multiplies beside the formulas", partial(plot_costs, reports))
     yield Picture("cost_curves", "what each quantity of a layer costs", plot_cost_curves)
     told = {

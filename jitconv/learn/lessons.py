@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from matplotlib import pyplot as plt
-from matplotlib.figure import Figure
 
-from .. import filters, shapes
-from ..comparison import feature_maps, load_image
-from ..resample import bilinear_kernel, bilinear_upsample, max_pool2d, nearest_upsample
+from .. import shapes
+from ..images import filters
+from ..images.photo import feature_maps, load_image
+from ..images.resample import bilinear_kernel, bilinear_upsample, max_pool2d, nearest_upsample
 from ..variants.deformable import deform_conv2d
 from ..variants.dilated import dilated_conv2d
+from ..variants.front_door import conv2d
 from ..variants.grouped import grouped_conv2d
 from ..variants.pointwise import pointwise_conv2d
 from ..variants.separable import factor_kernel, separable_conv2d
-from ..variants.standard import conv2d
 from ..variants.transposed import conv_transpose2d
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 class Lesson(NamedTuple):
@@ -55,19 +57,9 @@ class Lesson(NamedTuple):
 
     def plot(self) -> Figure:
         """Draw the pictures side by side, the question above and the answer below."""
-        H, W = max(picture.shape for picture in self.pictures.values())
-        panels = len(self.pictures)
-        size = (9, 1.25 + 8.8 / panels * H / W)
-        figure, axes = plt.subplots(1, panels, figsize=size, dpi=100, layout="constrained")
-        plt.close(figure)
-        for (title, picture), ax in zip(self.pictures.items(), axes, strict=True):
-            ax.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-            ax.set_title(title, fontsize=9)
-            ax.set_xticks([])
-            ax.set_yticks([])
-        figure.suptitle(self.question, fontsize=11)
-        figure.supxlabel(self.answer, fontsize=10)
-        return figure
+        from ..plots.panels import plot_panels
+
+        return plot_panels(self.question, self.pictures, self.answer)
 
 
 def stride_or_pooling(path: str | Path | None = None) -> Lesson:
@@ -316,8 +308,8 @@ def sobel_both_ways(path: str | Path | None = None) -> Lesson:
 def fewer_channels(path: str | Path | None = None) -> Lesson:
     """Shrink 18 channels by a 1×1 convolution, and bring them back by another (document §7).
 
-    The channels are `jitconv.comparison.feature_maps` of the photo; the weights are their principal
-    directions, which lose the least.
+    The channels are `jitconv.images.photo.feature_maps` of the photo; the weights are their
+    principal directions, which lose the least.
 
     Parameters
     ----------

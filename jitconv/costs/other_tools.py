@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-from . import table
-
-if TYPE_CHECKING:
-    from .report import CostReport
+from .. import table
+from .formula import Costs
 
 HEAD = ("tool", "prints", "÷ jitconv", "convention")
 ALIGN = "<>><"
@@ -67,7 +65,7 @@ class OtherTools(tuple[Tool, ...]):
         return table.markdown(HEAD, self._rows(), ALIGN)
 
 
-def other_tools(report: CostReport) -> OtherTools:
+def other_tools(costs: Costs, output_shape: tuple[int, ...], multiplies: int) -> OtherTools:
     """Return what torch, fvcore, ptflops, thop, torchinfo, DeepSpeed and XLA print for a call.
 
     A separable or depthwise separable convolution is two layers there. Tools differ by four
@@ -76,8 +74,12 @@ def other_tools(report: CostReport) -> OtherTools:
 
     Parameters
     ----------
-    report : CostReport
-        Of any convolution.
+    costs : Costs
+        The formulas of any convolution.
+    output_shape : tuple of int
+        Shape of its output.
+    multiplies : int
+        What was counted, to compare with.
 
     Returns
     -------
@@ -99,20 +101,22 @@ def other_tools(report: CostReport) -> OtherTools:
     DeepSpeed 27720
     XLA cost analysis 22464
     """
-    deformable = report.variant.startswith("deformable")
-    transposed = report.variant == "transposed"
-    dense, in_bounds = int(report.value("dense")), int(report.value("in bounds"))
-    shape = report.output_shape
-    bias = math.prod(shape) if report.has("bias") else 0
+    deformable, transposed = costs.seen_as == "deformable", costs.seen_as == "transposed"
+    shape, value = (
+        output_shape,
+        {name: int(costs[name].value) for name in costs if "ratio" not in name},
+    )
+    dense, in_bounds = value["dense"], value["in bounds"]
+    bias = math.prod(shape) if "bias" in costs else 0
     images = shape[0] if len(shape) == 4 else 1
-    macs = int(report.value("document")) if transposed else dense
+    macs = value["document"] if transposed else dense
     held = dense + bias  # parameters × output pixels
     if deformable:  # the convolutions that make offsets and mask are counted, the sampling is not
-        names = [name for name in report.parts if name.endswith("branch")]
-        macs = sum(int(report.value(f"dense, {name}")) for name in names)
-        biases = int(report.value("bias")) if report.has("bias") else 0
+        macs = sum(
+            n for name, n in value.items() if name.startswith("dense") and name.endswith("branch")
+        )
         pixels = images * math.prod(shape[-2:])
-        held = macs + int(report.value("dense, kernel")) + biases * pixels
+        held = macs + value["dense, kernel"] + value.get("bias", 0) * pixels
     unknown = "; nothing for a deformable convolution" if deformable else ""
     grid = ", input grid" if transposed else ""
     wide = ", output grid: too large by stride²" if transposed else ""
@@ -167,5 +171,5 @@ def other_tools(report: CostReport) -> OtherTools:
                 "xla/service/hlo_cost_analysis.cc, GetConvolutionFlops",
             ),
         ),
-        report.multiplies,
+        multiplies,
     )

@@ -5,25 +5,20 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike
+from numpy.typing import ArrayLike
 
-from . import checks, filters, table, tiles
-from .report import ConvResult, CostReport
-from .variants.deformable import deformable_layer
-from .variants.depthwise import depthwise_conv2d
-from .variants.depthwise_separable import depthwise_separable_conv2d
-from .variants.dilated import dilated_conv2d
-from .variants.grouped import grouped_conv2d
-from .variants.pointwise import pointwise_conv2d
-from .variants.separable import separable_conv2d
-from .variants.standard import conv2d
-from .variants.transposed import conv_transpose2d
+from .. import checks, table
+from ..costs.report import CostReport
+from ..images.photo import feature_maps, load_image
+from ..images.reliefs import reliefs
+from ..variant import Photo
+from ..variants import VARIANTS, warm_up
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -47,7 +42,7 @@ LEGEND = (
 )
 
 
-class Row(NamedTuple):
+class Compared(NamedTuple):
     """One variant of a comparison.
 
     Attributes
@@ -84,14 +79,7 @@ class Row(NamedTuple):
 
     def line(self) -> str:
         """Return the row as a line of at most 100 columns."""
-        return line(self.cells())
-
-
-def line(cells: Iterable[str]) -> str:
-    """Set the cells of a row in their columns."""
-    return " ".join(
-        f"{c:{width}}" for c, width in zip(cells, COLUMNS.values(), strict=True)
-    ).rstrip()
+        return table.line(self.cells(), COLUMNS)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -100,7 +88,7 @@ class Comparison:
 
     Attributes
     ----------
-    rows : tuple of Row
+    rows : tuple of Compared
         In the order of the document.
     photo : numpy.ndarray (H, W) or (H, W, 3)
         The input, to be looked at.
@@ -108,7 +96,7 @@ class Comparison:
         What ran.
     """
 
-    rows: tuple[Row, ...]
+    rows: tuple[Compared, ...]
     photo: np.ndarray
     title: str
 
@@ -118,7 +106,8 @@ class Comparison:
         return all(row.report.agrees for row in self.rows)
 
     def __str__(self) -> str:
-        return "\n".join([self.title, line(COLUMNS), *(row.line() for row in self.rows), *LEGEND])
+        head = table.line(COLUMNS, COLUMNS)
+        return "\n".join([self.title, head, *(row.line() for row in self.rows), *LEGEND])
 
     __repr__ = __str__
 
@@ -143,7 +132,7 @@ class Comparison:
 
     def plot(self) -> Figure:
         """Draw the nine outputs and, beside them, the measured counts against the formulas."""
-        from .plots.comparison import plot_comparison
+        from ..plots.comparison import plot_comparison
 
         return plot_comparison(self)
 
@@ -188,7 +177,7 @@ def compare(
     (['standard', 'dilated', 'transposed'], True)
     """
     job = Job.prepare(x, kernel_size, out_channels, groups)
-    warm_up(job.dtype)
+    warm_up(job.inputs.x.dtype)
     return Comparison(tuple(job.rows()), job.photo, job.title)
 
 
@@ -196,8 +185,7 @@ def compare(
 class Job:
     """A comparison that is about to run: inputs made and checked, nothing computed."""
 
-    calls: tuple[Callable[[], ConvResult], ...]
-    dtype: np.dtype
+    inputs: Photo
     photo: np.ndarray
     title: str
 
@@ -234,153 +222,17 @@ class Job:
             f"{source}: {batch}{C} channels of {H}×{W} to {M}, "
             f"kernel {kernel_size}×{kernel_size}, groups={groups}, {x.dtype}"
         )
-        return cls(_calls(x, kernel_size, M, groups), x.dtype, photo, title)
+        return cls(reliefs(x, kernel_size, M, groups), photo, title)
 
-    def rows(self) -> Iterator[Row]:
+    def rows(self) -> Iterator[Compared]:
         """Run each variant, and yield its row as it finishes."""
         standard = None
-        for call in self.calls:
+        for variant in VARIANTS.values():
             seconds = []
             for _ in range(5):
                 begin = time.perf_counter()
-                y, report = call()
+                y, report = variant.photo(self.inputs)
                 seconds.append(time.perf_counter() - begin)
             standard = standard or report.multiplies_in_bounds
             ratio = report.multiplies_in_bounds / standard
-            yield Row(report, ratio, statistics.median(seconds), y[0, 0].copy())
-
-
-def warm_up(dtype: DTypeLike = np.float32) -> float:
-    """Compile the loops that the nine variants choose, or load them from Numba's cache.
-
-    Parameters
-    ----------
-    dtype : data-type
-        float32 or float64: each has machine code of its own.
-
-    Returns
-    -------
-    float
-        How many seconds that took.
-
-    Examples
-    --------
-    >>> seconds = warm_up()
-    """
-    begin = time.perf_counter()
-    x = np.zeros((1, 2, 3, 3), checks.float_type(dtype))
-    for M in (2, 2 * tiles.FEW):  # too few to fill vector registers, and enough
-        for call in _calls(x, 1, M, 2):
-            call()
-    return time.perf_counter() - begin
-
-
-def _calls(x: np.ndarray, K: int, M: int, groups: int) -> tuple[Callable[[], ConvResult], ...]:
-    """Return the nine calls. Their kernels are reliefs, lit from max(C, M) directions."""
-    C, dtype = x.shape[1], x.dtype
-    rng = np.random.default_rng(0)
-    line = np.arange(K) - (K - 1) / 2
-    bell = np.exp(-2 * (line / K) ** 2)
-    bell /= bell.sum()
-    slope = -2 * line * bell
-    light = np.pi * np.arange(max(C, M))[:, np.newaxis, np.newaxis] / max(C, M)
-    across, down = np.outer(bell, slope), np.outer(slope, bell)
-    relief = np.outer(bell, bell) + np.cos(light) * across + np.sin(light) * down
-
-    mix = (rng.random((M, C)) / C).astype(dtype)
-    each = relief[:C, np.newaxis].astype(dtype)
-    dense = mix[:, :, np.newaxis, np.newaxis] * relief[:M, np.newaxis].astype(dtype)
-    swapped, part = dense.swapaxes(0, 1), dense[:, : C // groups]
-    column, row = bell.astype(dtype), (bell + slope).astype(dtype)
-    offsets = rng.normal(0, 0.3, (2 * K * K, C, K, K)).astype(dtype)
-    return (
-        lambda: conv2d(x, dense, padding="same"),
-        lambda: dilated_conv2d(x, dense, dilation=2, padding="same"),
-        lambda: conv_transpose2d(x, swapped, stride=2, padding="same"),
-        lambda: separable_conv2d(x, column, row, padding="same"),
-        lambda: depthwise_conv2d(x, each, padding="same"),
-        lambda: depthwise_separable_conv2d(x, each, mix, padding="same"),
-        lambda: pointwise_conv2d(x, mix),
-        lambda: grouped_conv2d(x, part, groups=groups, padding="same"),
-        lambda: deformable_layer(x, offsets, dense, padding="same"),
-    )
-
-
-def load_image(path: str | Path | None = None, largest: int = 1024) -> tuple[np.ndarray, str]:
-    """Read an image file with matplotlib, as float32 between 0 and 1.
-
-    Parameters
-    ----------
-    path : str or Path, optional
-        Grey, RGB or RGBA, of any format that matplotlib reads; alpha is left out. None takes the
-        photo of Grace Hopper that comes with matplotlib.
-    largest : int
-        Where a side is longer, only every second, third … pixel is taken.
-
-    Returns
-    -------
-    image : numpy.ndarray (colours, H, W)
-    description : str
-        The file's name, and whether pixels were left out.
-
-    Raises
-    ------
-    ValueError
-        If the file is missing or is no image.
-
-    Examples
-    --------
-    >>> image, description = load_image()
-    >>> image.shape, description
-    ((3, 600, 512), 'grace_hopper.jpg')
-    """
-    from matplotlib import cbook, image
-
-    try:
-        if path is None:
-            path = "grace_hopper.jpg"
-            with cbook.get_sample_data(path) as file:
-                pixels = image.imread(file)
-        else:
-            pixels = image.imread(path)
-    except FileNotFoundError:
-        raise ValueError(f"{path}: there is no such file") from None
-    except Exception as error:  # matplotlib and Pillow raise anything for a file that is no image
-        raise ValueError(
-            f"{path}: matplotlib cannot read it as an image ({error}); PNG and JPEG files work"
-        ) from None
-    pixels = np.atleast_3d(pixels)
-    pixels = pixels[:, :, : 3 if pixels.shape[2] >= 3 else 1]
-    scale = np.iinfo(pixels.dtype).max if pixels.dtype.kind in "ui" else 1
-    step = -(-max(pixels.shape[:2]) // largest)
-    description = Path(path).name + (f", 1 of {step}×{step} pixels" if step > 1 else "")
-    return np.ascontiguousarray(
-        np.moveaxis(pixels[::step, ::step], -1, 0), np.float32
-    ) / np.float32(scale), description
-
-
-def feature_maps(image: np.ndarray) -> np.ndarray:
-    """Filter each colour with six named filters: three that smooth, then three that find edges.
-
-    Parameters
-    ----------
-    image : numpy.ndarray (colours, H, W)
-        float32.
-
-    Returns
-    -------
-    numpy.ndarray (6·colours, H, W)
-        All colours through the first filter, then all through the second …
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> feature_maps(np.ones((3, 8, 8), np.float32)).shape
-    (18, 8, 8)
-    """
-    smooth = [filters.identity(3), filters.gaussian(3), filters.box(3)]
-    edges = [filters.laplacian(), filters.sobel("x"), filters.sobel("y")]
-    bank = np.stack(smooth + edges)[:, np.newaxis]
-    colours, H, W = image.shape
-    maps, _ = depthwise_conv2d(image, np.tile(bank, (colours, 1, 1, 1)), padding="same")
-    return maps.reshape(colours, len(bank), H, W).swapaxes(0, 1).reshape(-1, H, W)
+            yield Compared(report, ratio, statistics.median(seconds), y[0, 0].copy())

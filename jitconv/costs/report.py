@@ -6,14 +6,13 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
-from . import table
-from .checks import Layer
-from .formulas import Formula
-from .tools import OtherTools, other_tools
+from .. import table
+from .formula import Costs, Formula
+from .other_tools import OtherTools, other_tools
 
 NOT_COUNTED = ("the bias (each sum starts from it)", "index arithmetic", "comparisons")
 
@@ -33,6 +32,10 @@ class Pass(NamedTuple):
         Multiplies executed.
     on_padding : int
         Those of them whose value is a zero of the padding.
+    equals : str
+        The formula that `multiplies` must equal: "dense", "in bounds", "dense, column pass" …
+    follows : bool
+        Whether `on_padding` follows from the geometry, and was not counted multiply by multiply.
     accumulates : bool
         Whether an add follows each multiply, which makes it a MAC.
     """
@@ -40,7 +43,13 @@ class Pass(NamedTuple):
     name: str
     multiplies: int
     on_padding: int = 0
+    equals: str = "dense"
+    follows: bool = False
     accumulates: bool = True
+
+    def within(self, name: str) -> Pass:
+        """Return the only pass of a convolution as a pass of one that consists of several."""
+        return self._replace(name=name, equals=f"{self.equals}, {name}")
 
 
 @dataclass(frozen=True)
@@ -57,7 +66,7 @@ class CostReport:
         Values of weights and biases that the call was given.
     passes : tuple of Pass
         What each pass counted, in order.
-    costs : callable
+    find_costs : callable
         Gives the formulas; called when they are first asked for, since a small convolution is done
         sooner than its formulas.
     not_counted : tuple of str
@@ -69,13 +78,18 @@ class CostReport:
     output_shape: tuple[int, ...]
     parameters: int
     passes: tuple[Pass, ...]
-    costs: Callable[[], tuple[Formula, ...]] = field(repr=False, compare=False)
+    find_costs: Callable[[], Costs] = field(repr=False, compare=False)
     not_counted: tuple[str, ...] = NOT_COUNTED
 
     @functools.cached_property
+    def costs(self) -> Costs:
+        """Formulas by name: parameters, document, dense, in bounds, and the variant's own."""
+        return self.find_costs()
+
+    @property
     def formulas(self) -> tuple[Formula, ...]:
-        """Parameters, document, dense, in bounds, and the variant's own."""
-        return self.costs()
+        """The formulas in order."""
+        return tuple(self.costs.values())
 
     @property
     def multiplies(self) -> int:
@@ -118,24 +132,18 @@ class CostReport:
         KeyError
             If the report has no such formula.
         """
-        return self._formula(name).value
+        return self.costs[name].value
 
     def has(self, name: str) -> bool:
         """Return whether the report has a formula of that name."""
-        return any(formula.name == name for formula in self.formulas)
-
-    def _formula(self, name: str) -> Formula:
-        by_name = {formula.name: formula for formula in self.formulas}
-        if name not in by_name:
-            raise KeyError(f"{name!r} is none of {', '.join(by_name)}")
-        return by_name[name]
+        return name in self.costs
 
     def verify(self) -> CostReport:
-        """Check that what the loops counted is what the formulas say, pass by pass and in all.
+        """Check that what the loops counted is what the formulas say, pass by pass.
 
-        A loop that multiplies the zeros of the padding must have done the dense count, a loop that
-        skips them the count in bounds; in both, multiplies − on padding = in bounds. The parameters
-        held must be those of the formula.
+        Each pass names the formula that its multiplies must equal; of a dense count those that are
+        not on padding must equal the count in bounds. The parameters held must be those of the
+        formula. It vouches for the counts, not for the output's values.
 
         Returns
         -------
@@ -153,32 +161,19 @@ class CostReport:
         return self
 
     def _mismatches(self) -> list[str]:
-        found = []
-
-        def compare(what: str, measured: int, formula: Formula) -> None:
-            if measured != formula.value:
-                found.append(f"{what} {measured:,} measured, but {formula.name}: {formula}")
-
-        def compare_pass(
-            name: str, multiplies: int, on_padding: int, dense: str, in_bounds: str
-        ) -> None:
-            compare(f"{name} in bounds", multiplies - on_padding, self._formula(in_bounds))
-            if on_padding:
-                compare(name, multiplies, self._formula(dense))
-
-        held = self.value("parameters") + (self.value("bias") if self.has("bias") else 0)
+        costs, found = self.costs, []
+        held = costs["parameters"].value + (costs["bias"].value if "bias" in costs else 0)
         if held != self.parameters:
             found.append(f"parameters {self.parameters:,} held, but {held:,} by formula")
-        if len(self.passes) == 1:
-            total = (self.multiplies, self.multiplies_on_padding)
-            compare_pass("multiplies", *total, "dense", "in bounds")
-            return found
-        compare("multiplies in bounds", self.multiplies_in_bounds, self._formula("in bounds"))
-        for name, multiplies, on_padding, _ in self.passes:
-            dense, in_bounds = f"dense, {name}", f"in bounds, {name}"
-            compare_pass(
-                name, multiplies, on_padding, dense, in_bounds if self.has(in_bounds) else dense
-            )
+        for part in self.passes:
+            dense, comma, name = part.equals.partition(",")
+            in_bounds = f"in bounds{comma}{name}" if dense == "dense" else part.equals
+            for what, measured, formula in (
+                (part.name, part.multiplies, costs[part.equals]),
+                (f"{part.name} in bounds", part.multiplies - part.on_padding, costs[in_bounds]),
+            ):
+                if measured != formula.value:
+                    found.append(f"{what} {measured:,} measured, but {formula.name}: {formula}")
         return found
 
     @property
@@ -187,35 +182,39 @@ class CostReport:
         return not self._mismatches()
 
     def _rows(self) -> list[tuple[str, str, str]]:
-        mismatches = self._mismatches()
+        costs, mismatches = self.costs, self._mismatches()
         held = "✗" if any(line.startswith("parameters") for line in mismatches) else "✓"
         counted = "✗" if any(not line.startswith("parameters") for line in mismatches) else "✓"
-        meets = "in bounds" if self.multiplies < self.value("dense") else "dense"
-        if meets == "in bounds" and self.multiplies_on_padding:
-            meets = "pass by pass"
-        share = self.multiplies_on_padding / self.multiplies if self.multiplies else 0
+        met = {part.equals.partition(",")[0] for part in self.passes}
+        meets = met.pop() if len(met) == 1 else "pass by pass"
+        if self.multiplies == costs["dense"].value:
+            meets = "dense"
+        on_padding = self.multiplies_on_padding
+        share = f"{on_padding / self.multiplies if self.multiplies else 0:.1%}"
+        if on_padding and any(part.follows for part in self.passes):
+            share += ", which follows from the geometry"
 
         rows = [("parameters held", f"{self.parameters:,}", held)]
         for name in filter(self.has, ("parameters", "bias")):
-            rows.append((f"  {name}, {self._formula(name).section}", "", str(self._formula(name))))
+            rows.append((f"  {name}, {costs[name].section}", "", str(costs[name])))
         labels = {"document": "document's, over H·W", "dense": "dense", "in bounds": "in bounds"}
         for name, label in labels.items():
-            formula = self._formula(name)
+            formula = costs[name]
             if len(self.passes) > 1 and name != "document":
                 explained = "the sum of the parts"
             else:
                 explained = f"{formula.symbols} = {formula.substituted}"
             rows.append((f"{label}, {formula.section}", f"{formula.value:,}", explained))
         rows.append(("measured in the loops", f"{self.multiplies:,}", f"{counted} {meets}"))
-        rows.append(("  of which on padding", f"{self.multiplies_on_padding:,}", f"{share:.1%}"))
+        rows.append(("  of which on padding", f"{on_padding:,}", share))
         if len(self.passes) > 1:
             for name, count in self.parts.items():
-                rows.append((f"  {name}", f"{count:,}", str(self._formula(f"dense, {name}"))))
+                rows.append((f"  {name}", f"{count:,}", str(costs[f"dense, {name}"])))
         macs = f"2 × {self.macs:,} MACs, multiplies that an add follows"
         rows.append(("FLOPs", f"{self.flops:,}", macs))
-        for formula in self.formulas:
-            if formula.name not in ("bias", "parameters", *labels) and "," not in formula.name:
-                rows.append((formula.name, "", str(formula)))
+        for name, formula in costs.items():
+            if name not in ("bias", "parameters", *labels) and "," not in name:
+                rows.append((name, "", str(formula)))
         rows.append(("not counted", "", ", ".join(self.not_counted)))
         return rows + [("✗", "", line) for line in mismatches]
 
@@ -236,9 +235,9 @@ class CostReport:
     def other_tools(self) -> OtherTools:
         """Return what torch, fvcore, ptflops, thop, torchinfo, DeepSpeed and XLA print for it.
 
-        A table of numbers and the conventions behind them: see `jitconv.tools.other_tools`.
+        A table of numbers and the conventions behind them: see `jitconv.costs.other_tools`.
         """
-        return other_tools(self)
+        return other_tools(self.costs, self.output_shape, self.multiplies)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain values that `json.dump` takes."""
@@ -262,6 +261,13 @@ class CostReport:
         }
 
 
+def _refuse(result: Any, other: Any) -> NoReturn:
+    raise TypeError(
+        "a ConvResult is an output and its report, and no number: "
+        "calculate with result.output, or unpack it, y, report = ..."
+    )
+
+
 class ConvResult(NamedTuple):
     """The output of a convolution and its costs: ``y, report = conv2d(x, weight)``.
 
@@ -276,51 +282,25 @@ class ConvResult(NamedTuple):
     output: np.ndarray
     report: CostReport
 
+    @classmethod
+    def of(cls, y: np.ndarray, report: CostReport, batched: bool) -> ConvResult:
+        """Return a batch for a batch, and one image for one image."""
+        if batched:
+            return cls(y, report)
+        return cls(y[0], replace(report, output_shape=y.shape[1:]))
+
     def __array__(self, dtype: np.dtype | None = None, copy: bool | None = None) -> np.ndarray:
         if copy is None:  # a word that np.array of NumPy 1 does not know
             return np.asarray(self.output, dtype=dtype)
         return np.array(self.output, dtype=dtype, copy=copy)
+
+    # A tuple would be repeated by * 2 and joined by + (0,); NumPy's arrays leave it to these.
+    __array_priority__ = 1000
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = _refuse  # type: ignore[assignment]
+    __truediv__ = __rtruediv__ = __matmul__ = __rmatmul__ = __pow__ = _refuse
 
     def __repr__(self) -> str:
         return f"ConvResult(output={self.output.dtype} {self.output.shape})\n{self.report}"
 
     def _repr_html_(self) -> str:
         return self.report._repr_html_()
-
-
-def result(
-    variant: str,
-    method: str,
-    layer: Layer,
-    y: np.ndarray,
-    counts: np.ndarray,
-    costs: Callable[[], tuple[Formula, ...]],
-) -> ConvResult:
-    """Pack the output and what one pass of loops counted.
-
-    Parameters
-    ----------
-    variant, method : str
-        Names for the report.
-    layer : Layer
-        The checked arrays.
-    y : numpy.ndarray (N, M, OH, OW)
-        The output.
-    counts : numpy.ndarray (jobs, 2)
-        Multiplies, and those on padding, of each parallel job.
-    costs : callable
-        Gives the formulas of the call.
-    """
-    passes = (Pass("kernel", *counts.sum(axis=0).tolist()),)
-    return pack(
-        layer.batched, y, CostReport(variant, method, y.shape, layer.parameters, passes, costs)
-    )
-
-
-def pack(batched: bool, y: np.ndarray, report: CostReport) -> ConvResult:
-    """Return a batch for a batch and one image for one image."""
-    return (
-        ConvResult(y, report)
-        if batched
-        else ConvResult(y[0], replace(report, output_shape=y.shape[1:]))
-    )

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .report import ConvResult, CostReport
-from .tracing import VARIANTS
+from ..costs.report import ConvResult, CostReport
+from ..variants import VARIANTS
 
 Run = Callable[..., ConvResult]
 WORDS = {
@@ -97,11 +97,10 @@ def check(
         raise ValueError(f"what: must be one of {', '.join(WORDS)}, got {what!r}")
     if variant not in VARIANTS:
         raise ValueError(f"variant: must be one of {', '.join(VARIANTS)}, got {variant!r}")
-    if variant != "separable":
-        options["method"] = "direct"
+    options["method"] = "direct"
 
     def run(*given: ArrayLike, **changed: Any) -> ConvResult:
-        return VARIANTS[variant](x, *(given or arrays), **{**options, **changed})
+        return VARIANTS[variant].function(x, *(given or arrays), **{**options, **changed})
 
     done = run()
     if answer is None:
@@ -132,7 +131,7 @@ def check(
 
 
 def _formula(what: str, report: CostReport) -> str:
-    formulas = {formula.name: formula for formula in report.formulas}
+    formulas = report.costs
     dense, in_bounds = formulas["dense"], formulas["in bounds"]
     if what in ("macs", "flops"):
         kernel = f"an add follows {report.macs:,} of {report.multiplies:,} multiplies"

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from . import checks, shapes
+from .. import checks, shapes
 
 
 def max_pool2d(
@@ -103,7 +103,7 @@ def nearest_upsample(x: ArrayLike, scale: int | Sequence[int]) -> np.ndarray:
     [[[1.0, 1.0, 2.0, 2.0], [1.0, 1.0, 2.0, 2.0]]]
     """
     x, batched = checks.image(x)
-    scale_h, scale_w = checks.pair("scale", scale, 1)
+    scale_h, scale_w = checks.height_width("scale", scale, 1)
     y = x.repeat(scale_h, axis=2).repeat(scale_w, axis=3)
     return y if batched else y[0]
 
@@ -141,7 +141,7 @@ def bilinear_upsample(x: ArrayLike, scale: int | Sequence[int]) -> np.ndarray:
     [[[0.0, 1.0, 3.0, 4.0]]]
     """
     x, batched = checks.image(x)
-    for axis, factor in zip((2, 3), checks.pair("scale", scale, 1), strict=True):
+    for axis, factor in zip((2, 3), checks.height_width("scale", scale, 1), strict=True):
         size = x.shape[axis]
         place = np.clip((np.arange(size * factor) + 0.5) / factor - 0.5, 0, size - 1)
         low = place.astype(int)

@@ -1,0 +1,1 @@
+"""Photos, named filters, and changing the size of images without weights."""

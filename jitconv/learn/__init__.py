@@ -1,0 +1,1 @@
+"""Learning: the nine compared, exercises that check themselves, lessons on a photo, pictures."""

@@ -1,0 +1,77 @@
+"""The one trick that is not plain Python: an array that LLVM keeps in vector registers."""
+
+from __future__ import annotations
+
+import math
+
+import llvmlite.binding
+import numba
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic, overload
+from numba.np.arrayobj import make_array, populate_array
+
+
+def _vectors() -> tuple[int, int]:
+    """Return how many bytes a vector register of this machine has, and how many registers."""
+    features = llvmlite.binding.get_host_cpu_features()
+    if numba.config.CPU_FEATURES is not None:
+        features = {name[1:]: name[0] == "+" for name in numba.config.CPU_FEATURES.split(",")}
+    if features.get("avx512f"):
+        return 64, 32
+    if features.get("avx2"):
+        return 32, 16
+    return 16, 32 if features.get("neon") else 16
+
+
+BYTES, REGISTERS = _vectors()
+
+
+def registers(like, pixels, vectors):
+    """Return an uninitialised array that LLVM keeps in registers.
+
+    Its shape is (pixels, channels), as many channels as vectors of like's type hold; 0 vectors mean
+    one channel.
+    """
+    return np.empty((pixels, vectors * (BYTES // like.itemsize) or 1), like.dtype)
+
+
+@overload(registers, inline="always", prefer_literal=True)
+def _registers(like, pixels, vectors):
+    return lambda like, pixels, vectors: _on_stack(like, pixels, vectors)
+
+
+@intrinsic
+def _on_stack(typing_context, like, rows, vectors):
+    # np.empty would lie on the heap, where LLVM must store and reload it at every step
+    if not all(isinstance(size, types.IntegerLiteral) for size in (rows, vectors)):
+        return None
+    array_type = types.Array(like.dtype, 2, "C")
+
+    def codegen(context, builder, signature, arguments):
+        element = context.get_data_type(array_type.dtype)
+        itemsize = context.get_abi_sizeof(element)
+        shape = (rows.literal_value, vectors.literal_value * (BYTES // itemsize) or 1)
+        # For some processors LLVM fills only half of a register unless it is told otherwise;
+        # set.add, because llvmlite refuses the names of attributes that it does not know.
+        set.add(builder.function.attributes, f'"prefer-vector-width"="{8 * BYTES}"')
+        with builder.goto_entry_block():
+            memory = builder.alloca(ir.ArrayType(element, math.prod(shape)))
+            memory.align = BYTES
+        array = make_array(array_type)(context, builder)
+        integers = [
+            context.get_constant(types.intp, n) for n in (*shape, shape[1] * itemsize, itemsize)
+        ]
+        populate_array(
+            array,
+            data=builder.bitcast(memory, element.as_pointer()),
+            shape=cgutils.pack_array(builder, integers[:2]),
+            strides=cgutils.pack_array(builder, integers[2:]),
+            itemsize=integers[3],
+            meminfo=None,
+        )
+        return array._getvalue()
+
+    return array_type(like, rows, vectors), codegen

@@ -1,0 +1,3 @@
+"""The only place where the version stands."""
+
+__version__ = "0.1.0"
