@@ -37,9 +37,11 @@ site: setup  ## export the notebooks to HTML, to read in a browser; writes site/
 test: setup  ## the tests, compiled
 	$(PY) -m pytest
 
-check: setup  ## lint, doctests, the notebooks, and the tests in plain Python, with bounds checks, on one thread, and at length
+check: setup  ## lint, imports, types, doctests, the notebooks; the tests in plain Python, with bounds checks, on one thread, at length
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
+	.venv/$(BIN)/lint-imports
+	$(PY) -m mypy
 	$(PY) -m pytest --doctest-modules jitconv
 	PYTHONWARNINGS=error,ignore::DeprecationWarning $(PY) -m pytest --nbval notebooks
 	NUMBA_DISABLE_JIT=1 $(PY) -m pytest

@@ -109,6 +109,7 @@ class Deformed(Dense):
         masked: int,
         multiplies: int,
         on_padding: int,
+        *,
         follows: bool = False,
     ) -> tuple[Pass, ...]:
         """Return what was counted, part by part; all parts are dense."""
@@ -280,7 +281,8 @@ def _channel_hint(x: np.ndarray, weight: np.ndarray, groups: int) -> str:
 
 def counted(counts: np.ndarray, equals: str = "dense") -> tuple[Pass, ...]:
     """Return the only pass of a call: what its jobs counted (jobs, 2), and what that must equal."""
-    return (Pass("kernel", *counts.sum(axis=0).tolist(), equals),)
+    multiplies, on_padding = counts.sum(axis=0).tolist()
+    return (Pass("kernel", multiplies, on_padding, equals),)
 
 
 def empty(name: str, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -13,7 +13,7 @@ from numpy.typing import DTypeLike
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
-def integer(name: str, value: object, minimum: int, below: float = 2**31) -> int:
+def integer(name: str, value: Any, minimum: int, below: float = 2**31) -> int:
     """Return `value` as a Python int, or raise.
 
     Parameters
@@ -136,7 +136,7 @@ def padding_pairs(value: int | Sequence) -> tuple[tuple[int, int], tuple[int, in
     return (height, height), (width, width)
 
 
-def _is_sequence(value: object) -> bool:
+def _is_sequence(value: object) -> TypeGuard[Sequence]:
     return isinstance(value, (tuple, list)) or (isinstance(value, np.ndarray) and value.ndim > 0)
 
 
@@ -178,7 +178,9 @@ def floats(name: str, value: object, dtype: np.dtype | None = None) -> np.ndarra
     TypeError: x: must be float32 or float64, got uint8;
     convert it first: x.astype(np.float32), divided by 255 for an image
     """
-    if isinstance(value, (list, tuple)) and not hasattr(value, "__array__"):
+    if type(value) is np.ndarray:
+        array = value
+    elif isinstance(value, (list, tuple)) and not hasattr(value, "__array__"):
         try:
             array = np.array(value)
         except ValueError as error:
@@ -212,7 +214,8 @@ def floats(name: str, value: object, dtype: np.dtype | None = None) -> np.ndarra
         raise TypeError(
             f"{name}: must be {dtype} as x is, got {kind}; convert one: {name}.astype(np.{dtype})"
         )
-    array = np.require(array, kind, ["C", "A"])
+    if not (array.flags.carray and array.dtype == kind):
+        array = np.require(array, kind, ["C", "A"])
     return array if array.flags.writeable else np.asarray(_Lent(array))
 
 

@@ -15,6 +15,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from importlib import metadata
+from typing import Any
 
 import llvmlite.binding
 import numba
@@ -98,7 +99,7 @@ def njit(function: Callable | None = None, *, parallel: bool = False) -> Callabl
     """
     if function is None:
         return functools.partial(njit, parallel=parallel)
-    options = {"parallel": parallel, "fastmath": FASTMATH, "error_model": "numpy"}
+    options: dict[str, Any] = {"parallel": parallel, "fastmath": FASTMATH, "error_model": "numpy"}
     if not parallel:
         return numba.njit(function, **options)
     try:
@@ -110,7 +111,7 @@ def njit(function: Callable | None = None, *, parallel: bool = False) -> Callabl
         _cache_folders.add(compiled.stats.cache_path)
 
     @functools.wraps(function)
-    def launch(*arrays):
+    def launched(*arrays):
         recorder = getattr(_this_thread, "recorder", None)
         if recorder is not None:
             recorder(function, arrays)
@@ -134,6 +135,7 @@ def njit(function: Callable | None = None, *, parallel: bool = False) -> Callabl
                 launch.compiled = numba.njit(function, **options)
                 return launch.compiled(*arrays)
 
+    launch: Any = launched
     launch.py_func, launch.compiled = function, compiled
     return launch
 

@@ -244,7 +244,8 @@ class _Recorder:
     """
 
     def __init__(self, variant: Variant) -> None:
-        self.variant, self.steps, self.stage = variant, [], -1
+        self.variant, self.stage = variant, -1
+        self.steps: list[Step] = []
         self.parts = {factor: part for part, factor in variant.passes.items()}
         self.known: list[_Number] = []
         self.job = 0
@@ -339,6 +340,6 @@ class _Recorder:
             )
         )
 
-    def _kept(self, entry: tuple[int, ...]) -> tuple[int, ...]:
+    def _kept(self, entry: Any) -> tuple[int, ...]:
         place = (self.job, *entry)
         return self.variant.place(place, self.arguments) if self.variant.place else place

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, NamedTuple, NoReturn
 
@@ -268,7 +268,12 @@ def _refuse(result: Any, other: Any) -> NoReturn:
     )
 
 
-class ConvResult(NamedTuple):
+class _Pair(NamedTuple):
+    output: np.ndarray
+    report: CostReport
+
+
+class ConvResult(_Pair):
     """The output of a convolution and its costs: ``y, report = conv2d(x, weight)``.
 
     Attributes
@@ -279,25 +284,17 @@ class ConvResult(NamedTuple):
         Counted multiplies beside the formulas.
     """
 
-    output: np.ndarray
-    report: CostReport
-
-    @classmethod
-    def of(cls, y: np.ndarray, report: CostReport, batched: bool) -> ConvResult:
-        """Return a batch for a batch, and one image for one image."""
-        if batched:
-            return cls(y, report)
-        return cls(y[0], replace(report, output_shape=y.shape[1:]))
-
-    def __array__(self, dtype: np.dtype | None = None, copy: bool | None = None) -> np.ndarray:
-        if copy is None:  # a word that np.array of NumPy 1 does not know
-            return np.asarray(self.output, dtype=dtype)
-        return np.array(self.output, dtype=dtype, copy=copy)
+    __slots__ = ()
 
     # A tuple would be repeated by * 2 and joined by + (0,); NumPy's arrays leave it to these.
     __array_priority__ = 1000
     __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = _refuse  # type: ignore[assignment]
     __truediv__ = __rtruediv__ = __matmul__ = __rmatmul__ = __pow__ = _refuse
+
+    def __array__(self, dtype: np.dtype | None = None, copy: bool | None = None) -> np.ndarray:
+        if copy is None:  # a word that np.array of NumPy 1 does not know
+            return np.asarray(self.output, dtype=dtype)
+        return np.array(self.output, dtype=dtype, copy=copy)
 
     def __repr__(self) -> str:
         return f"ConvResult(output={self.output.dtype} {self.output.shape})\n{self.report}"

@@ -36,6 +36,8 @@ def run(variant: Variant, call: Call, method: str) -> ConvResult:
     """
     chosen = _chosen(variant, call, method)
     y, passes = chosen.run(variant, call)
+    if not call.batched:
+        y = y[0]
     report = CostReport(
         variant.name,
         chosen.name,
@@ -45,7 +47,7 @@ def run(variant: Variant, call: Call, method: str) -> ConvResult:
         variant.costs(call),
         variant.not_counted,
     )
-    return ConvResult.of(y, report, call.batched)
+    return ConvResult(y, report)
 
 
 def _chosen(variant: Variant, call: Call, name: str) -> Method:

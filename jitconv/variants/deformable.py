@@ -218,7 +218,7 @@ def _samples_in_image(offset: np.ndarray, window: Window) -> int:
     N, channels, OH, OW = offset.shape
     KH, KW = window.kernel
     moves = offset.reshape(N, channels // (2 * KH * KW), KH, KW, 2, OH, OW)
-    inside = True
+    inside = np.ones((), bool)
     for axis, positions in enumerate((np.arange(OH)[:, np.newaxis], np.arange(OW))):
         taps = np.arange(window.kernel[axis]) * window.dilation[axis] - window.padding[axis][0]
         taps = taps.reshape((-1, 1, 1, 1) if axis == 0 else (-1, 1, 1))
@@ -289,7 +289,6 @@ def deformable_layer(
     (True, 26136)
     """
     call = _dense(x, weight, bias, stride, padding, dilation)
-    batched, call.batched = call.batched, True
     (_, C, _), kernel = call.sizes, call.window.kernel
     if mask_weight is None and mask_bias is not None:
         raise ValueError("mask_bias: has no meaning without mask_weight; pass both or neither")
@@ -333,7 +332,7 @@ def deformable_layer(
         LAYER.costs(deformed, **biases),
         (*LAYER.not_counted, *["the sigmoid of the mask"] * ("mask" in done)),
     )
-    return ConvResult.of(y, report, batched)
+    return ConvResult(y, report)
 
 
 def _costs(call: Deformed, **more: bool) -> Callable[[], Costs]:
@@ -387,6 +386,7 @@ LAYER = Variant(
         "offset branch": "offset_weight",
         "mask branch": "mask_weight",
         **DEFORMABLE.passes,
+        "mask": "numbers",
     },
     arrays={
         "x": Array("image", "N, C, H, W"),

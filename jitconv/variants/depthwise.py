@@ -6,7 +6,7 @@ channels is gone. It is the grouped convolution with as many groups as channels.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 
 from ..call import Dense, counted, dense
 from ..costs import formulas
+from ..costs.formula import Costs
 from ..costs.report import ConvResult, Pass
 from ..jit import njit, prange
 from ..methods import run
@@ -52,6 +53,10 @@ def _direct(call: Dense) -> tuple[np.ndarray, tuple[Pass, ...]]:
     steps = (call.window.stride, call.window.dilation)
     depthwise_loops(padded, border, call.weight, call.bias, y, *steps, counts)
     return y, counted(counts)
+
+
+def _costs(call: Dense) -> Callable[[], Costs]:
+    return partial(formulas.depthwise, *call.sizes, call.window, bias=call.has_bias)
 
 
 def depthwise_conv2d(
@@ -122,7 +127,7 @@ DEPTHWISE = Variant(
         "weight": Array("weight", "M, 1, KH, KW"),
         "bias": Array("bias", "M"),
     },
-    costs=lambda call: partial(formulas.depthwise, *call.sizes, call.window, bias=call.has_bias),
+    costs=_costs,
     example={"C": 2, "M": 2, "H": 3, "W": 3, "KH": 2, "KW": 2},
     photo=lambda photo: depthwise_conv2d(photo.x, photo.each, padding="same"),
 )

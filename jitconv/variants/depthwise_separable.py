@@ -73,8 +73,8 @@ def depthwise_separable_conv2d(
     >>> report.parts, float(y[0, 2, 2])
     ({'depthwise': 1296, 'pointwise': 1152}, 36.0)
     """
-    x, batched = checks.image(x)
-    pointwise_weight = checks.floats("pointwise_weight", pointwise_weight, x.dtype)
+    images, _ = checks.image(x)
+    pointwise_weight = checks.floats("pointwise_weight", pointwise_weight, images.dtype)
     call = dense(
         x,
         depthwise_weight,
@@ -96,7 +96,7 @@ def depthwise_separable_conv2d(
             f"got shape {pointwise_weight.shape}"
         )
     M = pointwise_weight.shape[0]
-    checks.biases(bias, M, x.dtype)
+    checks.biases(bias, M, images.dtype)
     between, depthwise = run(DEPTHWISE, call, method)
     y, pointwise = pointwise_conv2d(between, pointwise_weight, bias, method=method)
     report = CostReport(
@@ -107,7 +107,7 @@ def depthwise_separable_conv2d(
         (depthwise.passes[0].within("depthwise"), pointwise.passes[0].within("pointwise")),
         DEPTHWISE_SEPARABLE.costs(N, C, middle, M, call.window, bias=bias is not None),
     )
-    return ConvResult.of(y, report, batched)
+    return ConvResult(y, report)
 
 
 DEPTHWISE_SEPARABLE = Variant(

@@ -7,7 +7,7 @@ standard convolution, but for the step of the taps.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 from .. import checks, shapes
 from ..call import Dense, counted, dense, empty
 from ..costs import formulas
+from ..costs.formula import Costs
 from ..costs.report import ConvResult, Pass
 from ..jit import njit, prange
 from ..methods import run
@@ -55,6 +56,10 @@ def _direct(call: Dense) -> tuple[np.ndarray, tuple[Pass, ...]]:
     steps = (call.window.stride, call.window.dilation)
     dilated_loops(padded, border, call.weight, call.bias, y, *steps, counts)
     return y, counted(counts)
+
+
+def _costs(call: Dense) -> Callable[[], Costs]:
+    return partial(formulas.dilated, *call.sizes, call.window, bias=call.has_bias)
 
 
 def dilated_conv2d(
@@ -174,7 +179,7 @@ DILATED = Variant(
         "weight": Array("weight", "M, C/g, KH, KW"),
         "bias": Array("bias", "M"),
     },
-    costs=lambda call: partial(formulas.dilated, *call.sizes, call.window, bias=call.has_bias),
+    costs=_costs,
     example={"C": 1, "M": 1, "H": 5, "W": 5, "KH": 2, "KW": 2},
     options={"dilation": 2},
     photo=lambda photo: dilated_conv2d(photo.x, photo.dense, padding="same"),

@@ -7,7 +7,7 @@ are those of the dilated convolution, but for the channel at which a group begin
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 from .. import checks
 from ..call import Dense, counted, dense
 from ..costs import formulas
+from ..costs.formula import Costs
 from ..costs.report import ConvResult, Pass
 from ..jit import njit, prange
 from ..methods import run
@@ -55,6 +56,12 @@ def _direct(call: Dense) -> tuple[np.ndarray, tuple[Pass, ...]]:
     steps = (call.window.stride, call.window.dilation, call.groups)
     grouped_loops(padded, border, call.weight, call.bias, y, *steps, counts)
     return y, counted(counts)
+
+
+def _costs(call: Dense) -> Callable[[], Costs]:
+    return partial(
+        formulas.grouped, *call.sizes, call.window, groups=call.groups, bias=call.has_bias
+    )
 
 
 def grouped_conv2d(
@@ -129,9 +136,7 @@ GROUPED = Variant(
         "weight": Array("weight", "M, C/g, KH, KW"),
         "bias": Array("bias", "M"),
     },
-    costs=lambda call: partial(
-        formulas.grouped, *call.sizes, call.window, groups=call.groups, bias=call.has_bias
-    ),
+    costs=_costs,
     example={"C": 4, "M": 2, "g": 2, "H": 2, "W": 3, "KH": 2, "KW": 2},
     options={"groups": 2},
     photo=lambda photo: grouped_conv2d(

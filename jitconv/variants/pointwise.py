@@ -7,7 +7,7 @@ the channels.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 from .. import checks
 from ..call import Dense, counted, dense
 from ..costs import formulas
+from ..costs.formula import Costs
 from ..costs.report import ConvResult, Pass
 from ..jit import njit, prange
 from ..methods import run
@@ -45,6 +46,10 @@ def _direct(call: Dense) -> tuple[np.ndarray, tuple[Pass, ...]]:
     y, counts = call.outputs()
     pointwise_loops(call.x, call.weight, call.bias, y, call.window.stride, counts)
     return y, counted(counts)
+
+
+def _costs(call: Dense) -> Callable[[], Costs]:
+    return partial(formulas.pointwise, *call.sizes, call.window, bias=call.has_bias)
 
 
 def pointwise_conv2d(
@@ -118,7 +123,7 @@ POINTWISE = Variant(
         "weight": Array("weight", "M, C, 1, 1"),
         "bias": Array("bias", "M"),
     },
-    costs=lambda call: partial(formulas.pointwise, *call.sizes, call.window, bias=call.has_bias),
+    costs=_costs,
     example={"C": 3, "M": 2, "H": 2, "W": 2},
     photo=lambda photo: pointwise_conv2d(photo.x, photo.mix),
 )

@@ -8,7 +8,7 @@ calls SeparableConv2D is the depthwise separable convolution, section 6.)
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike
 from .. import checks, shapes
 from ..call import Call, border, empty, pad
 from ..costs import formulas
+from ..costs.formula import Costs
 from ..costs.report import NOT_COUNTED, ConvResult, Pass
 from ..jit import njit, prange
 from ..methods import run
@@ -86,6 +87,10 @@ def _direct(call: _Lines) -> tuple[np.ndarray, tuple[Pass, ...]]:
         Pass("column pass", down, down_on_padding, "dense, column pass"),
         Pass("row pass", across, across_on_padding, "dense, row pass", follows=True),  # from met
     )
+
+
+def _costs(call: _Lines) -> Callable[[], Costs]:
+    return partial(formulas.separable, call.x.shape[0], call.x.shape[1], call.window)
 
 
 def separable_conv2d(
@@ -281,7 +286,7 @@ SEPARABLE = Variant(
         "column": Array("weight", "KH"),
         "row": Array("weight", "KW"),
     },
-    costs=lambda call: partial(formulas.separable, *call.x.shape[:2], call.window),
+    costs=_costs,
     example={"C": 1, "H": 4, "W": 4, "KH": 3, "KW": 3},
     photo=lambda photo: separable_conv2d(photo.x, photo.column, photo.row, padding="same"),
     place=_place,

@@ -8,7 +8,7 @@ deep learning, it correlates: the kernel is not flipped.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 
 from ..call import Dense, counted, dense
 from ..costs import formulas
+from ..costs.formula import Costs
 from ..costs.report import ConvResult, Pass
 from ..jit import njit, prange
 from ..methods import run
@@ -53,6 +54,10 @@ def _direct(call: Dense) -> tuple[np.ndarray, tuple[Pass, ...]]:
     y, counts = call.outputs()
     standard_loops(padded, border, call.weight, call.bias, y, call.window.stride, counts)
     return y, counted(counts)
+
+
+def _costs(call: Dense) -> Callable[[], Costs]:
+    return partial(formulas.standard, *call.sizes, call.window, bias=call.has_bias)
 
 
 def standard_conv2d(
@@ -115,7 +120,7 @@ STANDARD = Variant(
         "weight": Array("weight", "M, C, KH, KW"),
         "bias": Array("bias", "M"),
     },
-    costs=lambda call: partial(formulas.standard, *call.sizes, call.window, bias=call.has_bias),
+    costs=_costs,
     example={"C": 1, "M": 1, "H": 4, "W": 4, "KH": 3, "KW": 3},
     photo=lambda photo: standard_conv2d(photo.x, photo.dense, padding="same"),
 )

@@ -11,7 +11,7 @@ they land. So no two jobs write the same pixel.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike
 from .. import checks, shapes
 from ..call import Dense, counted, transposed
 from ..costs import formulas
+from ..costs.formula import Costs
 from ..costs.report import ConvResult, Pass
 from ..jit import njit, prange
 from ..methods import run
@@ -65,6 +66,12 @@ def _direct(call: Dense) -> tuple[np.ndarray, tuple[Pass, ...]]:
     steps = (window.stride, crop, window.dilation, call.groups)
     transposed_loops(call.x, call.weight, call.bias, y, *steps, counts)
     return y, counted(counts, "in bounds")
+
+
+def _costs(call: Dense) -> Callable[[], Costs]:
+    return partial(
+        formulas.transposed, *call.sizes, call.window, groups=call.groups, bias=call.has_bias
+    )
 
 
 def conv_transpose2d(
@@ -300,9 +307,7 @@ TRANSPOSED = Variant(
         "weight": Array("weight", "C, M/g, KH, KW"),
         "bias": Array("bias", "M"),
     },
-    costs=lambda call: partial(
-        formulas.transposed, *call.sizes, call.window, groups=call.groups, bias=call.has_bias
-    ),
+    costs=_costs,
     example={"C": 1, "M": 1, "H": 2, "W": 2, "KH": 3, "KW": 3},
     options={"stride": 2},
     photo=lambda photo: conv_transpose2d(

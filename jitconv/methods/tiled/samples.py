@@ -115,4 +115,7 @@ def run(call: Deformed) -> tuple[np.ndarray, tuple[Pass, ...]]:
         multiplies += int(done.sum())
         # each sample met as many output channels as there were multiplies for a sample
         on_padding += int(counts[:, 3].sum()) * (int(done.sum()) // some.size)
-    return y, call.passes(*total.tolist(), multiplies, on_padding, follows=True)
+    corner_weights, corner_values, masked = total.tolist()
+    return y, call.passes(
+        corner_weights, corner_values, masked, multiplies, on_padding, follows=True
+    )

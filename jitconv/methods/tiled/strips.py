@@ -84,7 +84,7 @@ def transposed_strips(
     >>> [(int(s["first"]), int(s["step"]), int(s["count"]), int(s["taps"])) for s in cut]
     [(0, 2, 1, 1), (2, 2, 3, 2), (1, 2, 3, 2), (7, 2, 1, 1)]
     """
-    pieces = []
+    pieces: list[tuple[int, ...]] = []
     tap_step = stride // math.gcd(stride, dilation)
     for first in range(min(stride, outputs)):
         count = (outputs - first + stride - 1) // stride
@@ -111,7 +111,7 @@ def _cut(axis: tuple[int, ...], size: int) -> list[tuple[int, ...]]:
     for t in range(taps):  # the outputs from which, and up to which, tap t lands in the image
         for edge in (0, size):
             ends.add(min(max(-((source + t * per_tap - edge) // per_output), 0), count))
-    pieces = []
+    pieces: list[tuple[int, ...]] = []
     for begin, end in itertools.pairwise(sorted(ends)):
         start = source + begin * per_output
         t = min(max(-(start // per_tap), 0), taps)

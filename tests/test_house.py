@@ -1,0 +1,98 @@
+"""What the house promises: records that fit their functions, and loops that need numpy, prange and other loops alone."""
+
+import dis
+import importlib
+import inspect
+import pkgutil
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numba.core.dispatcher import Dispatcher
+
+import jitconv
+from jitconv import jit
+from jitconv.costs import formulas
+from jitconv.methods import METHODS
+from jitconv.variants import VARIANTS, deformable
+
+RECORDS = [*VARIANTS.values(), deformable.LAYER]
+
+
+def modules():
+    for found in pkgutil.walk_packages(jitconv.__path__, "jitconv."):
+        if found.name != "jitconv.__main__":
+            yield importlib.import_module(found.name)
+
+
+def is_kernel(thing):
+    return hasattr(thing, "py_func") or isinstance(thing, Dispatcher)
+
+
+def kernels():
+    for module in modules():
+        source = inspect.getsource(module)
+        for name, thing in vars(module).items():
+            if (
+                f"def {name}(" in source
+                and "@njit" in source
+                and (is_kernel(thing) or name.endswith("_loops"))
+            ):
+                yield module, name, getattr(thing, "py_func", thing)
+
+
+def test_kernels_need_numpy_and_other_kernels_alone():
+    found = list(kernels())
+    assert len(found) >= 20
+    for module, name, function in found:
+        loads = [i for i in dis.get_instructions(function) if i.opname == "LOAD_GLOBAL"]
+        for needed in {load.argval for load in loads}:
+            thing = vars(module).get(needed)
+            allowed = (
+                thing is np or thing is jit.prange or is_kernel(thing) or needed == "registers"
+            )
+            assert thing is None or allowed or isinstance(thing, int), (name, needed)
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=lambda record: record.name)
+def test_a_record_fits_its_function(record):
+    parameters = inspect.signature(record.function).parameters
+    assert list(parameters) == [
+        name for name in parameters if name in record.keywords | set(record.arrays)
+    ]
+    assert set(record.arrays) <= set(parameters)
+    assert "method" in record.keywords
+    assert set(record.passes.values()) <= {*record.arrays, "numbers", "kept"}
+    result = record.function(*record.small_call(), **record.options)
+    report = result.report.verify()
+    optional = {"mask", "mask branch"}
+    assert list(report.parts) == [part for part in record.passes if part not in optional]
+    assert report.variant == record.name
+    assert hasattr(formulas, record.name.replace(" layer", "").replace(" ", "_"))
+
+
+def test_the_nine_stand_in_the_documents_order():
+    assert [variant.section for variant in VARIANTS.values()] == [f"§{n}" for n in range(1, 10)]
+    document = (Path(__file__).parents[1] / "docs" / "document.md").read_text(encoding="utf8")
+    for variant in VARIANTS.values():
+        assert variant.korean.split()[0] in document
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("record", RECORDS, ids=lambda record: record.name)
+def test_every_method_runs_a_call_or_says_which_does(record, method):
+    call = partial(record.function, *record.small_call(), **record.options, method=method)
+    if method == "tiled" and record.name == "separable":
+        message = "'tiled' has no loops for a separable convolution; write 'direct', or 'auto'"
+        with pytest.raises(ValueError, match=message):
+            call()
+    else:
+        assert call().report.method == method
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=lambda record: record.name)
+def test_a_method_that_is_none(record):
+    message = "method: must be one of 'auto', 'direct', 'tiled', got 'fast'"
+    with pytest.raises(ValueError, match=message):
+        record.function(*record.small_call(), **record.options, method="fast")
