@@ -37,7 +37,7 @@ class Contest(NamedTuple):
 
     variant: str
     label: str
-    call: Callable[[], ConvResult]
+    call: Callable[..., ConvResult]
     size: int  # bytes of input and weights
     peer: str
     peer_call: Callable[[], Any] | None
@@ -144,11 +144,11 @@ def layers(installed: set[str]) -> Iterator[Contest]:
             words = [f"{letter}{value}" for letter, value in letters.items() if value > 1]
             label = " ".join([f"{channels}{H}² k{K}", *words])
             size = sum(array.nbytes for array in arrays)
-            for number, (peer, make) in enumerate(PEERS_OF.get(name, [("peer", None)])):
-                ready = make is not None and peer in installed | {"conv2d"}
-                if ready or number == 0:
-                    other = make(*arrays, **options) if ready else None
-                    yield Contest(name, label, call, size, peer, other)
+            peers = PEERS_OF.get(name, {"peer": None})
+            ready = {peer: make for peer, make in peers.items() if peer in installed | {"conv2d"}}
+            for peer, make in (ready or dict.fromkeys([*peers][:1])).items():
+                other = make(*arrays, **options) if make is not None else None
+                yield Contest(name, label, call, size, peer, other)
 
 
 def _torch(function: str, **fixed: Any) -> Callable[..., Callable[[], Any]]:
@@ -196,17 +196,17 @@ def _without_offsets(
     return partial(jitconv.conv2d, x, weight, **options)
 
 
-# Of each variant the libraries that do the same, and how to call them.
-PEERS_OF: dict[str, list[tuple[str, Callable[..., Callable[[], Any]]]]] = {
-    **{
-        name: [("torch", _torch("conv2d"))]
-        for name in ("standard", "dilated", "pointwise", "grouped")
-    },
-    "transposed": [("torch", _torch("conv_transpose2d"))],
-    "separable": [("cv2", _cv2_separable), ("scipy", _scipy_separable)],
-    "depthwise": [("torch", _torch_depthwise)],
-    "depthwise separable": [("torch", _torch_depthwise_separable)],
-    "deformable": [("conv2d", _without_offsets)],
+# Of each variant the libraries that do the same, and how to make a call of theirs.
+PEERS_OF: dict[str, dict[str, Callable[..., Callable[[], Any]] | None]] = {
+    "standard": {"torch": _torch("conv2d")},
+    "dilated": {"torch": _torch("conv2d")},
+    "pointwise": {"torch": _torch("conv2d")},
+    "grouped": {"torch": _torch("conv2d")},
+    "transposed": {"torch": _torch("conv_transpose2d")},
+    "separable": {"cv2": _cv2_separable, "scipy": _scipy_separable},
+    "depthwise": {"torch": _torch_depthwise},
+    "depthwise separable": {"torch": _torch_depthwise_separable},
+    "deformable": {"conv2d": _without_offsets},
 }
 
 

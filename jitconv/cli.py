@@ -33,7 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")  # a terminal without ✓ shows ? instead of an error
     parser = argparse.ArgumentParser(
-        prog="python -m jitconv", description="The convolution textbook that runs."
+        prog="jitconv" if Path(sys.argv[0]).stem == "jitconv" else "python -m jitconv",
+        description="The convolution textbook that runs.",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     command = commands.add_parser("compare", help="run all nine variants on an image, counted")

@@ -42,11 +42,8 @@ def load_image(path: str | Path | None = None, largest: int = 1024) -> tuple[np.
 
     try:
         if path is None:
-            path = "grace_hopper.jpg"
-            with cbook.get_sample_data(path) as file:
-                pixels = image.imread(file)
-        else:
-            pixels = image.imread(path)
+            path = str(cbook.get_sample_data("grace_hopper.jpg", asfileobj=False))
+        pixels = image.imread(path)
     except FileNotFoundError:
         raise ValueError(f"{path}: there is no such file") from None
     except Exception as error:  # matplotlib and Pillow raise anything for a file that is no image

@@ -140,16 +140,16 @@ def bilinear_upsample(x: ArrayLike, scale: int | Sequence[int]) -> np.ndarray:
     >>> bilinear_upsample([[[0, 4]]], (1, 2)).tolist()
     [[[0.0, 1.0, 3.0, 4.0]]]
     """
-    x, batched = checks.image(x)
+    y, batched = checks.image(x)
     for axis, factor in zip((2, 3), checks.height_width("scale", scale, 1), strict=True):
-        size = x.shape[axis]
+        size = y.shape[axis]
         place = np.clip((np.arange(size * factor) + 0.5) / factor - 0.5, 0, size - 1)
         low = place.astype(int)
-        share = (place - low).astype(x.dtype).reshape(-1, *[1] * (3 - axis))
+        share = (place - low).astype(y.dtype).reshape(-1, *[1] * (3 - axis))
         high = np.minimum(low + 1, size - 1)
         with np.errstate(invalid="ignore"):  # 0 · Inf is NaN
-            x = (1 - share) * x.take(low, axis) + share * x.take(high, axis)
-    return x if batched else x[0]
+            y = (1 - share) * y.take(low, axis) + share * y.take(high, axis)
+    return y if batched else y[0]
 
 
 def bilinear_kernel(scale: int, channels: int = 1, dtype: DTypeLike = np.float32) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -28,7 +28,7 @@ class Picture(NamedTuple):
 
     name: str
     lesson: str
-    draw: Callable[[], Figure]
+    draw: Callable[[], Any]
 
 
 def gallery() -> Iterator[Picture]:
@@ -40,7 +40,7 @@ def gallery() -> Iterator[Picture]:
     ['steps_standard', 'steps_dilated']
     """
     for name, variant in VARIANTS.items():
-        draw = partial(show_steps, name, *variant.small_call(), **variant.options)
+        draw: partial[Any] = partial(show_steps, name, *variant.small_call(), **variant.options)
         yield Picture(f"steps_{name.replace(' ', '_')}", variant.idea, draw)
     yield Picture("sampling_grids", "which inputs one output reads", plot_sampling_grids)
     yield Picture(
@@ -65,7 +65,7 @@ def gallery() -> Iterator[Picture]:
     )
     image, kernel = np.ones((1, 10, 10)), np.ones((1, 1, 3, 3))
     moved = np.random.default_rng(1).normal(scale=2, size=(18, 10, 10))
-    maps = {
+    maps: dict[str, tuple[str, tuple, dict[str, Any], str]] = {
         "border": ("standard", (kernel,), {"padding": 1}, "at the border a kernel meets padding"),
         "checkerboard": (
             "transposed",
@@ -86,8 +86,8 @@ def gallery() -> Iterator[Picture]:
             "offsets that point out of the image cost samples",
         ),
     }
-    for name, (variant, arrays, options, lesson) in maps.items():
-        draw = partial(plot_multiply_map, variant, image, *arrays, **options)
+    for name, (what, arrays, options, lesson) in maps.items():
+        draw = partial(plot_multiply_map, what, image, *arrays, **options)
         yield Picture(f"map_{name}", lesson, draw)
     reports = [
         variant.function(*variant.small_call(), **variant.options).report
@@ -107,9 +107,13 @@ def gallery() -> Iterator[Picture]:
         "groups": (lessons.groups_or_mixing, "grouped channels meet again when shuffled"),
         "rotation": (lessons.offsets_for_a_rotation, "offsets can turn the grid with the photo"),
     }
-    for name, (lesson, idea) in told.items():
-        yield Picture(f"lesson_{name}", idea, lambda lesson=lesson: lesson().plot())
+    for name, (tell, idea) in told.items():
+        yield Picture(f"lesson_{name}", idea, partial(_told, tell))
     every = [build() for build in CATALOGUE.values()]
     yield Picture("networks", "real networks, and which layers cost", partial(plot_networks, every))
     draw = partial(plot_network, every[0])
     yield Picture("network_mobilenet_v1", "95% of MobileNet is 1×1 convolutions", draw)
+
+
+def _told(tell: Callable[[], lessons.Lesson]) -> Figure:
+    return tell().plot()

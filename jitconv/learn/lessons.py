@@ -53,7 +53,8 @@ class Lesson(NamedTuple):
         )
         return "\n".join([self.question, *rows, self.answer])
 
-    __repr__ = __str__
+    def __repr__(self) -> str:
+        return str(self)
 
     def plot(self) -> Figure:
         """Draw the pictures side by side, the question above and the answer below."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from dataclasses import replace as changed
+from typing import Any
 
 from .. import checks, table
 from .network import Layer, Network, Row
@@ -147,7 +148,13 @@ def _exchanged(row: Row, by: str, groups: int) -> Iterator[Layer]:
     layer, C = row.layer, row.input_shapes[0][0]
     if by == "depthwise separable":
         yield changed(layer, name=f"{layer.name}/dw", channels=C, groups=C)
-        point = {"kernel_size": 1, "stride": 1, "padding": 0, "dilation": 1, "groups": 1}
+        point: dict[str, Any] = {
+            "kernel_size": 1,
+            "stride": 1,
+            "padding": 0,
+            "dilation": 1,
+            "groups": 1,
+        }
         yield changed(layer, inputs=(f"{layer.name}/dw",), **point)
     elif by == "standard":
         yield changed(layer, groups=1)

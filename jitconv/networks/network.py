@@ -102,7 +102,7 @@ class Row:
     def kind(self) -> str:
         """The variant of a convolution, with its kernel where that tells more, or the operation."""
         layer, C = self.layer, self.input_shapes[0][0]
-        if layer.operation != "conv":
+        if layer.operation != "conv" or self.window is None:
             return layer.operation
         if layer.groups == C > 1:
             return "depthwise"
@@ -167,7 +167,10 @@ class Network:
             raise ValueError(f"input_shape: must be (C, H, W), got {input_shape!r}")
         self.name = name
         self.input_shape = tuple(checks.integer("input_shape", n, 1) for n in input_shape)
-        places = {"": (self.input_shape, (1, 1))}  # of each output: shape, (field, pixels a step)
+        # of each output: its shape, and (field, pixels a step)
+        places: dict[str, tuple[tuple[int, ...], tuple[int | None, int | None]]] = {
+            "": (self.input_shape, (1, 1))
+        }
         rows, before = [], ""
         for layer in layers:
             if not isinstance(layer, Layer) or isinstance(layer.inputs, str):
@@ -374,7 +377,7 @@ def _place(layer: Layer, reads: list[tuple]) -> tuple[Row, tuple[int | None, int
     if operation in ("transposed", "linear"):
         view = (None, None)
     (KH, KW), (SH, SW), (DH, DW) = window.kernel, window.stride, window.dilation
-    if view[0] is not None:
+    if view[0] is not None and view[1] is not None:
         same = (KH, SH, DH) == (KW, SW, DW)
         view = (view[0] + (KH - 1) * DH * view[1], view[1] * SH) if same else (None, None)
     return Row(layer, inputs, (M, *window.output), window, costs, view[0]), view

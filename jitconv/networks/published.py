@@ -12,7 +12,7 @@ from .. import table
 from .network import Network
 from .zoo import squeezenet
 
-UNITS = {"": 1, "K": 1000, "M": 10**6, "G": 10**9, "%": Fraction(1, 100)}
+UNITS: dict[str, int | Fraction] = {"": 1, "K": 1000, "M": 10**6, "G": 10**9, "%": Fraction(1, 100)}
 BURDEN = "not reproduced: counts biases, element-wise work and pooling as well"
 MORE = "not reproduced: it is more than the multiplies, perhaps by element-wise work"
 CHANNELS = "does not follow from the channels that the table lists"
@@ -74,7 +74,7 @@ class Reconciliation(tuple[Reconciled, ...]):
     title = "published figures"
 
     def _rows(self) -> list[tuple[str, ...]]:
-        rows = []
+        rows: list[tuple[str, ...]] = []
         for printed, exact, convention in self:
             if isinstance(exact, Fraction):
                 shown = f"{float(exact):.3%}"
@@ -103,7 +103,7 @@ def published(network: Network) -> tuple[Printed, ...]:
     Examples
     --------
     >>> from jitconv.networks import mobilenet_v1
-    >>> published(mobilenet_v1())[0].text
+    >>> mobilenet_v1().published[0].text
     '569 M'
     """
     return FIGURES.get((network.name, network.input_shape[-1]), ())
@@ -178,7 +178,9 @@ def _readings(text: str, exact: int | Fraction) -> list[str]:
     number, _, unit = text.partition(" ")
     number = number.replace(",", "")
     value, decimals = Fraction(number), len(number.partition(".")[2])
-    units = {"": UNITS[unit]} | ({", K = 1024": 1024} if unit == "K" else {})
+    units: dict[str, int | Fraction] = {"": UNITS[unit]}
+    if unit == "K":
+        units[", K = 1024"] = 1024
     readings = []
     for words, size in units.items():
         scaled = Fraction(exact) / size * 10**decimals

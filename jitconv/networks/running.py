@@ -247,12 +247,13 @@ class Steps:
     def _weights(self, row: Row) -> tuple[np.ndarray, np.ndarray | None]:
         """Draw weights that keep the size of the values, as He's initialisation does."""
         layer, C, M = row.layer, row.input_shapes[0][0], row.layer.channels
+        kernel = row.window.kernel if row.window else (1, 1)
         if layer.operation == "linear":
-            shape = (M, int(np.prod(row.input_shapes[0])), 1, 1)
+            shape = (M, int(np.prod(row.input_shapes[0])), *kernel)
         elif layer.operation == "transposed":
-            shape = (C, M // layer.groups, *row.window.kernel)
+            shape = (C, M // layer.groups, *kernel)
         else:
-            shape = (M, C // layer.groups, *row.window.kernel)
+            shape = (M, C // layer.groups, *kernel)
         fan_in = row.multiplies / max(1, int(np.prod(row.output_shape)))
         weight = self.rng.standard_normal(shape, np.float32)
         weight *= np.float32((2 / fan_in) ** 0.5)
@@ -280,10 +281,11 @@ def _other(row: Row, inputs: list[np.ndarray]) -> np.ndarray:
         return np.concatenate(inputs)
     if layer.operation == "shuffle":  # one channel of each group in turn
         return x.reshape(layer.groups, -1, *x.shape[1:]).swapaxes(0, 1).reshape(x.shape)
-    if layer.operation == "global average pool":
+    if window is None:  # the whole image
         return x.mean(axis=(1, 2), keepdims=True)
     if layer.operation == "max pool":
         return max_pool2d(x, window.kernel, stride=window.stride, padding=window.padding)
     padded = np.pad(x, ((0, 0), *window.padding))
     views = np.lib.stride_tricks.sliding_window_view(padded, window.kernel, axis=(1, 2))
-    return views[:, :: window.stride[0], :: window.stride[1]].mean(axis=(3, 4))
+    SH, SW = window.stride
+    return views[:, ::SH, ::SW].mean(axis=(3, 4))

@@ -29,7 +29,7 @@ def plot_comparison(comparison: Any) -> Figure:
     # pyplot teaches notebooks to show figures; closed, so that none is shown twice
     figure = plt.figure(figsize=(13, 4.7), dpi=100, layout="constrained")
     plt.close(figure)
-    pictures, bars = figure.subfigures(1, 2, width_ratios=(1.7, 1))
+    [[pictures, bars]] = figure.subfigures(1, 2, width_ratios=(1.7, 1), squeeze=False)
     title = comparison.title.encode("latin-1", "replace").decode("latin-1")  # what the font has
     figure.suptitle(title, fontsize=10, parse_math=False)
 

@@ -61,21 +61,23 @@ def plot_costs(
         )
     figure, ax = panel(ax, (9, 1.4 + 0.38 * len(reports)))
     upwards, places = list(reports)[::-1], np.arange(len(reports))
-    marks = {  # from the largest to the smallest, so that all can be seen where they coincide
+    marks: dict[
+        str, dict[str, Any]
+    ] = {  # from the largest to the smallest, so that all can be seen where they coincide
         "dense": {"marker": "o", "s": 130, "color": FORMULA, "edgecolor": INK},
         "document": {"marker": "D", "s": 45, "color": "white", "edgecolor": INK},
         "in bounds": {"marker": "|", "s": 260, "color": INK},
     }
     for name, style in marks.items():
-        values = [report.value(name) for report in upwards]
+        values = [float(report.value(name)) for report in upwards]
         ax.scatter(values, places, label=f"formula, {name}", zorder=3, **style)
     measured = [report.multiplies for report in upwards]
     ax.scatter(measured, places, s=16, color=MEASURED, zorder=4, label="measured in the loops")
     for place, report in zip(places, upwards, strict=True):
-        largest = max(report.multiplies, *(report.value(name) for name in marks))
+        largest = float(max(report.multiplies, *(report.value(name) for name in marks)))
         count = f"{report.multiplies:,} {'✓' if report.agrees else '✗'}"
-        style = {"textcoords": "offset points", "va": "center", "fontsize": 8}
-        ax.annotate(count, (largest, place), (9, 0), **style)
+        beside: dict[str, Any] = {"textcoords": "offset points", "va": "center", "fontsize": 8}
+        ax.annotate(count, (largest, place), (9, 0), **beside)
     ax.set_xscale("log")
     ax.set_xlim(max(1, min(measured)) / 1.7, max(1, *measured) * 30)
     ax.set_ylim(-0.6, len(reports) - 0.4)
@@ -134,7 +136,7 @@ def plot_cost_curve(
     figure, ax = panel(ax, (5, 4))
     lines = {"dense": (FORMULA, "-"), "document": (INK, ":"), "in bounds": (SAMPLE, "--")}
     for name, (colour, style) in lines.items():
-        formula = [report.value(name) for report in reports]
+        formula = [float(report.value(name)) for report in reports]
         ax.plot(values, formula, color=colour, linestyle=style, label=f"formula, {name}")
     measured = [report.multiplies for report in reports]
     ax.plot(values, measured, "o", color=MEASURED, markersize=5, label="measured")

@@ -39,7 +39,7 @@ class Stage(NamedTuple):
     letters: list[str]  # of the weight's axes, as its formula writes them
     y: np.ndarray  # (N, M, OH, OW)
     steps: list[Step]
-    points: dict[Place, list[tuple[float, float]]]  # output: where it takes samples
+    points: dict[Place, list[tuple[float, ...]]]  # output: where it takes samples
     corners: dict[Place, dict[Place, float]]  # output: pixels' share in its samples
 
     @property
@@ -64,7 +64,7 @@ class Stage(NamedTuple):
         if step.around is not None and len(step.around) == 4:
             return step.around[1]
         (C, M), CG = (self.x.shape[1], self.y.shape[1]), self.weight.shape[1]  # of a sample
-        return step.output[1] * (C // CG) // M * CG + step.weight[1]
+        return step.output[1] * (C // CG) // M * CG + (step.weight or (0, 0))[1]
 
     def groups(self) -> dict[int, int]:
         """Return a number for each output channel, the same where the same inputs are read."""
@@ -78,7 +78,7 @@ class Stage(NamedTuple):
         """Return how many padded pixels lie above, below, left and right."""
         if self.points:  # samples up to one pixel outside still count
             return 1, 1, 1, 1
-        places = np.array([step.around[2:] for step in self.steps])
+        places = np.array([step.around[2:] for step in self.steps if step.around])
         (top, left), (H, W) = places.min(axis=0), self.x.shape[2:]
         bottom, right = places.max(axis=0)
         return max(0, -top), max(0, bottom + 1 - H), max(0, -left), max(0, right + 1 - W)
@@ -195,14 +195,15 @@ def _stages(variant: str, x: ArrayLike, arrays: tuple, options: dict) -> Iterato
         if not mine:
             return
         name = mine[0].part
-        weight, letters = given[record.passes[name]], record.arrays[record.passes[name]].shape
+        weight = given[record.passes[name]]
+        letters = record.arrays[record.passes[name]].shape.split(", ")[: weight.ndim]
         made = _batch(y)
         if stage < last:
             made = np.zeros(1 + np.max([step.output for step in mine], axis=0))
             for step in mine:
                 made[step.output] = step.sum
-        letters = letters.split(", ")[: weight.ndim]
-        points, corners = {}, {}
+        points: dict[Place, list[tuple[float, ...]]] = {}
+        corners: dict[Place, dict[Place, float]] = {}
         positions = [given[n] for n, array in record.arrays.items() if array.role == "positions"]
         if positions:
             kernel = weight.shape[2:]
@@ -222,7 +223,7 @@ def _points(
     kernel: tuple[int, ...],
     output: tuple[int, ...],
     options: dict[str, Any],
-) -> dict[Place, list[tuple[float, float]]]:
+) -> dict[Place, list[tuple[float, ...]]]:
     """Return where each output takes its samples, by the offsets of the first group."""
     geometry = {k: v for k, v in options.items() if k in ("stride", "padding", "dilation")}
     window = shapes.window(x.shape[2:], kernel, **geometry)
@@ -301,7 +302,9 @@ def _draw(ax: Axes, frame: Frame, size: tuple[float, float], points: float) -> N
             ax.text(column + 0.5, row + 0.5, _short(value), zorder=3, color=INK, **small)
 
     above, _, left, _ = stage.ring()
-    met, kernels, groups = {}, {}, stage.groups()
+    groups = stage.groups()
+    met: dict[Place, str] = {}
+    kernels: dict[int, tuple[np.ndarray, dict]] = {}
     for step in steps:
         c, colour = stage.channel(step), GROUPS[groups[step.output[1]] % len(GROUPS)]
         if step.around is not None and len(step.around) == 4:
@@ -325,9 +328,10 @@ def _draw(ax: Axes, frame: Frame, size: tuple[float, float], points: float) -> N
             if stage.points:
                 where = np.array(stage.points[output])
                 where = where[((where > -1) & (where < (H, W))).all(axis=1)]
-                style = {"color": SAMPLE, "markersize": points * 0.3, "zorder": 5}
-                ax.plot(left + where[:, 1] + 0.5, top + where[:, 0] + 0.5, "+", **style)
-    for (c, h, w), colour in met.items():
+                rows, columns = top + where[:, 0] + 0.5, left + where[:, 1] + 0.5
+                ax.plot(columns, rows, "+", color=SAMPLE, markersize=points * 0.3, zorder=5)
+    for beyond, colour in met.items():
+        c, h, w = beyond or (0, 0, 0)
         cell(c * _block(stage) + above + h, left + w, 0, colour + "66", ":")
     for m in range(M):
         top = m * (OH + 0.6)
@@ -348,9 +352,15 @@ def _draw(ax: Axes, frame: Frame, size: tuple[float, float], points: float) -> N
     )
     for word, place in titles:
         ax.text(place, -0.25, word, ha="center", va="bottom", fontsize=small["fontsize"], color=INK)
-    style = {"ha": "left", "va": "top", "fontsize": small["fontsize"], "color": INK, "wrap": True}
+    style: dict[str, Any] = {"ha": "left", "va": "top", "color": INK, "wrap": True}
     name = "" if stage.name == "kernel" else f"{stage.name}, "
-    ax.text(0, bottom, name + _sum(output, steps, int(size[0] * 3.3)), **style)
+    ax.text(
+        0,
+        bottom,
+        name + _sum(output, steps, int(size[0] * 3.3)),
+        fontsize=small["fontsize"],
+        **style,
+    )
     ax.set_xlim(-0.1, size[0])
     ax.set_ylim(size[1] - 0.6, -1)
     ax.set_aspect("equal")
