@@ -33,13 +33,13 @@ def plot_comparison(comparison: Any) -> Figure:
     title = comparison.title.encode("latin-1", "replace").decode("latin-1")  # what the font has
     figure.suptitle(title, fontsize=10, parse_math=False)
 
-    panels = list(pictures.subplots(2, 5).flat)
+    panels = list(pictures.subplots(-(-(1 + len(comparison.rows)) // 5), 5).flat)
     for ax in panels:
         ax.set_axis_off()
     first, *others = panels
     first.imshow(_middle(comparison.photo), cmap="gray", interpolation="nearest")
     first.set_title("input\n", fontsize=9)
-    for ax, row in zip(others, comparison.rows, strict=True):
+    for ax, row in zip(others, comparison.rows, strict=False):
         finite = row.preview[np.isfinite(row.preview)].astype(np.float64)
         low, high = np.percentile(finite, (1, 99)) if finite.size else (0, 1)
         ax.imshow(_middle(row.preview), cmap="gray", vmin=low, vmax=high, interpolation="nearest")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -35,8 +36,8 @@ def plot_roofline(rows: list[dict[str, Any]], peak: float, bandwidth: float) -> 
         ha="right",
     )
     variants = list(dict.fromkeys(row["variant"] for row in rows))
-    colours = plt.colormaps["tab10"](range(10))
-    for variant, marker, colour in zip(variants, "osD^vP*Xh", colours, strict=False):
+    styles = zip(itertools.cycle("osD^vP*Xh"), itertools.cycle(plt.colormaps["tab10"](range(10))))
+    for variant, (marker, colour) in zip(variants, styles, strict=False):
         mine = [row for row in rows if row["variant"] == variant]
         x = [row["intensity"] for row in mine]
         ax.plot(x, [row["gflops"] for row in mine], marker, color=colour, label=variant)
