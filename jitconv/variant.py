@@ -92,6 +92,9 @@ class Variant:
     direct : callable, optional
         Runs the textbook loops on a checked call, and returns the output and what each pass
         counted. A variant that is made of others has none.
+    any_method : bool
+        Whether other methods may run its calls: their output is the grouped, transposed or
+        deformable convolution of their arrays, and nothing else.
     place : callable, optional
         Where the loops keep a line of an image between two passes, padded at its ends: tells from
         (job, place in the line) and the loops' arguments by name which pixel (n, c, h, w) it is.
@@ -111,6 +114,7 @@ class Variant:
     photo: Callable[[Photo], ConvResult]
     options: Mapping[str, Any] = field(default_factory=dict)
     direct: Callable[[Any], tuple[np.ndarray, tuple[Pass, ...]]] | None = None
+    any_method: bool = False
     place: Callable[..., tuple[int, ...]] | None = None
     not_counted: tuple[str, ...] = NOT_COUNTED
 

@@ -7,6 +7,7 @@ import pkgutil
 from functools import partial
 from pathlib import Path
 
+import calls
 import numpy as np
 import pytest
 from numba.core.dispatcher import Dispatcher
@@ -73,18 +74,20 @@ def test_a_record_fits_its_function(record):
 
 
 def test_the_nine_stand_in_the_documents_order():
-    assert [variant.section for variant in VARIANTS.values()] == [f"§{n}" for n in range(1, 10)]
+    nine = [variant for variant in VARIANTS.values() if variant.section.startswith("§")]
+    assert [variant.section for variant in nine] == [f"§{n}" for n in range(1, 10)]
     document = (Path(__file__).parents[1] / "docs" / "document.md").read_text(encoding="utf8")
-    for variant in VARIANTS.values():
-        assert variant.korean.split()[0] in document
+    assert all(variant.korean.split()[0] in document for variant in nine)
 
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("record", RECORDS, ids=lambda record: record.name)
 def test_every_method_runs_a_call_or_says_which_does(record, method):
     call = partial(record.function, *record.small_call(), **record.options, method=method)
-    if method == "tiled" and record.name == "separable":
-        message = "'tiled' has no loops for a separable convolution; write 'direct', or 'auto'"
+    if method not in calls.methods(record):
+        message = (
+            f"'{method}' has no loops for a {record.name} convolution; write 'direct', or 'auto'"
+        )
         with pytest.raises(ValueError, match=message):
             call()
     else:

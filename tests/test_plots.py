@@ -33,6 +33,7 @@ CASES = {
     "grouped": ((rng.normal(size=(4, 3, 3)), rng.normal(size=(2, 2, 2, 2))), {"groups": 2}),
     "deformable": ((rng.normal(size=(1, 4, 4)), rng.normal(size=(8, 3, 3)), np.ones((1, 1, 2, 2))), {}),
 }  # fmt: skip
+CASES = {name: CASES.get(name, (v.small_call(), v.options)) for name, v in VARIANTS.items()}
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

@@ -356,6 +356,7 @@ DEFORMABLE = Variant(
     idea="each tap looks where its offset points, between four pixels",
     function=deform_conv2d,
     direct=_direct,
+    any_method=True,
     passes={
         "corner weights": "numbers",
         "corner values": "kept",

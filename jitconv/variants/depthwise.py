@@ -121,6 +121,7 @@ DEPTHWISE = Variant(
     idea="each channel has a kernel of its own, and none is mixed",
     function=depthwise_conv2d,
     direct=_direct,
+    any_method=True,
     passes={"kernel": "weight"},
     arrays={
         "x": Array("image", "N, C, H, W"),

@@ -173,6 +173,7 @@ DILATED = Variant(
     idea="the taps stand apart: more is seen with as many multiplies",
     function=dilated_conv2d,
     direct=_direct,
+    any_method=True,
     passes={"kernel": "weight"},
     arrays={
         "x": Array("image", "N, C, H, W"),

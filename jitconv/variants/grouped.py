@@ -130,6 +130,7 @@ GROUPED = Variant(
     idea="channels meet only within their group",
     function=grouped_conv2d,
     direct=_direct,
+    any_method=True,
     passes={"kernel": "weight"},
     arrays={
         "x": Array("image", "N, C, H, W"),

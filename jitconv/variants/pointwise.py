@@ -117,6 +117,7 @@ POINTWISE = Variant(
     idea="a weighted sum over the channels of one pixel",
     function=pointwise_conv2d,
     direct=_direct,
+    any_method=True,
     passes={"kernel": "weight"},
     arrays={
         "x": Array("image", "N, C, H, W"),

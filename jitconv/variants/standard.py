@@ -114,6 +114,7 @@ STANDARD = Variant(
     idea="a window slides, and every output is one sum over it",
     function=standard_conv2d,
     direct=_direct,
+    any_method=True,
     passes={"kernel": "weight"},
     arrays={
         "x": Array("image", "N, C, H, W"),

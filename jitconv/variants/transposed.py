@@ -301,6 +301,7 @@ TRANSPOSED = Variant(
     idea="an input is spread over the outputs, where neighbours overlap",
     function=conv_transpose2d,
     direct=_direct,
+    any_method=True,
     passes={"kernel": "weight"},
     arrays={
         "x": Array("image", "N, C, H, W"),

@@ -12,7 +12,7 @@ from . import planes, samples, tiles
 
 
 def _takes(variant: Variant, call: Call) -> bool:
-    return isinstance(call, Dense)
+    return variant.any_method and isinstance(call, Dense)
 
 
 def _prefers(variant: Variant, call: Call) -> bool:
@@ -20,7 +20,7 @@ def _prefers(variant: Variant, call: Call) -> bool:
 
     It is, but for a transposed or deformable convolution whose output channels fill no vectors.
     """
-    if not isinstance(call, Dense):
+    if not (variant.any_method and isinstance(call, Dense)):
         return False
     fills_vectors = call.bias.size // call.groups >= planes.FEW
     return fills_vectors or not (call.transposed or isinstance(call, Deformed))
