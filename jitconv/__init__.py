@@ -1,6 +1,7 @@
 """jitconv, the convolution textbook that runs.
 
-Nine convolution variants as readable Numba loops that count their multiplies.
+Nine convolution variants as readable Numba loops that count their multiplies. "Document §3" and
+the like, in the references, is a section of docs/document.md.
 
 >>> import numpy as np, jitconv
 >>> y, report = jitconv.conv2d(np.ones((1, 3, 8, 8)), np.ones((4, 3, 3, 3)), padding="same")

@@ -1,6 +1,6 @@
-"""Sizes: output, effective kernel, receptive field, taps in bounds.
+"""Sizes: output, effective kernel, receptive field, taps and samples in bounds.
 
-Pure integers, one function a relation.
+Exact integers, one function a relation.
 """
 
 from __future__ import annotations
@@ -8,6 +8,8 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
+
+import numpy as np
 
 from . import checks
 
@@ -242,6 +244,47 @@ def taps_in_bounds(
         last = min(outputs - 1, (size - 1 - tap * dilation + before) // stride)
         total += max(0, last - first + 1)
     return total
+
+
+def samples_in_bounds(offset: np.ndarray, window: Window) -> int:
+    """Return how many samples of a deformable convolution have a corner pixel in the image.
+
+    Parameters
+    ----------
+    offset : numpy.ndarray (N, 2·G·KH·KW, OH, OW)
+        Pixels down, then right, for each tap in row-major order.
+    window : Window
+        The geometry.
+
+    Returns
+    -------
+    int
+        Samples less than one pixel outside; a NaN lies outside.
+
+    References
+    ----------
+    Document §9.
+
+    Examples
+    --------
+    A 1×1 kernel on a row of three pixels, moved two pixels to the right.
+
+    >>> offset = np.zeros((1, 2, 1, 3))
+    >>> offset[:, 1] = 2
+    >>> samples_in_bounds(offset, window((1, 3), 1))
+    1
+    """
+    N, channels, OH, OW = offset.shape
+    KH, KW = window.kernel
+    moves = offset.reshape(N, channels // (2 * KH * KW), KH, KW, 2, OH, OW)
+    inside = np.ones((), bool)
+    for axis, outputs in enumerate((np.arange(OH)[:, np.newaxis], np.arange(OW))):
+        taps = np.arange(window.kernel[axis]) * window.dilation[axis] - window.padding[axis][0]
+        taps = taps.reshape((-1, 1, 1, 1) if axis == 0 else (-1, 1, 1))
+        still = (taps + outputs * window.stride[axis]).astype(np.float64)
+        place = moves[:, :, :, :, axis] + still
+        inside = inside & (place > -1) & (place < window.size[axis])
+    return int(np.count_nonzero(inside))
 
 
 def receptive_field(layers: Iterable[Sequence[int]]) -> int:

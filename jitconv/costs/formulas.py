@@ -1,4 +1,4 @@
-"""What each variant costs on paper: the document's formulas in its symbols, in exact integers.
+"""What each variant costs on paper: the formulas of docs/document.md in exact integers.
 
 One function a variant. This module knows nothing of the loops, so that formula and measurement are
 two independent numbers.

@@ -11,8 +11,8 @@ fill the processor's vector registers. Its index is made unsigned, ``np.uintp(ow
 test for negative indices, which count from the end in Python, would stand in the way of that.
 
 Reading order: standard, dilated, grouped, depthwise and pointwise are one loop nest with one thing
-changed each; then separable, depthwise_separable, transposed, deformable. "Document" is the Korean
-text that `docs/document.md` tells in English.
+changed each; then separable, depthwise_separable, transposed, deformable. "Document §1" is the
+first section of the Korean text that docs/document.md summarises in English.
 """
 
 import time

@@ -1,4 +1,4 @@
-"""Deformable convolution (변형 가능 컨볼루션), section 9 of the document.
+"""Deformable convolution (변형 가능 컨볼루션), §9 of docs/document.md.
 
 Every tap of every output pixel is moved by an offset (오프셋) of its own, a fraction of pixels down
 and right, and reads the image there by bilinear interpolation (이중선형 보간) of the four corner
@@ -14,7 +14,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .. import checks
+from .. import checks, shapes
 from ..call import Deformed, Dense, dense, empty, pad
 from ..costs import formulas
 from ..costs.formula import Costs
@@ -22,7 +22,6 @@ from ..costs.report import NOT_COUNTED, ConvResult, CostReport, Pass
 from ..jit import njit, prange
 from ..methods import run
 from ..sampling import place_samples, sample_row
-from ..shapes import Window
 from ..variant import Array, Variant
 from .front_door import conv2d
 
@@ -176,7 +175,7 @@ def _deformed(call: Dense, offset: object, mask: object) -> Deformed:
     else:
         groups = offsets.shape[1] // (2 * taps)
         masks = _each_sample("mask", mask, call, "G·KH·KW", taps, groups)
-    samples = _samples_in_image(offsets, call.window)
+    samples = shapes.samples_in_bounds(offsets, call.window)
     return Deformed(**vars(call), offset=offsets, mask=masks, samples=samples)
 
 
@@ -211,22 +210,6 @@ def _each_sample(
         f"{name} groups (its channels / {taps})", array.shape[1] // taps, C, "the channels of x"
     )
     return array
-
-
-def _samples_in_image(offset: np.ndarray, window: Window) -> int:
-    """Count the samples with a corner in the image, in NumPy, independently of the loops."""
-    N, channels, OH, OW = offset.shape
-    KH, KW = window.kernel
-    moves = offset.reshape(N, channels // (2 * KH * KW), KH, KW, 2, OH, OW)
-    inside = np.ones((), bool)
-    for axis, positions in enumerate((np.arange(OH)[:, np.newaxis], np.arange(OW))):
-        taps = np.arange(window.kernel[axis]) * window.dilation[axis] - window.padding[axis][0]
-        taps = taps.reshape((-1, 1, 1, 1) if axis == 0 else (-1, 1, 1))
-        place = moves[:, :, :, :, axis] + (taps + positions * window.stride[axis]).astype(
-            np.float64
-        )
-        inside = inside & (place > -1) & (place < window.size[axis])
-    return int(np.count_nonzero(inside))
 
 
 def deformable_layer(

@@ -1,4 +1,4 @@
-"""Depthwise convolution (깊이별 컨볼루션), section 5 of the document.
+"""Depthwise convolution (깊이별 컨볼루션), §5 of docs/document.md.
 
 Every input channel has filters of its own and no channel meets another: the loop over input
 channels is gone. It is the grouped convolution with as many groups as channels.

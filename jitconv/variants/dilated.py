@@ -1,4 +1,4 @@
-"""Dilated or atrous convolution (팽창 컨볼루션), section 2 of the document.
+"""Dilated or atrous convolution (팽창 컨볼루션), §2 of docs/document.md.
 
 The taps of the kernel stand `dilation` pixels apart, as if zeros filled the gaps. A 3×3 kernel with
 rate 2 sees 5×5 pixels (수용 영역) with 9 parameters and 9 multiplies. The loops are those of the

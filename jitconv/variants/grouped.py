@@ -1,4 +1,4 @@
-"""Grouped convolution (그룹 컨볼루션), section 8 of the document.
+"""Grouped convolution (그룹 컨볼루션), §8 of docs/document.md.
 
 The channels are cut into g groups. Each group of C/g input channels makes its own M/g output
 channels and sees nothing of the others, so that parameters and multiplies shrink g times. The loops

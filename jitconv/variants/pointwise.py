@@ -1,4 +1,4 @@
-"""Pointwise convolution (1×1 컨볼루션), section 7 of the document.
+"""Pointwise convolution (1×1 컨볼루션), §7 of docs/document.md.
 
 Nothing is gathered from neighbours: every output pixel is a linear combination (선형 조합) of the
 channels of one input pixel. The loops over the taps are gone; what is left is a matrix product over

@@ -1,4 +1,4 @@
-"""Spatially separable convolution (분리 가능 컨볼루션), section 4 of the document.
+"""Spatially separable convolution (분리 가능 컨볼루션), §4 of docs/document.md.
 
 Where a kernel is the product of a column and a row, k = k1 · k2, two one-dimensional passes give
 what the two-dimensional one gives: 9 multiplies a pixel become 6 for 3×3, K² become 2K. The same

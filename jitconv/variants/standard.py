@@ -1,4 +1,4 @@
-"""Standard convolution (컨볼루션), section 1 of the document.
+"""Standard convolution (컨볼루션), §1 of docs/document.md.
 
 A kernel slides over the image. At each position it multiplies the pixels under it, in every input
 channel, by its weights, and adds the products up: one output pixel. The stride (스트라이드) is the

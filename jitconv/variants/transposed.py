@@ -1,4 +1,4 @@
-"""Transposed convolution (전치 컨볼루션), section 3 of the document.
+"""Transposed convolution (전치 컨볼루션), §3 of docs/document.md.
 
 A convolution is a sparse matrix (희소행렬); this is its transpose (전치행렬). Every input pixel is
 multiplied by the whole kernel and lands on the output `stride` pixels from its neighbour; where
