@@ -10,7 +10,8 @@ import pytest
 
 import jitconv
 
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf8")
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf8")
 compiled = pytest.mark.skipif(
     numba.config.DISABLE_JIT, reason="a photo takes too long in plain Python"
 )
@@ -35,6 +36,13 @@ def test_the_table_holds_the_counts_of_the_sample_photo():
         assert shown == f"{parameters} | {document} | {measured} | {on_padding} | {ratio}"
 
 
-def test_every_path_in_the_readme_exists():
-    paths = re.findall(r"\]\(([^)]+)\)", README)
-    assert all((Path(__file__).parents[1] / path).exists() for path in paths)
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_link_leads_somewhere(page):
+    text = page.read_text(encoding="utf8")
+    links = re.findall(r"\]\(([^)#]+)", text)
+    assert [link for link in links if not (page.parent / link).exists()] == []
+    anchors = re.findall(r"\]\(#([^)]+)", text)
+    assert [anchor for anchor in anchors if f'id="{anchor}"' not in text] == []
