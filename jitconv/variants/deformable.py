@@ -163,8 +163,7 @@ def _dense(
             f"weight: (M, C/groups, KH, KW), its second axis must divide the {images.shape[1]} "
             f"channels of x, got shape {weight.shape}; pass {images.shape[1]} there for one group"
         )
-    options = {"stride": stride, "padding": padding, "dilation": dilation}
-    return dense(x, weight, bias, groups=groups, **options)  # type: ignore[arg-type]
+    return dense(x, weight, bias, groups=groups, stride=stride, padding=padding, dilation=dilation)
 
 
 def _deformed(call: Dense, offset: object, mask: object) -> Deformed:
