@@ -131,6 +131,8 @@ def test_report_cannot_be_changed(result):
         lambda result: result - np.float64(1),
         lambda result: result / 2,
         lambda result: np.eye(6) @ result,
+        lambda result: -result,
+        lambda result: 7 % result,
     ],
 )
 def test_a_result_is_no_number(result, calculate):

@@ -30,20 +30,6 @@ def test_tiled_is_direct(function, data):
     tiled.verify()
 
 
-@pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason="needs two threads")
-@given(calls.calls())
-def test_same_bits_on_one_thread_and_on_two(call):
-    threads = numba.get_num_threads()
-    y, report = call.run()
-    numba.set_num_threads(1)
-    try:
-        z, other = call.run()
-    finally:
-        numba.set_num_threads(threads)
-    np.testing.assert_array_equal(y, z)
-    assert report.passes == other.passes
-
-
 @pytest.mark.skipif(numba.config.DISABLE_JIT, reason="takes too long in plain Python")
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(

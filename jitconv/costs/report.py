@@ -261,7 +261,7 @@ class CostReport:
         }
 
 
-def _refuse(result: Any, other: Any) -> NoReturn:
+def _refuse(result: Any, other: Any = None) -> NoReturn:
     raise TypeError(
         "a ConvResult is an output and its report, and no number: "
         "calculate with result.output, or unpack it, y, report = ..."
@@ -289,7 +289,8 @@ class ConvResult(_Pair):
     # A tuple would be repeated by * 2 and joined by + (0,); NumPy's arrays leave it to these.
     __array_priority__ = 1000
     __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = _refuse  # type: ignore[assignment]
-    __truediv__ = __rtruediv__ = __matmul__ = __rmatmul__ = __pow__ = _refuse
+    __truediv__ = __rtruediv__ = __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = _refuse
+    __matmul__ = __rmatmul__ = __pow__ = __rpow__ = __neg__ = __abs__ = _refuse
 
     def __array__(self, dtype: np.dtype | None = None, copy: bool | None = None) -> np.ndarray:
         if copy is None:  # a word that np.array of NumPy 1 does not know
