@@ -101,7 +101,10 @@ def njit(function: Callable | None = None, *, parallel: bool = False) -> Callabl
         return functools.partial(njit, parallel=parallel)
     options: dict[str, Any] = {"parallel": parallel, "fastmath": FASTMATH, "error_model": "numpy"}
     if not parallel:
-        return numba.njit(function, **options)
+        kernel: Any = numba.njit(function, **options)
+        if kernel is function:  # with NUMBA_DISABLE_JIT=1
+            kernel.py_func = function
+        return kernel
     try:
         compiled = numba.njit(function, cache=True, **options)
     except RuntimeError:  # no folder for the cache can be written: compile again in each process

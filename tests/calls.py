@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import hypothesis.strategies as st
 import naive
+import numba
 import numpy as np
 
 import jitconv
@@ -68,7 +69,8 @@ def calls(draw, function=None, dtypes=(np.float32, np.float64)):
     grouped = deep or any("/g" in text for text in texts)
     few = st.integers(1, 3) | st.integers(17, 19)  # fill no vector of channels, or one
     many, size = st.sampled_from([64, 70]), st.integers(1, 7)
-    MG = draw(few if draw(st.integers(0, 7)) else many)  # or a wide tile
+    some = numba.config.DISABLE_JIT or draw(st.integers(0, 7))
+    MG = draw(few if some else many)  # or a wide tile
     if MG >= 64:
         size = st.integers(1, 3)
     g = draw(st.integers(1, 3)) if grouped and MG < 64 else 1
