@@ -102,7 +102,7 @@ def njit(function: Callable | None = None, *, parallel: bool = False) -> Callabl
     options: dict[str, Any] = {"parallel": parallel, "fastmath": FASTMATH, "error_model": "numpy"}
     if not parallel:
         kernel: Any = numba.njit(function, **options)
-        if kernel is function:  # with NUMBA_DISABLE_JIT=1
+        if not isinstance(kernel, Dispatcher):  # with NUMBA_DISABLE_JIT=1
             kernel.py_func = function
         return kernel
     try:

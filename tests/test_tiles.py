@@ -65,6 +65,17 @@ def test_auto_takes_tiles_unless_they_are_slower():
     few, enough = (np.zeros((2, M, 2, 2), np.float32) for M in (1, 64))
     assert jitconv.conv_transpose2d(x, few).report.method == "direct"
     assert jitconv.conv_transpose2d(x, enough).report.method == "tiled"
+    deep = x.repeat(16, axis=0)
+    assert jitconv.conv_transpose2d(deep, few.repeat(16, axis=0)).report.method == "tiled"
+    offset = np.zeros((8, 3, 3), np.float32)
+    for image, M, method in (
+        (x, 32, "direct"),
+        (x, 64, "tiled"),
+        (deep, 16, "tiled"),
+        (deep, 8, "direct"),
+    ):
+        weight = np.zeros((M, len(image), 2, 2), np.float32)
+        assert jitconv.deform_conv2d(image, offset, weight).report.method == method
     assert jitconv.conv2d(x, few[:, :, :1, :1].repeat(2, axis=1)).report.method == "tiled"
 
 

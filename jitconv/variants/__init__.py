@@ -73,7 +73,7 @@ def warm_up(dtype: DTypeLike = np.float32) -> float:
     >>> seconds = warm_up()
     """
     begin, dtype = time.perf_counter(), checks.float_type(dtype)
-    for M in (2, 2 * FEW):  # too few to fill vector registers, and enough
+    for M in (2, 4 * FEW):  # too few to fill vector registers, and enough for any variant
         for variant in VARIANTS.values():
             sizes = {"C": 2, "B": 2, "M": M, "H": 3, "W": 3, "KH": 1, "KW": 1}
             sizes["g"] = variant.options.get("groups", 1)

@@ -16,14 +16,13 @@ def _takes(variant: Variant, call: Call) -> bool:
 
 
 def _prefers(variant: Variant, call: Call) -> bool:
-    """Return whether it is faster than the direct loops.
-
-    It is, but for a transposed or deformable convolution whose output channels fill no vectors.
-    """
-    if not (variant.any_method and isinstance(call, Dense)):
+    """Return whether it is faster than the direct loops, as measured."""
+    if not (isinstance(call, Dense) and variant.any_method):
         return False
-    fills_vectors = call.bias.size // call.groups >= planes.FEW
-    return fills_vectors or not (call.transposed or isinstance(call, Deformed))
+    (_, C, M), few = call.sizes, planes.FEW
+    if isinstance(call, Deformed):  # its samples are gathered for all channels of a pixel at once
+        return M // call.groups >= few and (2 * few <= C or M // call.groups >= 4 * few)
+    return not call.transposed or M // call.groups >= few or C // call.groups >= few
 
 
 def _run(variant: Variant, call: Call) -> tuple[np.ndarray, tuple[Pass, ...]]:
