@@ -99,3 +99,14 @@ def test_a_method_that_is_none(record):
     message = "method: must be one of 'auto', 'direct', 'tiled', got 'fast'"
     with pytest.raises(ValueError, match=message):
         record.function(*record.small_call(), **record.options, method="fast")
+
+
+def test_what_has_moved_is_found_where_it_was():
+    from jitconv import tiles
+    from jitconv.comparison import feature_maps, load_image
+    from jitconv.images import photo
+    from jitconv.learn import lessons
+    from jitconv.plots import lessons as told
+
+    assert (load_image, feature_maps, told) == (photo.load_image, photo.feature_maps, lessons)
+    assert tiles.registers is not None
