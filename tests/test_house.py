@@ -102,8 +102,9 @@ def test_a_method_that_is_none(record):
 
 
 def test_what_has_moved_is_found_where_it_was():
-    from jitconv import tiles
     from jitconv.comparison import feature_maps, load_image
+
+    from jitconv import tiles
     from jitconv.images import photo
     from jitconv.learn import lessons
     from jitconv.plots import lessons as told
