@@ -136,7 +136,7 @@ TILED = {  # call: {what is broken in tiles.py: (pattern, replacement)}
         },
     ),
     "deformable": (
-        lambda: jitconv.deform_conv2d(X, 3 * ones(1, 18, 5, 5), ones(16, 4, 3, 3), padding=1),
+        lambda: jitconv.deform_conv2d(X, 3 * ones(1, 18, 5, 5), ones(16, 4, 3, 3), padding=1, method="tiled"),
         {"one tap less": (r"range\(shifts.size\):\n( +)values, w = x", r"range(shifts.size - 1):\n\1values, w = x")},
     ),
 }  # fmt: skip
