@@ -177,3 +177,23 @@ def test_offsets_may_be_changed_before_the_formulas_are_asked_for(rng):
     report = jitconv.deform_conv2d(*arrays, padding=1).report
     offset[:] = 99
     report.verify()
+
+
+def test_a_pass_that_is_missing_or_there_twice_is_noticed(rng):
+    x, line = rng.normal(size=(1, 6, 6)), np.ones(3)
+    report = jitconv.separable_conv2d(x, line, line, padding=1).report.verify()
+    for passes in (report.passes[:1], report.passes[1:], (), report.passes * 2):
+        with pytest.raises(
+            jitconv.CountMismatch, match=r"multiplies in bounds .* measured, but in"
+        ):
+            dataclasses.replace(report, passes=passes).verify()
+
+
+def test_a_part_stands_beside_the_formula_that_it_equals():
+    x, deep = np.ones((4, 8, 8)), np.ones((128, 1, 3, 3))
+    report = jitconv.depthwise_separable_conv2d(
+        x, deep, np.ones((3, 128)), padding=1, method="tiled"
+    ).report
+    for part in report.passes:
+        line = next(row for row in str(report).splitlines() if row.startswith(f"  {part.name} "))
+        assert line.split(" = ")[-1] == f"{part.multiplies:,}"

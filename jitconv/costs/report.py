@@ -141,9 +141,9 @@ class CostReport:
     def verify(self) -> CostReport:
         """Check that what the loops counted is what the formulas say, pass by pass.
 
-        Each pass names the formula that its multiplies must equal; of a dense count those that are
-        not on padding must equal the count in bounds. The parameters held must be those of the
-        formula. It vouches for the counts, not for the output's values.
+        Each pass names the formula that its multiplies must equal; those that are not on padding
+        must equal the count in bounds, of each part and of the whole. The parameters held must be
+        those of the formula. It vouches for the counts, not for the output's values.
 
         Returns
         -------
@@ -165,15 +165,16 @@ class CostReport:
         held = costs["parameters"].value + (costs["bias"].value if "bias" in costs else 0)
         if held != self.parameters:
             found.append(f"parameters {self.parameters:,} held, but {held:,} by formula")
+        measured = [("multiplies in bounds", self.multiplies_in_bounds, "in bounds")]
         for part in self.passes:
+            measured.append((part.name, part.multiplies, part.equals))
             dense, comma, name = part.equals.partition(",")
-            in_bounds = f"in bounds{comma}{name}" if dense == "dense" else part.equals
-            for what, measured, formula in (
-                (part.name, part.multiplies, costs[part.equals]),
-                (f"{part.name} in bounds", part.multiplies - part.on_padding, costs[in_bounds]),
-            ):
-                if measured != formula.value:
-                    found.append(f"{what} {measured:,} measured, but {formula.name}: {formula}")
+            if comma and dense == "dense":
+                in_bounds = part.multiplies - part.on_padding
+                measured.append((f"{part.name} in bounds", in_bounds, f"in bounds,{name}"))
+        for what, count, formula in measured:
+            if count != costs[formula].value:
+                found.append(f"{what} {count:,} measured, but {formula}: {costs[formula]}")
         return found
 
     @property
@@ -207,9 +208,10 @@ class CostReport:
             rows.append((f"{label}, {formula.section}", f"{formula.value:,}", explained))
         rows.append(("measured in the loops", f"{self.multiplies:,}", f"{counted} {meets}"))
         rows.append(("  of which on padding", f"{on_padding:,}", share))
+        equals = {part.name: part.equals for part in self.passes}
         if len(self.passes) > 1:
             for name, count in self.parts.items():
-                rows.append((f"  {name}", f"{count:,}", str(costs[f"dense, {name}"])))
+                rows.append((f"  {name}", f"{count:,}", str(costs[equals[name]])))
         macs = f"2 × {self.macs:,} MACs, multiplies that an add follows"
         rows.append(("FLOPs", f"{self.flops:,}", macs))
         for name, formula in costs.items():
