@@ -15,13 +15,13 @@ from . import shapes
 from .costs import formulas
 from .costs.formula import Formula
 from .costs.report import ConvResult, CostReport, CountMismatch, Pass
-from .images import filters, photo
+from .images import filters
 from .images.resample import bilinear_kernel, bilinear_upsample, max_pool2d, nearest_upsample
 from .jit import info
-from .learn import lessons
+from .learn import lessons  # noqa: F401  loaded for its old name below
 from .learn.compare import Comparison, compare
 from .learn.exercises import check
-from .methods.tiled import tiles
+from .methods.tiled import tiles  # noqa: F401
 from .tracing import Step, trace
 from .variants import warm_up
 from .variants.deformable import deform_conv2d, deformable_layer
@@ -35,12 +35,17 @@ from .variants.separable import NotSeparableError, factor_kernel, separable_conv
 from .variants.transposed import conv_transpose2d, convolution_matrix, deconvolve
 from .version import __version__
 
-# Where the notebooks of version 0.1 find what has moved.
-sys.modules |= {
-    f"{__name__}.comparison": photo,
-    f"{__name__}.tiles": tiles,
-    f"{__name__}.plots.lessons": lessons,
-}
+# Where modules of version 0.1 that have moved are found under their old names.
+for _old, _new in {
+    "comparison": "learn.compare",
+    "filters": "images.filters",
+    "formulas": "costs.formulas",
+    "plots.lessons": "learn.lessons",
+    "report": "costs.report",
+    "resample": "images.resample",
+    "tiles": "methods.tiled.tiles",
+}.items():
+    sys.modules[f"{__name__}.{_old}"] = sys.modules[f"{__name__}.{_new}"]
 
 __all__ = [
     "Comparison",

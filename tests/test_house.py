@@ -111,3 +111,22 @@ def test_what_has_moved_is_found_where_it_was():
 
     assert (load_image, feature_maps, told) == (photo.load_image, photo.feature_maps, lessons)
     assert tiles.registers is not None
+    for old in (
+        "comparison",
+        "filters",
+        "formulas",
+        "plots.lessons",
+        "report",
+        "resample",
+        "tiles",
+    ):
+        assert importlib.import_module(f"jitconv.{old}") is not None
+    from jitconv.comparison import Comparison, compare
+
+    assert (compare, Comparison) == (jitconv.compare, jitconv.Comparison)
+
+
+@pytest.mark.parametrize("word", [[], np.array(["direct"]), None, 1])
+def test_a_method_that_is_no_word(word):
+    with pytest.raises(ValueError, match="method: must be one of"):
+        jitconv.conv2d(np.ones((1, 3, 3)), np.ones((1, 1, 3, 3)), method=word)

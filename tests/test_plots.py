@@ -69,6 +69,8 @@ def test_the_whole_kernel_is_shown_at_every_multiply():
 
 
 def test_words_that_are_none():
+    with pytest.raises(ValueError, match="variant: must be one of standard"):
+        show_steps("fourier", *CASES["standard"][0])
     with pytest.raises(ValueError, match="by: must be"):
         show_steps("standard", *CASES["standard"][0], by="row")
     with pytest.raises(ValueError, match="backend: must be"):

@@ -53,7 +53,7 @@ def run(variant: Variant, call: Call, method: str) -> ConvResult:
 def _chosen(variant: Variant, call: Call, name: str) -> Method:
     if name == "auto":
         return next(method for method in METHODS.values() if method.prefers(variant, call))
-    if name not in METHODS:
+    if not isinstance(name, str) or name not in METHODS:
         words = ", ".join(map(repr, ["auto", *sorted(METHODS)]))
         raise ValueError(f"method: must be one of {words}, got {name!r}")
     if not METHODS[name].takes(variant, call):

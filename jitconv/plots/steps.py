@@ -182,7 +182,8 @@ def show_steps(
 
 
 def _stages(variant: str, x: ArrayLike, arrays: tuple, options: dict) -> Iterator[Stage]:
-    record, steps = VARIANTS[variant], trace(variant, x, *arrays, **options)
+    steps = trace(variant, x, *arrays, **options)  # which refuses what is no variant
+    record = VARIANTS[variant]
     given = {
         name: np.asarray(array, float)
         for name, array in zip(record.arrays, (x, *arrays), strict=False)

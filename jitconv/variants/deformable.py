@@ -154,7 +154,7 @@ def _dense(
     dilation: int | Sequence[int],
 ) -> Dense:
     """Check what is no offset and no mask; the groups follow from the weight."""
-    images, _ = checks.image(x)
+    images, batched = checks.image(x)
     weight = checks.floats("weight", weight, images.dtype)
     checks.axes("weight", weight, "(M, C/groups, KH, KW)")
     groups, rest = divmod(images.shape[1], weight.shape[1])
@@ -163,6 +163,7 @@ def _dense(
             f"weight: (M, C/groups, KH, KW), its second axis must divide the {images.shape[1]} "
             f"channels of x, got shape {weight.shape}; pass {images.shape[1]} there for one group"
         )
+    x = images if batched else images[0]
     return dense(x, weight, bias, groups=groups, stride=stride, padding=padding, dilation=dilation)
 
 

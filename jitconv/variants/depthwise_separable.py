@@ -73,10 +73,10 @@ def depthwise_separable_conv2d(
     >>> report.parts, float(y[0, 2, 2])
     ({'depthwise': 1296, 'pointwise': 1152}, 36.0)
     """
-    images, _ = checks.image(x)
+    images, batched = checks.image(x)
     pointwise_weight = checks.floats("pointwise_weight", pointwise_weight, images.dtype)
     call = dense(
-        x,
+        images if batched else images[0],
         depthwise_weight,
         None,
         groups=None,

@@ -98,7 +98,7 @@ def pointwise_conv2d(
     (array([[ 4.,  6.],
            [ 8., 10.]]), 24)
     """
-    images, _ = checks.image(x)
+    images, batched = checks.image(x)
     weight = checks.floats("weight", weight, images.dtype)
     if weight.ndim == 2:
         weight = weight[:, :, np.newaxis, np.newaxis]
@@ -107,7 +107,9 @@ def pointwise_conv2d(
             f"weight: must be (M, C, 1, 1) or (M, C), got shape {weight.shape}; "
             "conv2d takes larger kernels"
         )
-    return run(POINTWISE, dense(x, weight, bias, stride=stride), method)
+    return run(
+        POINTWISE, dense(images if batched else images[0], weight, bias, stride=stride), method
+    )
 
 
 POINTWISE = Variant(
