@@ -21,7 +21,6 @@ from .jit import info
 from .learn import lessons  # noqa: F401  loaded for its old name below
 from .learn.compare import Comparison, compare
 from .learn.exercises import check
-from .methods.tiled import tiles  # noqa: F401
 from .tracing import Step, trace
 from .variants import warm_up
 from .variants.deformable import deform_conv2d, deformable_layer
@@ -43,7 +42,7 @@ for _old, _new in {
     "plots.lessons": "learn.lessons",
     "report": "costs.report",
     "resample": "images.resample",
-    "tiles": "methods.tiled.tiles",
+    "tiles": "methods.tiled.lines",
 }.items():
     sys.modules[f"{__name__}.{_old}"] = sys.modules[f"{__name__}.{_new}"]
 

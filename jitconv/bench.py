@@ -25,7 +25,7 @@ from . import jit
 from .costs.report import ConvResult
 from .jit import njit, prange
 from .methods.tiled.registers import BYTES, registers
-from .methods.tiled.tiles import PIXELS, WIDE
+PIXELS, WIDE = 8, 2
 from .variants import VARIANTS
 
 PEERS = ("torch", "cv2", "scipy")

@@ -204,6 +204,33 @@ def same_padding(size: int, kernel_size: int, stride: int = 1, dilation: int = 1
     return total // 2, total - total // 2
 
 
+def taps_of_phases(outputs: int, kernel_size: int, stride: int, before: int, dilation: int) -> int:
+    """Count the pairs (output, tap) of an axis that a transposed convolution's phases multiply.
+
+    Output o meets tap t if o + P − t·D is a multiple of the stride: that is where a pixel of the
+    input stands, or would stand if the input went on beyond its border.
+
+    Parameters
+    ----------
+    outputs, kernel_size, stride, dilation : int
+        Positions and taps of one axis.
+    before : int
+        Outputs cropped before the first.
+
+    Returns
+    -------
+    int
+        The pairs; where the stride divides the outputs, outputs·K/S on average.
+
+    Examples
+    --------
+    >>> taps_of_phases(16, 4, 2, 1, 1), taps_of_phases(16, 3, 2, 1, 1)
+    (32, 24)
+    """
+    firsts = ((tap * dilation - before) % stride for tap in range(kernel_size))
+    return sum(-(-(outputs - first) // stride) for first in firsts if first < outputs)
+
+
 def taps_in_bounds(
     size: int, outputs: int, kernel_size: int, stride: int = 1, before: int = 0, dilation: int = 1
 ) -> int:

@@ -217,7 +217,7 @@ import numpy as np, jitconv
 print(jitconv.conv2d(np.ones((1, 3, 3)), np.ones((1, 1, 3, 3))).output.item())
 """
     assert run_python(code, NUMBA_CACHE_DIR=str(tmp_path)).stdout == "9.0\n"
-    damaged = list(tmp_path.glob("*/planes*.nbi"))
+    damaged = list(tmp_path.glob("*/channels*.nbi"))
     assert damaged
     for index in damaged:
         index.write_bytes(index.read_bytes()[:50])

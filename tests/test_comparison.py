@@ -12,7 +12,7 @@ import jitconv
 from jitconv import cli
 from jitconv.images.photo import load_image
 from jitconv.learn.compare import Comparison
-from jitconv.methods.tiled import tiles
+from jitconv.methods.tiled import lines
 from jitconv.variants import VARIANTS
 
 NAMES = [name.replace("deformable", "deformable layer") for name in VARIANTS]
@@ -81,13 +81,13 @@ def test_shell_takes_options(photo, capsys):
 
 
 def test_shell_reports_a_wrong_count(photo, capsys, monkeypatch):
-    loops = tiles.tiled_loops
+    loops = lines.line_loops
 
     def one_less(*arrays):
         loops(*arrays)
-        arrays[-1][0, 0] -= 1
+        arrays[-1][0] -= 1
 
-    monkeypatch.setattr(tiles, "tiled_loops", one_less)
+    monkeypatch.setattr(lines, "line_loops", one_less)
     assert cli.main(["compare", photo()]) == 1
     assert "✗" in capsys.readouterr().out
 

@@ -25,8 +25,8 @@ def test_variant_matches_its_oracle_and_its_formulas(function, data):
     assert report.multiplies_in_bounds == multiplies - on_padding
     if report.method == "direct":
         assert report.multiplies == multiplies
-    else:  # what tiles skip is on padding
-        assert report.multiplies <= multiplies
+    else:  # phases of a transposed convolution meet the zeros around the image
+        assert report.multiplies <= report.value("phases" if report.has("phases") else "dense")
     held = [
         a.size
         for name, a in call.given().items()

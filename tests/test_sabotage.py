@@ -9,7 +9,7 @@ import pytest
 
 import jitconv
 from jitconv import sampling
-from jitconv.methods.tiled import planes, tiles
+from jitconv.methods.tiled import channels, lines
 from jitconv.variants import (
     deformable,
     depthwise,
@@ -109,35 +109,34 @@ KERNELS = {  # variant: (module, name of the loops, call, {what is broken: (patt
         {**PADDED, "one channel less": (r"range\(C\)", "range(C - 1)")},
     ),
 }  # fmt: skip
-TILED = {  # call: {what is broken in tiles.py: (pattern, replacement)}
+TAP = (r"range\(shifts.size\)", "range(shifts.size - 1)")
+TILED = {  # call: {what is broken in the loops over lines: (pattern, replacement)}
     "standard": (
-        lambda: jitconv.conv2d(X, ones(17, 4, 3, 3), padding=1),
+        lambda: jitconv.conv2d(X, ones(13, 4, 3, 3), padding=1),
         {
-            "one tap less": (r"range\(shifts.size\):\n( +)values, w = x", r"range(shifts.size - 1):\n\1values, w = x"),
-            "one region less": (r"for column in columns:", "for column in columns[1:]:"),
-            "one channel less": (r"range\(C\):\n( +)for kh", r"range(C - 1):\n\1for kh"),
-            "a tile left out": (r"pixel = tiles \* part", "pixel = most + tiles * part"),
+            "one tap less": TAP,
+            "one channel less": (r"R = some \*", "R = (some - 1) *"),
+            "a region left out": (r"range\(units \* job // jobs,", "range(units * job // jobs + 1,"),
+            "a block of channels left out": (r"m = m0\n", "m = m0 + 4\n"),
+            "pixels that are left left out": (r"left = pixels - end", "left = 0"),
             "counted twice": (r"multiplies \+= 1", "multiplies += 2"),
         },
     ),
     "transposed": (
         lambda: jitconv.conv_transpose2d(X, ones(4, 16, 4, 4), stride=2, padding=1),
-        {"one tap less": (r"range\(row\[\"taps\"\]\)", "range(row[\"taps\"] - 1)")},
+        {"one tap less": TAP},
     ),
     "depthwise": (
         lambda: jitconv.depthwise_conv2d(X, ones(20, 1, 3, 3), padding=1),
         {
-            "one tap less": (r"range\(shifts.size\):\n( +)values, w = lines", r"range(shifts.size - 1):\n\1values, w = lines"),
-            "runs left out": (r"run_some\(a, long", "run_some(a, some"),
-            "runs of four channels left out": (r"runs_one\(a, short", "runs_one(a, end"),
-            "padding not noticed": (r"on_padding \+= MG \* zeros", "on_padding += 0"),
-            "padding above not noticed": (r"inside = 0 <= .* < H", "inside = True"),
-            "one output channel less": (r"while m < \(g \+ 1\) \* MG", "while m < (g + 1) * MG - 1"),
+            "one tap less": TAP,
+            "the last pixels left out": (r"for p in range\(begin, end\)", "for p in range(begin, end - 1)"),
+            "one output channel less": (r"range\(MG\)", "range(MG - 1)"),
         },
     ),
     "deformable": (
-        lambda: jitconv.deform_conv2d(X, 3 * ones(1, 18, 5, 5), ones(16, 4, 3, 3), padding=1, method="tiled"),
-        {"one tap less": (r"range\(shifts.size\):\n( +)values, w = x", r"range(shifts.size - 1):\n\1values, w = x")},
+        lambda: jitconv.deform_conv2d(X, 3 * ones(1, 18, 5, 5), ones(16, 4, 3, 3), padding=1),
+        {"one tap less": TAP},
     ),
 }  # fmt: skip
 CASES = [(variant, broken) for variant, kernel in KERNELS.items() for broken in kernel[3]]
@@ -157,7 +156,7 @@ def test_a_broken_kernel_is_noticed(variant, broken, monkeypatch):
     exec(sabotaged, namespace)
     monkeypatch.setattr(module, name, namespace[name])
     report = call().report
-    with pytest.raises(jitconv.CountMismatch, match=r"measured, but (dense|in bounds)"):
+    with pytest.raises(jitconv.CountMismatch, match=r"measured, but (dense|in bounds|phases)"):
         report.verify()
     assert not report.agrees
     assert "✗" in str(report)
@@ -171,15 +170,17 @@ def test_broken_tiles_are_noticed(variant, broken, monkeypatch):
     call, breakages = TILED[variant]
     call().report.verify()
     places = 0
-    for module, loops in ((tiles, "tiled_loops"), (planes, "plane_loops")):
+    for module, loops in ((lines, "line_loops"), (channels, "channel_loops")):
         source = inspect.getsource(module)
         source = source.replace("from ...jit import njit, prange", "prange = range")
         sabotaged, found = re.subn(*breakages[broken], re.sub(r"@njit.*", "", source))
         places += found
         namespace = {"__name__": "jitconv.broken", "__package__": "jitconv.methods.tiled"}
         exec(sabotaged, namespace)
+        namespace["aligned"] = namespace["aligned"].py_func
+        namespace["fill"] = fill = namespace["fill"] if module is lines else fill
         monkeypatch.setattr(module, loops, namespace[loops])
     assert places > 0
     report = call().report
-    with pytest.raises(jitconv.CountMismatch, match=r"measured, but (dense|in bounds)"):
+    with pytest.raises(jitconv.CountMismatch, match=r"measured, but (dense|in bounds|phases)"):
         report.verify()

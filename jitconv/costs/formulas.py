@@ -7,7 +7,8 @@ Symbols: N images; C (the document's I) input and M (its O) output channels, B b
 K² taps of a kernel, or KH·KW; H·W pixels of the input, OH·OW of the output; S stride, D dilation,
 P and Q padding at both ends of an axis, E output padding, k = D·(K − 1) + 1 the effective kernel;
 g groups, G offset groups; V_h and V_w the pairs (output position, tap) of an axis that land in the
-image, V_s the samples of a deformable convolution that do.
+image, V_s the samples of a deformable convolution that do; U_h and U_w the pairs of a transposed
+convolution's axis that meet a pixel, or would if the image went on.
 
 A MAC is one multiply and the add that follows it; the document's 연산량 counts MACs; FLOPs are
 2 × MACs. Names in each result: `document` is the document's formula, which uses the input size;
@@ -18,7 +19,7 @@ in the image; a ratio compares what the document's formulas give.
 from __future__ import annotations
 
 from .. import checks
-from ..shapes import Window
+from ..shapes import Window, taps_of_phases
 from .formula import Costs, Formula
 
 
@@ -110,7 +111,8 @@ def transposed(
 
     `document` is based on the input (every input pixel meets every tap), `dense` on the output (a
     convolution over the zero-stuffed input), `in bounds` leaves out the taps that land on cropped
-    rows and columns.
+    rows and columns. `phases` is what stride² small convolutions of the input multiply, one for the
+    outputs of each phase: no stuffed zero, but the zeros around the image.
 
     Parameters
     ----------
@@ -124,7 +126,8 @@ def transposed(
     Returns
     -------
     Costs
-        Parameters, [bias,] document, dense, in bounds, output size, [effective kernel size].
+        Parameters, [bias,] document, dense, in bounds, phases, output size, [effective kernel
+        size].
 
     Raises
     ------
@@ -139,11 +142,12 @@ def transposed(
     --------
     >>> from jitconv.shapes import transposed_window
     >>> costs = transposed(1, 1, 1, transposed_window(8, 4, stride=2, padding=1))
-    >>> for name in ("document", "dense", "in bounds"):
+    >>> for name in ("document", "dense", "in bounds", "phases"):
     ...     print(name, "|", costs[name])
     document | K²·C·M·H·W = 16·1·1·8·8 = 1,024
     dense | M·C·K²·OH·OW = 1·1·16·16·16 = 4,096
     in bounds | M·C·V_h·V_w = 1·1·30·30 = 900
+    phases | M·C·U_h·U_w = 1·1·32·32 = 1,024
     """
     put = _Put(N, window, transposed=True, C=C, I=C, M=M, O=M, g=groups)
     n, K = put.n, put.K
@@ -155,6 +159,7 @@ def transposed(
             put("document", "§8", f"{n}{K}·C·M{shared}·H·W"),
             put("dense", "zero-stuffed input", f"{n}M·C{shared}·{K}·OH·OW"),
             put("in bounds", "taps not cropped", f"{n}M·C{shared}·V_h·V_w"),
+            put("phases", "without stuffed zeros", f"{n}M·C{shared}·U_h·U_w"),
             *put.output(),
         ],
         seen_as="transposed",
@@ -538,6 +543,10 @@ class _Put:
             **dict(zip(("V_h", "V_w"), window.taps, strict=True)),
             **values,
         }
+        if transposed:
+            ends = [before for before, _ in window.padding]
+            axes = zip(window.output, window.kernel, window.stride, ends, window.dilation, strict=True)
+            self.values |= dict(zip(("U_h", "U_w"), (taps_of_phases(*a) for a in axes), strict=True))
 
     def __call__(self, name: str, section: str, symbols: str) -> Formula:
         return Formula.of(name, section, symbols, **self.values)

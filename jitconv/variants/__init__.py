@@ -21,7 +21,6 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from .. import checks
-from ..methods.tiled.planes import FEW
 from ..variant import Variant
 from .deformable import DEFORMABLE
 from .depthwise import DEPTHWISE
@@ -73,11 +72,10 @@ def warm_up(dtype: DTypeLike = np.float32) -> float:
     >>> seconds = warm_up()
     """
     begin, dtype = time.perf_counter(), checks.float_type(dtype)
-    for M in (2, 4 * FEW):  # too few to fill vector registers, and enough for any variant
-        for variant in VARIANTS.values():
-            sizes = {"C": 2, "B": 2, "M": M, "H": 3, "W": 3, "KH": 1, "KW": 1}
-            sizes["g"] = variant.options.get("groups", 1)
-            shapes = variant.shapes(sizes, **variant.options)
-            arrays = {name: np.zeros(shape, dtype) for name, shape in shapes.items()}
-            variant.function(**arrays, **variant.options)
+    for variant in VARIANTS.values():
+        sizes = {"C": 2, "B": 2, "M": 2, "H": 3, "W": 3, "KH": 2, "KW": 2}
+        sizes["g"] = variant.options.get("groups", 1)
+        shapes = variant.shapes(sizes, **variant.options)
+        arrays = {name: np.zeros(shape, dtype) for name, shape in shapes.items()}
+        variant.function(**arrays, **variant.options)
     return time.perf_counter() - begin

@@ -13,6 +13,8 @@ from numba.core import cgutils
 from numba.extending import intrinsic, overload
 from numba.np.arrayobj import make_array, populate_array
 
+from ...jit import njit
+
 
 def _vectors() -> tuple[int, int]:
     """Return how many bytes a vector register of this machine has, and how many registers."""
@@ -57,6 +59,7 @@ def _on_stack(typing_context, like, rows, vectors):
         # For some processors LLVM fills only half of a register unless it is told otherwise;
         # set.add, because llvmlite refuses the names of attributes that it does not know.
         set.add(builder.function.attributes, f'"prefer-vector-width"="{8 * BYTES}"')
+        builder.function.attributes.add("noinline")
         with builder.goto_entry_block():
             memory = builder.alloca(ir.ArrayType(element, math.prod(shape)))
             memory.align = BYTES
@@ -75,3 +78,11 @@ def _on_stack(typing_context, like, rows, vectors):
         return array._getvalue()
 
     return array_type(like, rows, vectors), codegen
+
+
+@njit
+def aligned(size, like):
+    # an array that begins where a cache line does: no vector of it lies across two of them
+    numbers = np.empty(size + BYTES // like.itemsize, like.dtype)
+    first = -numbers.ctypes.data % BYTES // like.itemsize
+    return numbers[first : first + size]

@@ -1,7 +1,7 @@
-"""Samples of a deformable convolution, gathered so that tiles can multiply them.
+"""Samples of a deformable convolution as lines: each is what one moved tap of one channel meets.
 
-The samples of some output rows lie side by side, all channels of a tap next to each other. Then
-they are a 1×1 convolution.
+The samples of some output rows are gathered, tap by tap, into an image of as many channels as there
+are taps in all; the lines of a 1×1 convolution then multiply it.
 """
 
 from __future__ import annotations
@@ -14,107 +14,133 @@ from ...call import Deformed, empty
 from ...costs.report import Pass
 from ...jit import njit, prange
 from ...sampling import place_samples
-from .strips import STRIP
-from .tiles import multiply
+from ...shapes import Window
+from . import lines
 
 SAMPLES = 2**21  # bytes of samples that are gathered before they are multiplied: they stay in cache
+FOUR = 4  # channels whose pixels lie side by side, so that one load fetches them
 
 
 @njit(parallel=True)
-def channels_last(x, padded):
-    # x (N, C, H, W), padded (N, H + 3, W + 3, C): one zero above and left, two below and right
+def interleave_loops(x, G, fours):
+    # x (N, C, H, W); fours (N, C * (H + 3) * (W + 3)): one zero above and left, two below and
+    # right, the pixels of four channels of an offset group side by side, then those of single ones
     N, C, H, W = x.shape
-    for job in prange(N * (H + 3)):
-        n, h = job // (H + 3), job % (H + 3)
-        line = padded[n, h]
-        for w in range(W + 3):
-            for c in range(C):
-                line[w, c] = 0
-        if 1 <= h <= H:
-            for c in range(C):
-                row, column = x[n, c, h - 1], line[1:, c]
-                for w in range(W):
-                    column[w] = row[w]
+    plane = (H + 3) * (W + 3)
+    for job in prange(N * C):
+        n, c = job // C, job % C
+        begin, end = c // (C // G) * (C // G), (c // (C // G) + 1) * (C // G)
+        whole = begin + (end - begin) // FOUR * FOUR
+        at, step = c * plane, 1
+        if c < whole:
+            at, step = (c - (c - begin) % FOUR) * plane + (c - begin) % FOUR, FOUR
+        target = fours[n]
+        for h in range(H + 3):
+            k = at + h * (W + 3) * step
+            inside = 1 <= h <= H
+            for w in range(W + 3):
+                value = x[n, c, h - 1, w - 1] if inside and 1 <= w <= W else 0
+                target[np.uintp(k)] = value
+                k += step
 
 
-@njit
-def sample_pixel(pixels, W, place, corner, outside, sample):
-    # pixels ((H + 3) * (W + 3), channels), corner (4,); filled: sample (channels,)
-    left, right = pixels[place], pixels[place + 1]
-    below_left, below_right = pixels[place + W + 3], pixels[place + W + 4]
-    a, b, c, d = corner[0], corner[1], corner[2], corner[3]
-    multiplies, zeros = 0, 0
-    for i in range(sample.size):
-        sample[i] = a * left[i] + b * right[i] + (c * below_left[i] + d * below_right[i])
-        multiplies += 4
-        zeros += outside
-    return multiplies, zeros
+def make_sample(CHANNELS):
+    """Return the loops over an output row that sample some channels whose pixels lie together."""
+
+    @njit
+    def sample(pixels, at, W, place, corners, line, to, apart):
+        # pixels flat ((H + 3) * (W + 3), CHANNELS) from `at` on; place (OW,), corners (4, OW);
+        # line flat: channel i's samples from to + i * apart on
+        right, below = np.uintp(CHANNELS), np.uintp(CHANNELS * (W + 3))
+        multiplies = 0
+        for ow in range(place.size):
+            first = np.uintp(at + place[ow] * CHANNELS)
+            a, b, c, d = corners[0, ow], corners[1, ow], corners[2, ow], corners[3, ow]
+            for i in range(CHANNELS):
+                k = first + np.uintp(i)
+                above = a * pixels[k] + b * pixels[k + right]
+                under = c * pixels[k + below] + d * pixels[k + below + right]
+                line[np.uintp(to + ow) + np.uintp(i) * np.uintp(apart)] = above + under
+                multiplies += 4
+        return multiplies
+
+    return sample
+
+
+four, one = make_sample(FOUR), make_sample(1)
 
 
 @njit(parallel=True)
-def sample_loops(x, offset, mask, first, image, steps, y, counts):
-    # the samples of some output rows of one image, from the first on, all channels side by side:
-    # x ((H + 3) * (W + 3), C) padded, image (H, W), offset (2 * G * KH * KW, OH, OW), mask
-    # (·, OH, OW) or empty, y (rows, OW, KH, KW, C), counts (rows, 4)
-    rows, OW, KH, KW, C = y.shape
+def sample_loops(fours, offset, mask, first, image, steps, C, samples, counts):
+    # the samples of some output rows of one image, from the first on: fours flat, image (H, W),
+    # offset (2 * G * KH * KW, OH, OW), mask (·, OH, OW) or empty,
+    # samples (C * KH * KW, rows, OW), counts (rows, 4)
+    taps, rows, OW = samples.shape
     H, W = image
-    SH, SW, top, left, DH, DW = steps
-    G = offset.shape[0] // (2 * KH * KW)
+    KW, SH, SW, top, left, DH, DW = steps
+    K = taps // C
+    G, plane, flat = offset.shape[0] // (2 * K), (H + 3) * (W + 3), samples.reshape(samples.size)
     for job in prange(rows):
         oh = first + job
         place, outside = np.empty(OW, np.intp), np.empty(OW, np.bool_)
-        corners, corner = np.empty((4, OW), y.dtype), np.empty(4, y.dtype)
+        corners = np.empty((4, OW), samples.dtype)
         corner_weights, corner_values, masked, zeros = 0, 0, 0, 0
-        for tap in range(G * KH * KW):
-            g, kh, kw = tap // (KH * KW), tap // KW % KH, tap % KW
+        for tap in range(G * K):
+            g, t = tap // K, tap % K
             dy, dx = offset[2 * tap, oh], offset[2 * tap + 1, oh]
-            h, w = oh * SH + kh * DH - top, kw * DW - left
+            h, w = oh * SH + t // KW * DH - top, t % KW * DW - left
             corner_weights += place_samples(dy, dx, h, w, SW, H, W, place, corners, outside)
-            begin, end = g * C // G, (g + 1) * C // G  # the channels of offset group g
-            pixels = x[:, begin:end]
+            none = 0
             for ow in range(OW):
-                for i in range(4):
-                    corner[i] = corners[i, ow]
-                sample = y[job, ow, kh, kw, begin:end]
-                values, none = sample_pixel(pixels, W, place[ow], corner, outside[ow], sample)
-                corner_values += values
-                zeros += none
+                none += outside[ow]
+            c, end = g * C // G, (g + 1) * C // G  # the channels of offset group g
+            zeros += none * (end - c)
+            while c < end:
+                to, apart = ((c * K + t) * rows + job) * OW, K * rows * OW
+                if end - c >= FOUR:
+                    some = FOUR
+                    corner_values += four(fours, c * plane, W, place, corners, flat, to, apart)
+                else:
+                    some = 1
+                    corner_values += one(fours, c * plane, W, place, corners, flat, to, apart)
                 if mask.size > 0:
-                    factor = mask[tap, oh, ow]
-                    for i in range(sample.size):
-                        sample[i] *= factor
-                        masked += 1
+                    for i in range(some):
+                        line, factor = samples[(c + i) * K + t, job], mask[tap, oh]
+                        for ow in range(OW):
+                            line[ow] *= factor[ow]
+                            masked += 1
+                c += some
         counts[job, 0], counts[job, 1] = corner_weights, corner_values
         counts[job, 2], counts[job, 3] = masked, zeros
 
 
 def run(call: Deformed) -> tuple[np.ndarray, tuple[Pass, ...]]:
-    """Gather the samples of a few pixels, multiply them in tiles, and go on to the next."""
-    (N, C, M), window, groups = call.sizes, call.window, call.groups
-    (H, W), (OH, OW), kernel, mask = window.size, window.output, window.kernel, call.mask
-    K = kernel[0] * kernel[1]
+    """Gather the samples of some output rows, multiply them as lines, and go on to the next."""
+    (N, C, M), window, mask = call.sizes, call.window, call.mask
+    (H, W), (OH, OW), (KH, KW) = window.size, window.output, window.kernel
+    K = KH * KW
     y = empty("output", (N, M, OH, OW), call.x.dtype)
-    padded = empty("padded x", (N, H + 3, W + 3, C), y.dtype)
-    channels_last(call.x, padded)
-    padded = padded.reshape(N, (H + 3) * (W + 3), C)
-    weight = call.weight.reshape(groups, M // groups, 1, C // groups * K)
+    fours = empty("padded x", (N, C * (H + 3) * (W + 3)), y.dtype)
+    interleave_loops(call.x, call.offset.shape[1] // (2 * K), fours)
     height = min(OH, max(1, SAMPLES // (OW * K * C * y.itemsize)))
-    samples = empty("samples", (height, OW, *kernel, C), y.dtype)
-    rows = np.array([(0, 1, 1, 0, 0, 0, 1, K, 1)], STRIP)  # the taps, one below the other
-    steps = (*window.stride, window.padding[0][0], window.padding[1][0], *window.dilation)
+    samples = empty("samples", (C * K * height * OW,), y.dtype)
+    steps = (KW, *window.stride, window.padding[0][0], window.padding[1][0], *window.dilation)
     total, multiplies, on_padding = np.zeros(3, np.int64), 0, 0
     for n, first in itertools.product(range(N), range(0, OH, height)):
-        some = samples[: OH - first]
-        counts = np.zeros((len(some), 4), np.int64)
+        rows = min(height, OH - first)
+        some = samples[: C * K * rows * OW].reshape(C * K, rows, OW)
+        counts = np.zeros((rows, 4), np.int64)
         factors = mask[n] if mask.size else np.empty((0, 0, 0), y.dtype)
-        sample_loops(padded[n], call.offset[n], factors, first, (H, W), steps, some, counts)
-        columns = np.array([(first * OW, 1, len(some) * OW, 0, K * C, 0, 1, 1, 0)], STRIP)
-        plane = y[n : n + 1].reshape(1, M, 1, OH * OW)
-        done = multiply(some, weight, call.bias, plane, (K, 1), (0, 1, C), rows, columns)
+        sample_loops(fours[n], call.offset[n], factors, first, (H, W), steps, C, some, counts)
+        size = (rows, OW)
+        pixels = Window(size, (1, 1), (1, 1), ((0, 0), (0, 0)), (1, 1), size, size)
+        done = lines.multiply(
+            some[np.newaxis], call.weight, call.bias, y[n : n + 1], pixels, call.groups, first
+        )
         total += counts[:, :3].sum(axis=0)
-        multiplies += int(done.sum())
+        multiplies += done
         # each sample met as many output channels as there were multiplies for a sample
-        on_padding += int(counts[:, 3].sum()) * (int(done.sum()) // some.size)
+        on_padding += int(counts[:, 3].sum()) * (done // some.size)
     corner_weights, corner_values, masked = total.tolist()
     return y, call.passes(
         corner_weights, corner_values, masked, multiplies, on_padding, follows=True

@@ -1,128 +1,112 @@
-"""The outputs of an axis, cut where the taps that land in the image change."""
+"""The outputs of an axis that meet the same taps, as the loops walk over them."""
 
 from __future__ import annotations
 
-import functools
 import itertools
 import math
+from typing import NamedTuple
 
 import numpy as np
 
-# Consecutive outputs of an axis that meet the same taps in the image: output first + a · step, for
-# a < count, reads the input source + a · per_output + t · per_tap with the tap tap + t · tap_step,
-# for t < taps. Not one of these inputs lies outside.
-STRIP = np.dtype(
-    {
-        "names": [
-            "first",
-            "step",
-            "count",
-            "source",
-            "per_output",
-            "tap",
-            "tap_step",
-            "taps",
-            "per_tap",
-        ],
-        "formats": [np.int64] * 9,
-    }
-)
+from ...shapes import Window
 
 
-@functools.lru_cache
-def strips(size: int, kernel_size: int, stride: int, before: int, dilation: int, outputs: int):
-    """Cut the outputs of a convolution's axis where the taps that land in the image change.
+class Strip(NamedTuple):
+    """Outputs of an axis at even steps, and what each of them reads.
 
-    Parameters
-    ----------
-    size, kernel_size, stride, dilation, outputs : int
-        Pixels of one axis, and its outputs.
-    before : int
-        Zeros of padding before the first pixel.
-
-    Returns
-    -------
-    numpy.ndarray of STRIP
-        In the order of the outputs; together they are all of them.
-
-    Examples
-    --------
-    A kernel of 3 on 8 pixels with 'same' padding: the first output lacks tap 0, the last tap 2.
-
-    >>> cut = strips(8, 3, 1, 1, 1, 8)
-    >>> [(int(s["first"]), int(s["count"]), int(s["tap"]), int(s["taps"])) for s in cut]
-    [(0, 1, 1, 2), (1, 6, 0, 3), (7, 1, 0, 2)]
+    Output ``first + a · step``, for a < count, reads the input ``source + a · per_output +
+    t · per_tap`` with the tap ``tap + t · tap_step``, for t < taps. Inputs before the first pixel
+    and after the last are zeros of the padding.
     """
-    axis = (0, 1, outputs, -before, stride, 0, 1, kernel_size, dilation)
-    return _frozen(_cut(axis, size))
+
+    first: int
+    step: int
+    count: int
+    source: int
+    per_output: int
+    tap: int
+    tap_step: int
+    taps: int
+    per_tap: int
+
+    def some(self, begin: int, count: int) -> Strip:
+        """Return some of its outputs."""
+        source = self.source + begin * self.per_output
+        return self._replace(first=self.first + begin * self.step, count=count, source=source)
+
+    def on_padding(self, size: int) -> int:
+        """Return how many of its pairs (output, tap) read a zero of the padding."""
+        inputs = np.add.outer(
+            self.source + np.arange(self.count) * self.per_output,
+            np.arange(self.taps) * self.per_tap,
+        )
+        return int(((inputs < 0) | (inputs >= size)).sum())
+
+    def inside(self, size: int) -> list[Strip]:
+        """Cut it where the taps that land in the image change; none then reads a zero.
+
+        Examples
+        --------
+        A kernel of 3 on 8 pixels with 'same' padding: the first output lacks tap 0, the last tap 2.
+
+        >>> strip = Strip(0, 1, 8, -1, 1, 0, 1, 3, 1)
+        >>> [(s.first, s.count, s.tap, s.taps) for s in strip.inside(8)]
+        [(0, 1, 1, 2), (1, 6, 0, 3), (7, 1, 0, 2)]
+        """
+        ends = {0, self.count}
+        for t in range(self.taps):  # the outputs from which, and up to which, tap t is inside
+            for edge in (0, size):
+                reach = -((self.source + t * self.per_tap - edge) // self.per_output)
+                ends.add(min(max(reach, 0), self.count))
+        pieces = []
+        for begin, end in itertools.pairwise(sorted(ends)):
+            piece = self.some(begin, end - begin)
+            t = min(max(-(piece.source // self.per_tap), 0), self.taps)
+            stop = max(t, min(-((piece.source - size) // self.per_tap), self.taps))
+            pieces.append(
+                piece._replace(
+                    source=piece.source + t * self.per_tap if stop > t else 0,
+                    tap=self.tap + t * self.tap_step,
+                    taps=stop - t,
+                )
+            )
+        return pieces
 
 
-@functools.lru_cache
-def transposed_strips(
-    size: int, kernel_size: int, stride: int, crop: int, dilation: int, outputs: int
-):
-    """Cut the outputs of a transposed convolution's axis alike: stride interleaved convolutions.
+def convolution(window: Window, axis: int) -> list[Strip]:
+    """Return the outputs of a convolution's axis: one strip."""
+    before, kernel = window.padding[axis][0], window.kernel[axis]
+    outputs, stride = window.output[axis], window.stride[axis]
+    return [Strip(0, 1, outputs, -before, stride, 0, 1, kernel, window.dilation[axis])]
+
+
+def phases(window: Window, axis: int) -> list[Strip]:
+    """Return those of a transposed convolution: stride interleaved convolutions.
 
     Output o meets the taps for which o + crop − tap · dilation is a multiple of the stride. Outputs
     `stride` apart meet the same: no zero is ever stuffed between the inputs.
 
-    Parameters
-    ----------
-    size, kernel_size, stride, dilation, outputs : int
-        Pixels of one axis, and its outputs.
-    crop : int
-        Outputs cropped before the first.
-
-    Returns
-    -------
-    numpy.ndarray of STRIP
-        Together they are all outputs.
-
     Examples
     --------
-    >>> cut = transposed_strips(4, 4, 2, 1, 1, 8)
-    >>> [(int(s["first"]), int(s["step"]), int(s["count"]), int(s["taps"])) for s in cut]
-    [(0, 2, 1, 1), (2, 2, 3, 2), (1, 2, 3, 2), (7, 2, 1, 1)]
+    >>> from jitconv import shapes
+    >>> window = shapes.transposed_window((4, 4), (4, 4), stride=2, padding=1)
+    >>> [(s.first, s.step, s.count, s.tap, s.tap_step, s.taps) for s in phases(window, 0)]
+    [(0, 2, 4, 3, -2, 2), (1, 2, 4, 2, -2, 2)]
     """
-    pieces: list[tuple[int, ...]] = []
+    kernel, stride, crop = window.kernel[axis], window.stride[axis], window.padding[axis][0]
+    dilation, outputs, strips = window.dilation[axis], window.output[axis], []
     tap_step = stride // math.gcd(stride, dilation)
     for first in range(min(stride, outputs)):
-        count = (outputs - first + stride - 1) // stride
-        met = [
-            t
-            for t in range(min(kernel_size, tap_step))
-            if not (first + crop - t * dilation) % stride
-        ]
-        if not met:
-            pieces.append((first, stride, count, 0, 0, 0, 0, 0, 0))
+        count = -(-(outputs - first) // stride)
+        landing = (t for t in range(kernel) if (first + crop - t * dilation) % stride == 0)
+        met = next((t for t in landing if t < tap_step), None)
+        if met is None:
+            strips.append(Strip(first, stride, count, 0, 1, 0, 1, 0, 1))
             continue
         # the last of the taps reads the leftmost input: count them from there
-        taps = (kernel_size - met[0] + tap_step - 1) // tap_step
-        last = met[0] + (taps - 1) * tap_step
+        taps = -(-(kernel - met) // tap_step)
+        last = met + (taps - 1) * tap_step
         source = (first + crop - last * dilation) // stride
         per_tap = tap_step * dilation // stride
-        pieces += _cut((first, stride, count, source, 1, last, -tap_step, taps, per_tap), size)
-    return _frozen(pieces)
-
-
-def _cut(axis: tuple[int, ...], size: int) -> list[tuple[int, ...]]:
-    first, step, count, source, per_output, tap, tap_step, taps, per_tap = axis
-    ends = {0, count}
-    for t in range(taps):  # the outputs from which, and up to which, tap t lands in the image
-        for edge in (0, size):
-            ends.add(min(max(-((source + t * per_tap - edge) // per_output), 0), count))
-    pieces: list[tuple[int, ...]] = []
-    for begin, end in itertools.pairwise(sorted(ends)):
-        start = source + begin * per_output
-        t = min(max(-(start // per_tap), 0), taps)
-        stop = max(t, min(-((start - size) // per_tap), taps))
-        inputs = (start + t * per_tap, per_output) if stop > t else (0, 0)
-        met = (tap + t * tap_step, tap_step, stop - t, per_tap)
-        pieces.append((first + begin * step, step, end - begin, *inputs, *met))
-    return pieces
-
-
-def _frozen(pieces: list[tuple[int, ...]]) -> np.ndarray:
-    strips = np.array(pieces, STRIP)
-    strips.flags.writeable = False  # the cache hands out the same array again
+        strips.append(Strip(first, stride, count, source, 1, last, -tap_step, taps, per_tap))
     return strips

@@ -1,0 +1,354 @@
+"""Every variant fills lines; one loop multiplies them.
+
+The textbook loops fetch an input and an output from memory for every multiply. Here the same
+multiplies are done on numbers that stay in the processor's registers, in three steps:
+
+1. *Fill.* For each input channel and each column of taps the image's rows are copied once, shifted
+   to where that column meets them, zeros where it meets padding. Such a line holds, as one run of
+   memory, what a tap meets in all outputs of a region, row after row; the tap below it meets the
+   same line, some rows further. A 1×1 kernel needs no copy: the image is its own line.
+2. *Multiply.* The sums of some output channels × some neighbouring pixels, a tile, stay in
+   registers while the loop goes over all taps (c, kh, kw):
+
+       acc[channel, pixel] += lines[shift[tap] + pixel] * weight[channel, tap]
+
+   A vector of pixels, once fetched, serves all channels of the tile, a weight all of its pixels.
+   The last pixels of a region, too few for a vector, lay their taps across its lanes: `dots`.
+3. *Add.* After some hundred taps the sums are added to the output. Sums cut so short keep float32
+   errors small.
+
+The dense variants differ in nothing but which outputs make a region, and `strips` says it. All of
+a standard convolution is one region, cut where its lines would leave the cache. A transposed one
+has stride² of them, its phases: each is a small convolution of the image, and they interleave. A
+dilated one is cut where many of its taps meet nothing but padding.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+from ...call import Dense, empty
+from ...costs.report import Pass
+from ...jit import njit, prange
+from ...shapes import Window
+from .regions import plan
+from .registers import REGISTERS, aligned, registers
+
+# vectors of pixels in a long tile of 8, of 4 and of 1 output channels: the sums fill the registers
+EIGHT, FOUR, ONE = (2, 6, 8) if REGISTERS > 16 else (1, 3, 8)
+
+
+def make_tile(CHANNELS, VECTORS):
+    """Return the loops over all taps around a tile; LLVM unrolls its extents, so they are fixed."""
+
+    @njit
+    def tile(lines, first, end, shifts, weight, w, taps, apart, sums, to):
+        # lines flat, where pixel p meets tap r at shifts[r] + p; weight flat, where that tap of
+        # channel i lies at w + i * apart + taps[r]; filled: sums flat (·, CHANNELS, PIXELS) from
+        # `to` on, whole tiles of the pixels from the first on
+        acc = registers(lines, CHANNELS, VECTORS)
+        PIXELS = acc.shape[1]
+        multiplies, to = 0, np.uintp(to)
+        for p in range(first, end - PIXELS + 1, PIXELS):
+            for j in range(PIXELS):
+                for i in range(CHANNELS):
+                    acc[i, j] = 0
+            for r in range(shifts.size):
+                values, tap = shifts[r] + np.uintp(p), taps[r] + w
+                for j in range(PIXELS):  # across the lanes of the vector registers
+                    for i in range(CHANNELS):
+                        acc[i, j] += lines[values + np.uintp(j)] * weight[tap + np.uintp(i) * apart]
+                        multiplies += 1
+            for j in range(PIXELS):
+                for i in range(CHANNELS):
+                    sums[to + np.uintp(i * PIXELS) + np.uintp(j)] = acc[i, j]
+            to += np.uintp(CHANNELS * PIXELS)
+        return multiplies
+
+    return tile
+
+
+def make_dots(CHANNELS):
+    """Return the loops for a pixel that is left over: taps lie across the lanes, a sum in each."""
+
+    @njit
+    def dots(window, first, R, weight, w, apart, sums, at):
+        # window flat: the pixel's R taps, from the first on; weight flat: channel i's from
+        # w + i * apart on; sums flat (CHANNELS, LANES), from `at` on
+        acc = registers(window, CHANNELS, 1)
+        LANES = acc.shape[1]
+        for j in range(LANES):
+            for i in range(CHANNELS):
+                acc[i, j] = sums[at + np.uintp(i * LANES) + np.uintp(j)]
+        multiplies = 0
+        for r in range(0, R - LANES + 1, LANES):
+            for j in range(LANES):
+                tap = np.uintp(r) + np.uintp(j)
+                for i in range(CHANNELS):
+                    acc[i, j] += window[first + tap] * weight[w + np.uintp(i) * apart + tap]
+                    multiplies += 1
+        for j in range(LANES):
+            for i in range(CHANNELS):
+                sums[at + np.uintp(i * LANES) + np.uintp(j)] = acc[i, j]
+        return multiplies
+
+    return dots
+
+
+long8, short8, dots8 = make_tile(8, EIGHT), make_tile(8, 1), make_dots(8)
+long4, short4 = make_tile(4, FOUR), make_tile(4, 1)
+long1, short1, dots1 = make_tile(1, ONE), make_tile(1, 1), make_dots(1)
+
+
+@njit
+def last_taps(window, first, begin, R, weight, w, sums, at):
+    # those too few for a vector join the first lane
+    total, multiplies = sums[at], 0
+    for r in range(begin, R):
+        total += window[first + np.uintp(r)] * weight[w + np.uintp(r)]
+        multiplies += 1
+    sums[at] = total
+    return multiplies
+
+
+@njit
+def add(sums, channels, long, middle, end, y, at, plane):
+    # sums flat, of long tiles up to the middle pixel, then of short ones, onto y flat: from `at`
+    # on, a plane further for the next channel
+    LANES = registers(y, 1, 1).shape[1]
+    p, source = np.intp(0), np.uintp(0)
+    while p < end:
+        pixels = long if p < middle else LANES
+        for i in range(channels):
+            target = np.uintp(at + p + i * plane)
+            for j in range(pixels):
+                y[target + np.uintp(j)] += sums[source + np.uintp(j)]
+            source += np.uintp(pixels)
+        p += pixels
+
+
+@njit
+def halve(image, at, count, halves):
+    # even numbers, then odd ones: both in one loop, or LLVM gathers them one by one
+    at, half = np.uintp(at), np.uintp((count + 1) // 2)
+    for i in range(count // 2):
+        k = np.uintp(i)
+        halves[k], halves[half + k] = image[at + k + k], image[at + k + k + np.uintp(1)]
+    if count % 2:
+        halves[half - np.uintp(1)] = image[at + np.uintp(count - 1)]
+
+
+@njit
+def copy_rows(image, at, half, low, high, W, row, column, region, line, to):
+    # a line, row by row. image flat: pixel (h, w) lies at at + h * W + w; half: 0, or even pixels
+    # from row `low` on lie at the front, odd ones half further. (row, column): the pixel that the
+    # line's first one is. line flat, from `to` on
+    SH, SW, width = region["SH"], region["SW"], region["width"]
+    begin = min(width, max(0, -(column // SW)))  # columns of the line that lie in the image
+    end = max(begin, min(width, (W - 1 - column) // SW + 1))
+    for i in range(region["rows"]):
+        h, k = row + i * SH, to + i * width
+        inside = low <= h < high
+        first, step = at + h * W + column + begin * SW, SW
+        if half > 0:
+            first, step = (first - at - low * W) % 2 * half + (first - at - low * W) // 2, 1
+        for j in range(begin if inside else width):
+            line[np.uintp(k + j)] = 0
+        if inside:
+            target = np.uintp(k + begin)
+            if step == 1:
+                for j in range(end - begin):
+                    line[target + np.uintp(j)] = image[np.uintp(first) + np.uintp(j)]
+            else:
+                for j in range(end - begin):
+                    line[target + np.uintp(j)] = image[np.uintp(first + j * step)]
+            for j in range(end, width):
+                line[np.uintp(k + j)] = 0
+
+
+@njit
+def fill(x, channel, some, H, W, region, halves, lines):
+    # the lines of some channels, from `channel` on: of each, those of every column of taps.
+    # x flat (·, H, W); lines flat (some, TW, phases, size)
+    to, zero = np.intp(0), np.intp(0)
+    low = max(0, region["ih"])
+    high = max(low, min(H, region["ih"] + region["rows"] * region["SH"]))
+    for c in range(some):
+        at, half = (channel + c) * H * W, zero
+        if region["SW"] == 2:
+            half = ((high - low) * W + 1) // 2
+            halve(x, at + low * W, (high - low) * W, halves)
+        for kw in range(region["TW"]):
+            column = region["iw"] + kw * region["DW"]
+            if region["SH"] == 1 and region["SW"] == 1 and region["width"] == W:
+                # all rows at once, then zeros where one met its neighbour
+                first, size = region["ih"] * W + column, region["rows"] * W
+                begin = min(size, max(0, -first))
+                end = max(begin, min(size, H * W - first))
+                source, target = np.uintp(at + first + begin), np.uintp(to + begin)
+                for i in range(to, to + begin):
+                    lines[np.uintp(i)] = 0
+                for i in range(end - begin):
+                    lines[target + np.uintp(i)] = x[source + np.uintp(i)]
+                for i in range(to + end, to + size):
+                    lines[np.uintp(i)] = 0
+                for j in range(min(W, abs(column))):
+                    k = to + (j if column < 0 else W - 1 - j)
+                    for _ in range(region["rows"]):
+                        lines[np.uintp(k)] = 0
+                        k += W
+                to += region["size"]
+            else:
+                image, front = (halves, zero) if half > 0 else (x, at)
+                for phase in range(region["phases"]):
+                    row = region["ih"] + phase
+                    copy_rows(image, front, half, low, high, W, row, column, region, lines, to)
+                    to += region["size"]
+
+
+@njit
+def share(
+    job, jobs, x, weight, bias, y, K, per_m, per_c, regions, all_shifts, all_taps, groups, parts, sizes
+):
+    # x (N, C, H, W); weight flat, whose output channels lie per_m apart, input channels per_c;
+    # bias (M,); y (N, M, OH, OW); regions, kinds of (shifts, taps): see `plan`
+    N, C, H, W = x.shape
+    M, OH, OW = y.shape[1:]
+    CG, MG, LANES = C // groups, M // groups, registers(y, 1, 1).shape[1]
+    flat_x, flat_y = x.reshape(x.size), y.reshape(y.size)
+    lines, halves, kept = aligned(sizes[0], y), aligned(sizes[1], y), aligned(sizes[2], y)
+    windows, lanes = aligned(sizes[3], y), aligned(sizes[4], y)
+    sums, packed = aligned(sizes[5], y), aligned(sizes[6], y)
+    blocks, own = (MG + 7) // 8, sizes[0] == 0
+    units = N * groups * parts * len(regions)
+    multiplies, zero = 0, np.intp(0)
+    for unit in range(units * job // jobs, units * (job + 1) // jobs):
+        region, rest = regions[unit % len(regions)], unit // len(regions)
+        part, g, n = rest % parts, rest // parts % groups, rest // parts // groups
+        m0, m1 = blocks * part // parts * 8, min(MG, blocks * (part + 1) // parts * 8)
+        pixels = region["height"] * region["width"]
+        end = pixels // LANES * LANES
+        left = pixels - end
+        out, corner, plane = kept, 0, pixels
+        if region["whole"]:
+            out, plane = flat_y, OH * OW
+            corner = ((n * M + g * MG + m0) * OH + region["oh"]) * OW + region["ow"]
+        for m in range(m1 - m0):
+            start, at = bias[g * MG + m0 + m], np.uintp(corner + m * plane)
+            for p in range(pixels):
+                out[at + np.uintp(p)] = start
+        for i in range((m1 - m0) * left * LANES):
+            lanes[np.uintp(i)] = 0
+        for c0 in range(0, CG, region["step"]):
+            some, channel = min(region["step"], CG - c0), n * C + g * CG + c0
+            R = some * region["TH"] * region["TW"]
+            shifts, taps = all_shifts[region["kind"], :R], all_taps[region["kind"], :R]
+            values, first = lines, zero
+            if own:
+                values, first = flat_x, channel * H * W + region["ih"] * W
+            else:
+                fill(flat_x, channel, some, H, W, region, halves, lines)
+            for p in range(left):
+                for r in range(R):
+                    windows[np.uintp(p * R + r)] = values[shifts[r] + np.uintp(first + end + p)]
+            m = m0
+            while m < m1:
+                channels = 8 if m1 - m >= 8 else 4 if m1 - m >= 4 else 1
+                long = (EIGHT if channels == 8 else FOUR if channels == 4 else ONE) * LANES
+                w, a = np.uintp(g * MG * CG * K + m * per_m + c0 * per_c), np.uintp(per_m)
+                middle, at = end // long * long, corner + (m - m0) * plane
+                f, e, k = first + middle, first + end, channels * middle
+                if channels == 8:
+                    multiplies += long8(values, first, f, shifts, weight, w, taps, a, sums, zero)
+                    multiplies += short8(values, f, e, shifts, weight, w, taps, a, sums, k)
+                elif channels == 4:
+                    multiplies += long4(values, first, f, shifts, weight, w, taps, a, sums, zero)
+                    multiplies += short4(values, f, e, shifts, weight, w, taps, a, sums, k)
+                else:
+                    multiplies += long1(values, first, f, shifts, weight, w, taps, a, sums, zero)
+                    multiplies += short1(values, f, e, shifts, weight, w, taps, a, sums, k)
+                add(sums, channels, long, middle, end, out, at, plane)
+                side = weight
+                if left > 0 and not region["natural"]:  # the taps side by side
+                    for i in range(channels):
+                        for r in range(R):
+                            packed[np.uintp(i * R + r)] = weight[w + np.uintp(i) * a + taps[r]]
+                    side, w, a = packed, np.uintp(zero), np.uintp(R)
+                for p in range(left):
+                    k, q = ((m - m0) * left + p * channels) * LANES, np.uintp(p * R)
+                    if channels == 8:
+                        multiplies += dots8(windows, q, R, side, w, a, lanes, np.uintp(k))
+                    for i in range(channels):
+                        v, to = w + np.uintp(i) * a, np.uintp(k + i * LANES)
+                        if channels < 8:
+                            multiplies += dots1(windows, q, R, side, v, a, lanes, to)
+                        if R % LANES > 0:
+                            multiplies += last_taps(windows, q, R - R % LANES, R, side, v, lanes, to)
+                        if c0 + region["step"] >= CG:
+                            total = out[at + i * plane + end + p]
+                            for j in range(LANES):
+                                total += lanes[to + np.uintp(j)]
+                            out[at + i * plane + end + p] = total
+                m += channels
+        if not region["whole"]:  # its outputs lie apart
+            k = 0
+            for m in range(g * MG + m0, g * MG + m1):
+                for i in range(region["height"]):
+                    to = ((n * M + m) * OH + region["oh"] + i * region["down"]) * OW + region["ow"]
+                    for j in range(region["width"]):
+                        flat_y[np.uintp(to + j * region["across"])] = kept[np.uintp(k + j)]
+                    k += region["width"]
+    return multiplies
+
+
+@njit(parallel=True)
+def line_loops(
+    x, weight, bias, y, K, per_m, per_c, regions, shifts, taps, groups, parts, sizes, counts
+):
+    jobs = counts.size
+    for job in prange(jobs):
+        counts[job] = share(
+            np.intp(job), jobs, x, weight, bias, y, K, per_m, per_c, regions, shifts, taps, groups, parts, sizes
+        )
+
+
+def multiply(
+    x: np.ndarray,
+    weight: np.ndarray,
+    bias: np.ndarray,
+    y: np.ndarray,
+    window: Window,
+    groups: int,
+    transposed: bool = False,
+    first: int = 0,
+) -> int:
+    """Cut the work into jobs, run `line_loops` from output row `first` on, and return its count."""
+    (N, C), M, K = x.shape[:2], bias.size, window.kernel[0] * window.kernel[1]
+    regions, shifts, taps, sizes, *_ = plan(N, C, M, groups, window, transposed, x.itemsize, 1)
+    if first:
+        regions = regions.copy()
+        regions["oh"] += first
+    MG, threads = M // groups, numba.get_num_threads()
+    units, blocks, parts = N * groups * len(regions), -(-MG // 8), 1
+    while parts < blocks and units * parts % threads and units * parts < 8 * threads:
+        parts += 1
+    counts = np.zeros(min(units * parts, 2 * threads), np.int64)
+    steps = (K, MG * K) if transposed else (C // groups * K, K)
+    flat = weight.reshape(-1)
+    line_loops(x, flat, bias, y, K, *steps, regions, shifts, taps, groups, parts, sizes, counts)
+    return int(counts.sum())
+
+
+def run(call: Dense) -> tuple[np.ndarray, tuple[Pass, ...]]:
+    """Run the lines of a dense convolution, or of a transposed one."""
+    (N, C, M), window, groups, transposed = call.sizes, call.window, call.groups, call.transposed
+    y = empty("output", (N, M, *window.output), call.x.dtype)
+    done = multiply(call.x, call.weight, call.bias, y, window, groups, transposed)
+    planned = plan(N, C, M, groups, window, transposed, y.itemsize, 1)
+    dense = window.kernel[0] * window.kernel[1] * window.output[0] * window.output[1]
+    equals = "phases" if transposed else "dense"
+    if planned.outside == 0 and (transposed or planned.pairs < dense):
+        equals = "in bounds"
+    outside = planned.outside * N * M * (C // groups)
+    return y, (Pass("kernel", done, outside, equals, follows=True),)

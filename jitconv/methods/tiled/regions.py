@@ -1,0 +1,177 @@
+"""How a call is cut: regions of the output whose lines stay in cache."""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from ...shapes import Window
+from .registers import BYTES
+from .strips import Strip, convolution, phases
+
+TAPS = 400  # taps whose sums stay in registers before they are added to the output
+LINES = 480 * 2**10  # bytes of lines: half of the second-level cache
+PIXELS = 4096  # of a region, at most
+UNITS = 16  # regions × blocks of channels that even a small call is cut into
+SAVED = 0.2  # of the time at least, or taps that lie outside the image are not left out
+
+# A strip of rows, a strip of columns, and what follows from them: rows of a line, numbers from one
+# line to the next, lines of a column of taps, input channels at a time, which row of the tables
+# lists the taps, whether those lie side by side in the weight, and the outputs in memory.
+REGION = np.dtype(
+    [
+        (name, np.intp)
+        for name in (
+            *("oh", "down", "height", "ih", "SH", "kh", "tap_down", "TH", "DH"),
+            *("ow", "across", "width", "iw", "SW", "kw", "tap_across", "TW", "DW"),
+            *("rows", "size", "phases", "step", "kind", "natural", "whole"),
+        )
+    ]
+)
+
+
+class Plan(NamedTuple):
+    """What the loops over lines walk over.
+
+    Attributes
+    ----------
+    regions : numpy.ndarray of REGION
+        Together they are all outputs.
+    shifts, taps : numpy.ndarray (kinds, R)
+        Of each kind of region and each tap of some channels: how far it lies from a line's first
+        pixel, and from the weight's first number.
+    sizes : tuple of int
+        Numbers that a job's buffers hold: lines, halves of an image, sums of a region that is not
+        whole, the last pixels' taps, their sums, a block's sums, a block's taps.
+    pairs, outside : int
+        Pairs (output, tap) of one channel, and those of them that meet padding.
+    """
+
+    regions: np.ndarray
+    shifts: np.ndarray
+    taps: np.ndarray
+    sizes: tuple[int, ...]
+    pairs: int
+    outside: int
+
+
+def equal(whole: int, most: int) -> int:
+    """Return the size of the fewest equal parts no larger than `most`."""
+    return -(-whole // -(-whole // max(1, most)))
+
+
+def lines_of(rows: Strip) -> tuple[int, int]:
+    """Return how many lines a column of taps has, and how many rows they have besides outputs."""
+    reach = max(0, rows.taps - 1) * rows.per_tap
+    return min(rows.per_output, reach + 1), reach // rows.per_output
+
+
+def cost(strips: list[list[Strip]], lanes: int) -> float:
+    """Return about how long a tile takes for all regions, in taps of a vector."""
+    total = 0.0
+    for rows in strips[0]:
+        for columns in strips[1]:
+            vectors, rest = divmod(rows.count * columns.count, lanes)
+            part = len(strips[0]) * len(strips[1]) > 1
+            total += rows.taps * columns.taps * (vectors + (1.3 * part + 0.07 * rest) * (rest > 0))
+    return total
+
+
+@functools.lru_cache(256)
+def plan(
+    N: int, C: int, M: int, groups: int, window: Window, transposed: bool, itemsize: int, share: int
+) -> Plan:
+    """Cut a convolution, or a transposed one, into regions.
+
+    Parameters
+    ----------
+    N, C, M, groups : int
+        Images, input channels, output channels, groups.
+    window : Window
+        The geometry.
+    transposed : bool
+        Whether it is that of `shapes.transposed_window`.
+    itemsize : int
+        Bytes of a number.
+    share : int
+        Groups whose lines are in cache at once.
+
+    Returns
+    -------
+    Plan
+        Of the size of the call, whatever the number of threads.
+    """
+    (KH, KW), (H, W), (OH, OW) = window.kernel, window.size, window.output
+    CG, MG, K, lanes = C // groups, M // groups, KH * KW, BYTES // itemsize
+    numbers, per_c = LINES // itemsize // share, MG * K if transposed else K
+    # a 1×1 kernel meets the image as it is
+    own = share == 1 and K == 1 and window.stride == (1, 1) and window.output == window.size
+    own = own and not transposed
+    axes = [(phases if transposed else convolution)(window, axis) for axis in (0, 1)]
+    if window.dilation != (1, 1) or transposed:
+        cut = [[p for s in strips for p in s.inside(n)] for strips, n in zip(axes, (H, W), strict=True)]
+        if cost(cut, lanes) <= (1 - SAVED) * cost(axes, lanes):
+            axes = cut
+    few = -(-UNITS // max(1, N * groups * -(-MG // 8)))
+    pieces = []
+    for rows in axes[0]:
+        for columns in axes[1]:
+            (phase, halo), per_row = lines_of(rows), columns.taps
+            copies = 1 if own else max(1, per_row * phase)
+            step = min(CG, max(1, TAPS // max(1, rows.taps * columns.taps)))
+            if step > lanes:
+                step -= step % lanes  # the taps of a pixel then fill vectors
+            # at least two tiles of pixels, and three times the rows that are copied besides
+            least = min(rows.count, max(1, 3 * halo, -(-6 * lanes // columns.count)))
+            while step > 1 and step * copies * (least + halo) * columns.count > numbers:
+                step = -(-step // 2)
+            width = columns.count
+            if not own and step * copies * (least + halo) * width > numbers:
+                width = numbers // (step * copies * (least + halo)) // lanes * lanes
+                width = equal(columns.count, max(6 * lanes, width))
+            height = max(least, min(PIXELS // width, numbers // (step * copies * width) - halo))
+            height = equal(rows.count, min(height, max(least, -(-rows.count // few))))
+            if height < rows.count:
+                fill = lanes // math.gcd(lanes, width)  # rows that fill vectors
+                height = -(-height // fill) * fill
+            for a in range(0, rows.count, height):
+                for b in range(0, columns.count, width):
+                    some = rows.some(a, min(height, rows.count - a))
+                    pieces.append((some, columns.some(b, min(width, columns.count - b)), step))
+    listed, kinds, pairs, outside = [], {}, 0, 0
+    for rows, columns, step in pieces:
+        phase, halo = lines_of(rows)
+        size = -(-(rows.count + halo) * columns.count // lanes) * lanes
+        c, kh, kw = np.ogrid[:step, : rows.taps, : columns.taps]
+        line, down = (c * columns.taps + kw) * phase, kh * rows.per_tap
+        shift = (line + down % rows.per_output) * size + down // rows.per_output * columns.count
+        if own:
+            shift = c * H * W
+        tap = (rows.tap + kh * rows.tap_step) * KW + columns.tap + kw * columns.tap_step + c * per_c
+        kind = kinds.setdefault((tuple(shift.ravel()), tuple(tap.ravel())), len(kinds))
+        natural = not transposed and (rows.taps, columns.taps) == (KH, KW)
+        whole = rows.step == columns.step == 1 and (columns.count == OW or rows.count == 1)
+        listed.append((*rows, *columns, rows.count + halo, size, phase, step, kind, natural, whole))
+        met = rows.count * rows.taps, columns.count * columns.taps
+        pairs += met[0] * met[1]
+        outside += met[0] * met[1] - (met[0] - rows.on_padding(H)) * (met[1] - columns.on_padding(W))
+    table = np.zeros((2, len(kinds), max(len(shift) for shift, _ in kinds)), np.uintp)
+    for (shift, tap), i in kinds.items():
+        table[:, i, : len(shift)] = shift, tap
+    regions = np.array(listed, REGION)
+    pixels, most = regions["height"] * regions["width"], table.shape[2]
+    rest = int((pixels % lanes).max())
+    image = (regions["rows"] * regions["SH"]).max() * W + 1
+    sizes = (
+        0 if own else share * (regions["step"] * regions["TW"] * regions["phases"] * regions["size"]).max(),
+        image if window.stride[1] == 2 and not transposed else 0,
+        share * MG * (pixels * (1 - regions["whole"])).max(),
+        rest * most,
+        rest * lanes * -(-MG // 8) * 8,
+        8 * pixels.max(),
+        8 * most * (1 - regions["natural"].min()),
+    )
+    return Plan(regions, *table, tuple(map(int, sizes)), pairs, outside)

@@ -1,0 +1,220 @@
+"""The loops over lines do what the direct ones do: the same outputs, the same multiplies in bounds, on any number of threads."""
+
+import os
+import re
+
+import calls
+import numba
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import jitconv
+from jitconv import bench
+from jitconv import shapes
+from jitconv.methods.tiled import lines, regions, registers
+from jitconv.methods.tiled.strips import convolution, phases
+
+TILED = [name for name, (_, v) in calls.FUNCTIONS.items() if "tiled" in calls.methods(v)]
+
+
+@pytest.mark.parametrize("function", TILED)
+@given(data=st.data())
+def test_tiled_is_direct(function, data):
+    call = data.draw(calls.calls(function))
+    y, direct = call._replace(method="direct").run()
+    z, tiled = call._replace(method="tiled").run()
+    scale = max(1, np.abs(y).max(initial=0))
+    np.testing.assert_allclose(z, y, atol=scale * (1e-4 if y.dtype == np.float32 else 1e-10))
+    assert (direct.method, tiled.method) == ("direct", "tiled")
+    assert direct.multiplies_in_bounds == tiled.multiplies_in_bounds
+    assert [f.value for f in direct.formulas] == [f.value for f in tiled.formulas]
+    direct.verify()
+    tiled.verify()
+
+
+@pytest.mark.skipif(numba.config.DISABLE_JIT, reason="takes too long in plain Python")
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    ("C", "M", "groups", "size"),
+    [
+        (40, 150, 1, (30, 33)),
+        (130, 64, 2, (7, 10)),
+        (24, 24, 8, (61, 64)),
+        (8, 42, 2, (61, 64)),
+        (70, 5, 1, (6, 900)),
+    ],
+)
+def test_large_layers(rng, dtype, C, M, groups, size):
+    """More taps than are summed at a time, all kinds of channel blocks, several bands of rows, wide images."""
+    x = rng.normal(size=(2, C, *size)).astype(dtype)
+    weight = rng.normal(size=(M, C // groups, 5, 3)).astype(dtype)
+    options = {"groups": groups, "padding": "same", "dilation": (1, 2)}
+    y, direct = jitconv.conv2d(x, weight, np.ones(M, dtype), method="direct", **options)
+    z, tiled = jitconv.conv2d(x, weight, np.ones(M, dtype), method="tiled", **options)
+    np.testing.assert_allclose(z, y, atol=1e-3 if dtype == np.float32 else 1e-10)
+    assert tiled.verify().multiplies_in_bounds == direct.multiplies_in_bounds
+
+
+@pytest.mark.skipif(numba.config.DISABLE_JIT, reason="takes too long in plain Python")
+@pytest.mark.skipif(not os.path.exists("/proc/self/clear_refs"), reason="Linux tells the peak")
+def test_many_channels_to_few_take_little_memory():
+    (memory,) = bench.memory((2048, 4, (4, 4096), 1))
+    assert float(memory[1].split()[0]) < 64  # MiB; the lines of all channels would be 400
+
+
+@pytest.mark.skipif(numba.config.DISABLE_JIT, reason="takes too long in plain Python")
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    ("function", "x", "weight", "options"),
+    [
+        ("conv2d", (1, 70, 33, 31), (21, 70, 3, 3), {"padding": 1}),
+        ("conv2d", (1, 16, 25, 25), (16, 16, 3, 3), {"padding": 9, "dilation": 9}),
+        ("conv2d", (2, 3, 40, 41), (13, 3, 7, 7), {"stride": 2, "padding": ((3, 1), (0, 5))}),
+        ("conv2d", (1, 2, 3, 70000), (3, 2, 3, 3), {"padding": 1}),
+        ("pointwise_conv2d", (1, 900, 5, 5), (7, 900, 1, 1), {}),
+        ("depthwise_conv2d", (2, 11, 17, 19), (22, 1, 5, 3), {"padding": "same"}),
+        ("conv_transpose2d", (1, 40, 9, 11), (40, 12, 4, 3), {"stride": (2, 3), "padding": 1}),
+    ],
+)
+def test_same_bits_on_any_number_of_threads(rng, dtype, function, x, weight, options):
+    arrays = [rng.normal(size=shape).astype(dtype) for shape in (x, weight)]
+    outputs, counts, threads = [], [], numba.get_num_threads()
+    try:
+        for some in sorted({*range(1, 5), 7, threads}):
+            if some <= numba.config.NUMBA_NUM_THREADS:
+                numba.set_num_threads(some)
+                y, report = getattr(jitconv, function)(*arrays, method="tiled", **options)
+                outputs.append(y.tobytes())
+                counts.append(report.verify().multiplies)
+    finally:
+        numba.set_num_threads(threads)
+    assert len(outputs) > 1
+    assert len(set(outputs)) == len(set(counts)) == 1
+
+
+def test_auto_takes_lines():
+    x = np.zeros((2, 4, 4), np.float32)
+    weight = np.zeros((1, 2, 2, 2), np.float32)
+    assert jitconv.conv2d(x, weight).report.method == "tiled"
+    assert jitconv.conv_transpose2d(x, weight.swapaxes(0, 1)).report.method == "tiled"
+    offset = np.zeros((8, 3, 3), np.float32)
+    assert jitconv.deform_conv2d(x, offset, weight).report.method == "tiled"
+
+
+def test_dilated_leaves_out_padding_where_it_is_much(rng):
+    x, weight = rng.normal(size=(8, 24, 24)), rng.normal(size=(8, 8, 3, 3))
+    near, far = (
+        jitconv.dilated_conv2d(x, weight, padding=d, dilation=d, method="tiled").report.verify()
+        for d in (2, 12)
+    )
+    assert near.multiplies == near.value("dense") > near.multiplies_in_bounds
+    assert far.multiplies == far.value("in bounds") < far.value("dense")
+
+
+axes = {
+    "size": st.integers(1, 9),
+    "kernel": st.integers(1, 6),
+    "stride": st.integers(1, 4),
+    "before": st.integers(0, 9),
+    "dilation": st.integers(1, 4),
+    "outputs": st.integers(1, 12),
+}
+
+
+@given(**axes)
+def test_strips_list_the_taps_of_every_output(size, kernel, stride, before, dilation, outputs):
+    window = shapes.Window(*((n, n) for n in (size, kernel, stride)), ((before, 0),) * 2, (dilation,) * 2, (outputs,) * 2, (0, 0))
+    (strip,) = convolution(window, 1)
+    inputs = {
+        (o, t): o * stride - before + t * dilation for o in range(outputs) for t in range(kernel)
+    }
+    assert listed([strip]) == inputs
+    outside = [i for i in inputs.values() if not 0 <= i < size]
+    assert strip.on_padding(size) == len(outside)
+    cut = strip.inside(size)
+    assert listed(cut) == {key: i for key, i in inputs.items() if 0 <= i < size}
+    assert sum(piece.count for piece in cut) == outputs
+
+
+@given(**axes)
+def test_phases_list_the_taps_of_every_output(size, kernel, stride, before, dilation, outputs):
+    window = shapes.Window(*((n, n) for n in (size, kernel, stride)), ((before, 0),) * 2, (dilation,) * 2, (outputs,) * 2, (0, 0))
+    strips = phases(window, 0)
+    lands = {
+        (o, t): (o + before - t * dilation) // stride
+        for o in range(outputs)
+        for t in range(kernel)
+        if (o + before - t * dilation) % stride == 0
+    }
+    assert listed(strips) == lands
+    assert sum(strip.count for strip in strips) == outputs
+    assert shapes.taps_of_phases(outputs, kernel, stride, before, dilation) == len(lands)
+
+
+def listed(strips):
+    return {
+        (s.first + a * s.step, s.tap + t * s.tap_step): s.source + a * s.per_output + t * s.per_tap
+        for s in strips
+        for a in range(s.count)
+        for t in range(s.taps)
+    }
+
+
+def test_regions_cover_every_output_once():
+    for size, channels in (((1, 1), 3), ((3, 90000), 2), ((200, 200), 70), ((2000, 16), 1)):
+        window = shapes.window(size, 3, 1, 1, 1)
+        cut, _, _, sizes, pairs, _ = regions.plan(1, channels, 5, 1, window, False, 4, 1)
+        covered = np.zeros(size, int)
+        for region in cut:
+            oh, ow, height, width = (region[name] for name in ("oh", "ow", "height", "width"))
+            covered[oh : oh + height, ow : ow + width] += 1
+        assert (covered == 1).all()
+        assert pairs == 9 * covered.size
+        assert 4 * sizes[0] <= 2**21
+
+
+def test_tile_extents_fit_the_registers():
+    assert registers.BYTES in (16, 32, 64)
+    for channels, vectors in ((8, lines.EIGHT), (4, lines.FOUR), (1, lines.ONE)):
+        assert channels * vectors + vectors + 1 <= registers.REGISTERS
+    assert registers.registers(np.zeros(1, np.float32), 6, 2).shape == (6, registers.BYTES // 2)
+
+
+@pytest.mark.skipif(
+    numba.config.DISABLE_JIT or numba.config.BOUNDSCHECK,
+    reason="no vectors without compiled loops, or with tests in them",
+)
+def test_the_innermost_loop_is_vectors_of_multiply_adds():
+    """On every processor, also where LLVM would rather use halves of them."""
+    arrays = [np.zeros(2000, np.float32), np.zeros(9, np.uintp), np.zeros(99, np.float32)]
+    compiled = tile_of_eight(*arrays)
+    assembly = next(iter(compiled.inspect_asm().values()))
+    register = {64: "zmm", 32: "ymm", 16: "xmm"}[registers.BYTES]
+    blocks = re.split(r"^\.?L?BB.*:.*$", assembly, flags=re.MULTILINE)
+    adds = {block: len(re.findall(rf"vfmadd\d+ps.*%{register}", block)) for block in blocks}
+    innermost = max(adds, key=adds.get)
+    assert adds[innermost] >= 8 * lines.EIGHT
+    assert "gather" not in innermost
+    assert "call" not in innermost
+
+
+def tile_of_eight(values, shifts, weight):
+    @numba.njit(fastmath={"contract"}, error_model="numpy")
+    def once(values, shifts, weight, sums):
+        zero = np.intp(0)
+        return lines.long8(values, zero, sums.size // 8, shifts, weight, np.uintp(0), shifts, np.uintp(9), sums, zero)
+
+    sums = np.zeros(8 * lines.EIGHT * registers.BYTES // 4, np.float32)
+    assert once(values, shifts, weight, sums) == sums.size * shifts.size
+    return once
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_buffers_begin_at_a_cache_line(dtype):
+    for size in range(1, 30):
+        array = registers.aligned.py_func(size, np.ones(1, dtype))
+        assert array.ctypes.data % registers.BYTES == 0
+        assert (array.shape, array.dtype) == ((size,), dtype)
+        array[:] = 1
