@@ -122,6 +122,20 @@ class Deformed(Dense):
         return tuple(p.within(p.name) for p in parts if p.name != "mask" or self.has_mask)
 
 
+@dataclass(eq=False)
+class Separated(Call):
+    """A call whose kernel is the product of a column and a row.
+
+    Attributes
+    ----------
+    column : numpy.ndarray (KH,)
+    row : numpy.ndarray (KW,)
+    """
+
+    column: np.ndarray
+    row: np.ndarray
+
+
 def dense(
     x: object,
     weight: object,

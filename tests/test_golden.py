@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numba
 import numpy as np
 import pytest
 
@@ -44,3 +45,21 @@ def test_resampling_as_torch():
     np.testing.assert_array_equal(
         jitconv.max_pool2d(x, (3, 2), stride=2, padding=1), STORED["pool_y"]
     )
+
+
+ROUNDING = json.loads((Path(__file__).parent / "golden" / "rounding.json").read_text("utf8"))
+
+
+@pytest.mark.skipif(numba.config.DISABLE_JIT, reason="takes too long in plain Python")
+@pytest.mark.parametrize("layer", ROUNDING, ids=lambda layer: " ".join(map(str, layer[:5])))
+def test_float32_rounds_about_as_in_torch(layer):
+    """The greatest error is at most twice PyTorch's: sums are cut into short ones."""
+    function, C, M, H, K, options, torch_missed = layer
+    rng, groups = np.random.default_rng(C + M + H), options.get("groups", 1)
+    x = rng.standard_normal((1, C, H, H), dtype=np.float32)
+    shape = (C, M, K, K) if function == "conv_transpose2d" else (M, C // groups, K, K)
+    weight = rng.standard_normal(shape, dtype=np.float32)
+    run = getattr(jitconv, function)
+    exact = run(x.astype(float), weight.astype(float), **options, method="direct").output
+    y = run(x, weight, **options, method="tiled").output
+    assert np.abs(y - exact).max() <= 2 * torch_missed * np.abs(exact).max()

@@ -9,7 +9,6 @@ calls SeparableConv2D is the depthwise separable convolution, section 6.)
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -17,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import checks, shapes
-from ..call import Call, border, empty, pad
+from ..call import Separated, border, empty, pad
 from ..costs import formulas
 from ..costs.formula import Costs
 from ..costs.report import NOT_COUNTED, ConvResult, Pass
@@ -61,13 +60,7 @@ def separable_loops(x, border_rows, met, column, row, y, padding, stride, dilati
         counts[job, 2], counts[job, 3] = multiplies, on_padding
 
 
-@dataclass(eq=False)
-class _Lines(Call):
-    column: np.ndarray
-    row: np.ndarray
-
-
-def _direct(call: _Lines) -> tuple[np.ndarray, tuple[Pass, ...]]:
+def _direct(call: Separated) -> tuple[np.ndarray, tuple[Pass, ...]]:
     window, (N, C), (above, beside) = call.window, call.x.shape[:2], call.window.padding
     padded, _ = pad(call.x, (above, (0, 0)))
     rows, columns = border(window.size[0], above), border(window.size[1], beside)
@@ -89,7 +82,7 @@ def _direct(call: _Lines) -> tuple[np.ndarray, tuple[Pass, ...]]:
     )
 
 
-def _costs(call: _Lines) -> Callable[[], Costs]:
+def _costs(call: Separated) -> Callable[[], Costs]:
     return partial(formulas.separable, call.x.shape[0], call.x.shape[1], call.window)
 
 
@@ -115,8 +108,8 @@ def separable_conv2d(
         Taps of the horizontal pass.
     stride, padding, dilation
         As in `conv2d`; the height's are of the column pass, the width's of the row pass.
-    method : {'auto', 'direct'}
-        The loops of this file; there are no others yet.
+    method : {'auto', 'direct', 'tiled'}
+        As in `conv2d`. The tiled loops have no horizontal stride.
 
     Returns
     -------
@@ -148,7 +141,7 @@ def separable_conv2d(
     checks.axes("column", column, "(KH,)")
     checks.axes("row", row, "(KW,)")
     window = shapes.window(x.shape[2:], (column.size, row.size), stride, padding, dilation)
-    call = _Lines(x, batched, window, column.size + row.size, column, row)
+    call = Separated(x, batched, window, column.size + row.size, column, row)
     return run(SEPARABLE, call, method)
 
 
@@ -280,6 +273,7 @@ SEPARABLE = Variant(
     idea="a column pass, then a row pass along its result",
     function=separable_conv2d,
     direct=_direct,
+    any_method=True,
     passes={"column pass": "column", "row pass": "row"},
     arrays={
         "x": Array("image", "N, C, H, W"),

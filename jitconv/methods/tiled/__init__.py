@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...call import Call, Deformed, Dense
+from ...call import Call, Deformed, Dense, Separated
 from ...costs.report import Pass
 from ...variant import Variant
 from ..method import Method
-from . import channels, lines, samples
+from . import channels, lines, passes, samples
 
 
 def _takes(variant: Variant, call: Call) -> bool:
-    return variant.any_method and isinstance(call, Dense)
+    separated = isinstance(call, Separated) and call.window.stride[1] == 1
+    return variant.any_method and (isinstance(call, Dense) or separated)
 
 
 def _run(variant: Variant, call: Call) -> tuple[np.ndarray, tuple[Pass, ...]]:
+    if isinstance(call, Separated):
+        return passes.run_both(call)
     assert isinstance(call, Dense)
     if isinstance(call, Deformed):
         return samples.run(call)

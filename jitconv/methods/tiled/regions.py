@@ -12,7 +12,7 @@ from ...shapes import Window
 from .registers import BYTES
 from .strips import Strip, convolution, phases
 
-TAPS = 400  # taps whose sums stay in registers before they are added to the output
+TAPS = 320  # taps whose sums stay in registers before they are added to the output
 LINES = 480 * 2**10  # bytes of lines: half of the second-level cache
 PIXELS = 4096  # of a region, at most
 UNITS = 16  # regions × blocks of channels that even a small call is cut into
