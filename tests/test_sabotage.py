@@ -9,7 +9,7 @@ import pytest
 
 import jitconv
 from jitconv import sampling
-from jitconv.methods.tiled import channels, lines
+from jitconv.methods.tiled import channels, lines, passes
 from jitconv.variants import (
     deformable,
     depthwise,
@@ -61,7 +61,7 @@ KERNELS = {  # variant: (module, name of the loops, call, {what is broken: (patt
         },
     ),
     "separable": (
-        separable, "separable_loops", lambda: jitconv.separable_conv2d(X, ones(3), ones(3), padding=1),
+        separable, "separable_loops", lambda: jitconv.separable_conv2d(X, ones(3), ones(3), padding=1, method="direct"),
         {
             "one column tap less": (r"range\(column.size\)", "range(column.size - 1)"),
             "one row tap less": (r"range\(row.size\)", "range(row.size - 1)"),
@@ -134,6 +134,14 @@ TILED = {  # call: {what is broken in the loops over lines: (pattern, replacemen
             "one output channel less": (r"range\(MG\)", "range(MG - 1)"),
         },
     ),
+    "separable": (
+        lambda: jitconv.separable_conv2d(X, ones(3), ones(3), padding=1),
+        {
+            "one tap less": (r"range\(shifts.size\):\n( +)total", r"range(shifts.size - 1):\n\1total"),
+            "the first row left out": (r"for out in range\(", "for out in range(1 + "),
+            "the row pass not counted": (r"right \+= run", "right += 0 * run"),
+        },
+    ),
     "deformable": (
         lambda: jitconv.deform_conv2d(X, 3 * ones(1, 18, 5, 5), ones(16, 4, 3, 3), padding=1),
         {"one tap less": TAP},
@@ -170,7 +178,7 @@ def test_broken_tiles_are_noticed(variant, broken, monkeypatch):
     call, breakages = TILED[variant]
     call().report.verify()
     places = 0
-    for module, loops in ((lines, "line_loops"), (channels, "channel_loops")):
+    for module, loops in ((lines, "line_loops"), (channels, "channel_loops"), (passes, "pass_loops")):
         source = inspect.getsource(module)
         source = source.replace("from ...jit import njit, prange", "prange = range")
         sabotaged, found = re.subn(*breakages[broken], re.sub(r"@njit.*", "", source))
@@ -178,7 +186,9 @@ def test_broken_tiles_are_noticed(variant, broken, monkeypatch):
         namespace = {"__name__": "jitconv.broken", "__package__": "jitconv.methods.tiled"}
         exec(sabotaged, namespace)
         namespace["aligned"] = namespace["aligned"].py_func
-        namespace["fill"] = fill = namespace["fill"] if module is lines else fill
+        if module is lines:
+            fill = namespace["fill"]
+        namespace["fill"] = fill
         monkeypatch.setattr(module, loops, namespace[loops])
     assert places > 0
     report = call().report

@@ -109,7 +109,7 @@ def separable_conv2d(
     stride, padding, dilation
         As in `conv2d`; the height's are of the column pass, the width's of the row pass.
     method : {'auto', 'direct', 'tiled'}
-        As in `conv2d`. The tiled loops have no horizontal stride.
+        As in `conv2d`.
 
     Returns
     -------

@@ -12,8 +12,7 @@ from . import channels, lines, passes, samples
 
 
 def _takes(variant: Variant, call: Call) -> bool:
-    separated = isinstance(call, Separated) and call.window.stride[1] == 1
-    return variant.any_method and (isinstance(call, Dense) or separated)
+    return variant.any_method and isinstance(call, (Dense, Separated))
 
 
 def _run(variant: Variant, call: Call) -> tuple[np.ndarray, tuple[Pass, ...]]:
