@@ -130,7 +130,7 @@ TILED = {  # call: {what is broken in the loops over lines: (pattern, replacemen
         lambda: jitconv.depthwise_conv2d(X, ones(20, 1, 3, 3), padding=1),
         {
             "one tap less": TAP,
-            "the last pixels left out": (r"for p in range\(begin, end\)", "for p in range(begin, end - 1)"),
+            "the last pixels left out": (r"for q in range\(p, pixels\)", "for q in range(p, pixels - 1)"),
             "one output channel less": (r"range\(MG\)", "range(MG - 1)"),
         },
     ),
@@ -187,8 +187,8 @@ def test_broken_tiles_are_noticed(variant, broken, monkeypatch):
         exec(sabotaged, namespace)
         namespace["aligned"] = namespace["aligned"].py_func
         if module is lines:
-            fill = namespace["fill"]
-        namespace["fill"] = fill
+            parts = {name: namespace[name] for name in ("fill", "store")}
+        namespace |= parts
         monkeypatch.setattr(module, loops, namespace[loops])
     assert places > 0
     report = call().report

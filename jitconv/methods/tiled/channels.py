@@ -14,59 +14,69 @@ import numpy as np
 from ...call import Dense, empty
 from ...costs.report import Pass
 from ...jit import njit, prange
-from .lines import fill
+from .lines import fill, store
 from .regions import plan
 from .registers import REGISTERS, aligned, registers
 
-LONG = 6 if REGISTERS > 16 else 2  # vectors of pixels in a tile of four channels
+# vectors of pixels in a run of four channels, and of one
+FOUR, ONE = (6, 8) if REGISTERS > 16 else (2, 8)
 
 
-def make_tile(CHANNELS, VECTORS):
-    """Return the loops over all taps around a tile; LLVM unrolls its extents, so they are fixed."""
+def make_run(CHANNELS, LONG):
+    """Return the loops over all taps around runs of pixels of some channels."""
 
     @njit
-    def tile(lines, beside, begin, end, shifts, taps, weight, w, apart, bias, m, more, y, at, plane):
-        # lines flat, where pixel p of channel i meets tap r at i * beside + shifts[r] + p; weight
-        # flat, where that tap lies at w + i * apart + taps[r]; y flat, where it adds to
-        # at + i * plane + p; bias (M,), channel i's at m + i * more. Whole tiles from `begin` on.
-        acc = registers(lines, CHANNELS, VECTORS)
-        PIXELS = acc.shape[1]
-        multiplies = 0
-        for p in range(begin, end - PIXELS + 1, PIXELS):
+    def run(lines, first, beside, pixels, shifts, taps, weight, w, apart, bias, m, more, y, at, plane):
+        # lines flat, where pixel p of channel i meets tap r at first + i * beside + shifts[r] + p;
+        # weight flat, where that tap lies at w + i * apart + taps[r]; bias (M,), channel i's at
+        # m + i * more; filled: y flat, pixel p of channel i at at + i * plane + p
+        many, few = registers(lines, CHANNELS, LONG), registers(lines, CHANNELS, 1)
+        PIXELS, LANES = many.shape[1], few.shape[1]
+        multiplies, p = 0, np.intp(0)
+        while p + PIXELS <= pixels:
             for j in range(PIXELS):
                 for i in range(CHANNELS):
-                    acc[i, j] = bias[m + np.uintp(i) * more]
+                    many[i, j] = bias[m + np.uintp(i) * more]
             for r in range(shifts.size):
-                values, tap = shifts[r] + np.uintp(p), taps[r] + w
+                values, tap = first + shifts[r] + np.uintp(p), taps[r] + w
                 for j in range(PIXELS):
                     for i in range(CHANNELS):
                         value = lines[values + np.uintp(i) * beside + np.uintp(j)]
-                        acc[i, j] += value * weight[tap + np.uintp(i) * apart]
+                        many[i, j] += value * weight[tap + np.uintp(i) * apart]
                         multiplies += 1
-            to = at + np.uintp(p)
             for j in range(PIXELS):
                 for i in range(CHANNELS):
-                    y[to + np.uintp(i) * plane + np.uintp(j)] = acc[i, j]
+                    y[at + np.uintp(p) + np.uintp(i) * plane + np.uintp(j)] = many[i, j]
+            p += PIXELS
+        while p + LANES <= pixels:
+            for j in range(LANES):
+                for i in range(CHANNELS):
+                    few[i, j] = bias[m + np.uintp(i) * more]
+            for r in range(shifts.size):
+                values, tap = first + shifts[r] + np.uintp(p), taps[r] + w
+                for j in range(LANES):
+                    for i in range(CHANNELS):
+                        value = lines[values + np.uintp(i) * beside + np.uintp(j)]
+                        few[i, j] += value * weight[tap + np.uintp(i) * apart]
+                        multiplies += 1
+            for j in range(LANES):
+                for i in range(CHANNELS):
+                    y[at + np.uintp(p) + np.uintp(i) * plane + np.uintp(j)] = few[i, j]
+            p += LANES
+        for i in range(CHANNELS):  # pixels too few for a vector
+            line, k = first + np.uintp(i) * beside, w + np.uintp(i) * apart
+            for q in range(p, pixels):
+                total = bias[m + np.uintp(i) * more]
+                for r in range(shifts.size):
+                    total += lines[line + shifts[r] + np.uintp(q)] * weight[k + taps[r]]
+                    multiplies += 1
+                y[at + np.uintp(q) + np.uintp(i) * plane] = total
         return multiplies
 
-    return tile
+    return run
 
 
-long4, short4 = make_tile(4, LONG), make_tile(4, 1)
-long1, short1 = make_tile(1, 8), make_tile(1, 1)
-
-
-@njit
-def last_pixels(lines, begin, end, shifts, taps, weight, w, start, y, at):
-    # of one channel, too few for a vector
-    multiplies = 0
-    for p in range(begin, end):
-        total = start
-        for r in range(shifts.size):
-            total += lines[shifts[r] + np.uintp(p)] * weight[w + taps[r]]
-            multiplies += 1
-        y[at + np.uintp(p)] = total
-    return multiplies
+run_four, run_one = make_run(4, FOUR), make_run(1, ONE)
 
 
 @njit
@@ -74,11 +84,11 @@ def share(job, jobs, x, weight, bias, y, K, regions, all_shifts, all_taps, sizes
     # x (N, C, H, W); weight flat (M, K); bias (M,); y (N, M, OH, OW)
     N, C, H, W = x.shape
     M, OH, OW = y.shape[1:]
-    MG, fours, LANES = M // C, (C + 3) // 4, registers(y, 1, 1).shape[1]
+    MG, fours = M // C, (C + 3) // 4
     flat_x, flat_y = x.reshape(x.size), y.reshape(y.size)
     lines, halves, kept = aligned(sizes[0], y), aligned(sizes[1], y), aligned(sizes[2], y)
-    units = N * fours * len(regions)
-    multiplies, zero = 0, np.intp(0)
+    units, apart, more = N * fours * len(regions), np.uintp(MG * K), np.uintp(MG)
+    multiplies = 0
     for unit in range(units * job // jobs, units * (job + 1) // jobs):
         region, rest = regions[unit % len(regions)], unit // len(regions)
         n, c = rest // fours, rest % fours * 4
@@ -86,36 +96,27 @@ def share(job, jobs, x, weight, bias, y, K, regions, all_shifts, all_taps, sizes
         fill(flat_x, n * C + c, some, H, W, region, halves, lines)
         R = region["TH"] * region["TW"]
         shifts, taps = all_shifts[region["kind"], :R], all_taps[region["kind"], :R]
-        beside = region["TW"] * region["phases"] * region["size"]
+        beside = np.uintp(region["TW"] * region["phases"] * region["size"])
         pixels = region["height"] * region["width"]
-        end = pixels // LANES * LANES
         for i in range(MG):  # a channel's outputs
-            m = c * MG + i
-            out, corner, plane = kept, i * pixels, MG * pixels
+            m, out, at, plane = np.uintp(c * MG + i), kept, i * pixels, MG * pixels
             if region["whole"]:
                 out, plane = flat_y, MG * OH * OW
-                corner = ((n * M + m) * OH + region["oh"]) * OW + region["ow"]
-            apart, more = np.uintp(MG * K), np.uintp(MG)
-            b, w, at, step, d = np.uintp(m), np.uintp(m * K), np.uintp(corner), np.uintp(plane), np.uintp(beside)
-            if some == 4:
-                middle = end // (LONG * LANES) * LONG * LANES
-                multiplies += long4(lines, d, zero, middle, shifts, taps, weight, w, apart, bias, b, more, out, at, step)
-                multiplies += short4(lines, d, middle, end, shifts, taps, weight, w, apart, bias, b, more, out, at, step)
-            for j in range(some):
-                line, q, v, to = lines[j * beside :], b + np.uintp(j) * more, w + np.uintp(j) * apart, at + np.uintp(j) * step
-                if some < 4:
-                    middle = end // (8 * LANES) * 8 * LANES
-                    multiplies += long1(line, d, zero, middle, shifts, taps, weight, v, apart, bias, q, more, out, to, step)
-                    multiplies += short1(line, d, middle, end, shifts, taps, weight, v, apart, bias, q, more, out, to, step)
-                multiplies += last_pixels(line, end, pixels, shifts, taps, weight, v, bias[q], out, to)
+                at = ((n * M + c * MG + i) * OH + region["oh"]) * OW + region["ow"]
+            to, step = np.uintp(at), np.uintp(plane)
+            for j in range(1 if some == 4 else some):
+                q, f, o = m + np.uintp(j) * more, np.uintp(j) * beside, to + np.uintp(j) * step
+                w = q * np.uintp(K)
+                if some == 4:
+                    multiplies += run_four(
+                        lines, f, beside, pixels, shifts, taps, weight, w, apart, bias, q, more, out, o, step
+                    )
+                else:
+                    multiplies += run_one(
+                        lines, f, beside, pixels, shifts, taps, weight, w, apart, bias, q, more, out, o, step
+                    )
         if not region["whole"]:
-            k = 0
-            for m in range(c * MG, (c + some) * MG):
-                for i in range(region["height"]):
-                    to = ((n * M + m) * OH + region["oh"] + i * region["down"]) * OW + region["ow"]
-                    for j in range(region["width"]):
-                        flat_y[np.uintp(to + j * region["across"])] = kept[np.uintp(k + j)]
-                    k += region["width"]
+            store(kept, region, n * M + c * MG, some * MG, OH, OW, flat_y)
     return multiplies
 
 

@@ -208,6 +208,18 @@ def fill(x, channel, some, H, W, region, halves, lines):
 
 
 @njit
+def store(kept, region, channel, some, OH, OW, y):
+    # a region whose outputs lie apart: kept flat (some, height, width) -> y flat (·, OH, OW)
+    k = 0
+    for m in range(channel, channel + some):
+        for i in range(region["height"]):
+            to = (m * OH + region["oh"] + i * region["down"]) * OW + region["ow"]
+            for j in range(region["width"]):
+                y[np.uintp(to + j * region["across"])] = kept[np.uintp(k + j)]
+            k += region["width"]
+
+
+@njit
 def share(
     job, jobs, x, weight, bias, y, K, per_m, per_c, regions, all_shifts, all_taps, groups, parts, sizes
 ):
@@ -291,14 +303,8 @@ def share(
                                 total += lanes[to + np.uintp(j)]
                             out[at + i * plane + end + p] = total
                 m += channels
-        if not region["whole"]:  # its outputs lie apart
-            k = 0
-            for m in range(g * MG + m0, g * MG + m1):
-                for i in range(region["height"]):
-                    to = ((n * M + m) * OH + region["oh"] + i * region["down"]) * OW + region["ow"]
-                    for j in range(region["width"]):
-                        flat_y[np.uintp(to + j * region["across"])] = kept[np.uintp(k + j)]
-                    k += region["width"]
+        if not region["whole"]:
+            store(kept, region, n * M + g * MG + m0, m1 - m0, OH, OW, flat_y)
     return multiplies
 
 
