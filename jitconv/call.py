@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -203,7 +205,7 @@ def dense(
         )
     checks.divides("groups", groups, M, f"the output channels of {name}")
     bias, has_bias, held = checks.biases(bias, M, x.dtype), bias is not None, weight.size
-    window = shapes.window(x.shape[2:], weight.shape[2:], stride, padding, dilation)
+    window = _window(x.shape[2:], weight.shape[2:], stride, padding, dilation)
     return Dense(x, batched, window, held + M * has_bias, weight, bias, has_bias, groups)
 
 
@@ -307,11 +309,9 @@ def empty(name: str, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     ValueError
         If the array is larger than the machine's memory.
     """
-    size = math.prod(shape) * np.dtype(dtype).itemsize
+    size = math.prod(shape) * dtype.itemsize
     try:
-        if hasattr(os, "sysconf") and size > os.sysconf("SC_PAGE_SIZE") * os.sysconf(
-            "SC_PHYS_PAGES"
-        ):
+        if size > _memory():
             raise MemoryError  # np.empty may promise more than there is
         return np.empty(shape, dtype)
     except (MemoryError, ValueError):
@@ -320,6 +320,22 @@ def empty(name: str, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
             "more than this machine can hold; "
             "take fewer images or channels, a smaller image or less padding"
         ) from None
+
+
+@functools.cache
+def _memory() -> float:
+    if not hasattr(os, "sysconf"):
+        return math.inf
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+# The window of a call, of which there are few: checked and worked out once.
+_known_window = functools.lru_cache(1024)(shapes.window)
+
+
+def _window(size: Pair, kernel: Pair, stride: Any, padding: Any, dilation: Any) -> Window:
+    plain = type(stride) is type(dilation) is int and type(padding) in (int, str)
+    return (_known_window if plain else shapes.window)(size, kernel, stride, padding, dilation)
 
 
 def border(size: int, ends: Pair) -> np.ndarray:

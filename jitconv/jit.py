@@ -124,6 +124,9 @@ def njit(function: Callable | None = None, *, parallel: bool = False) -> Callabl
     if is_compiled and compiled.stats.cache_path:
         _cache_folders.add(compiled.stats.cache_path)
 
+    # compiled loops never warn about Inf or NaN; in plain Python neither must these
+    quiet = contextlib.nullcontext() if is_compiled else np.errstate(all="ignore")
+
     @functools.wraps(function)
     def launched(*arrays):
         recorder = getattr(_this_thread, "recorder", None)
@@ -135,9 +138,7 @@ def njit(function: Callable | None = None, *, parallel: bool = False) -> Callabl
                 "this process was forked from one that had run jitconv's loops, which GNU OpenMP "
                 "does not survive; start it with multiprocessing.get_context('spawn')"
             )
-        # np.errstate: compiled loops never warn about Inf or NaN; with NUMBA_DISABLE_JIT=1 neither
-        # must these.
-        with _launch, np.errstate(all="ignore"):
+        with _launch, quiet:
             try:
                 return launch.compiled(*arrays)
             except (OSError, EOFError, pickle.UnpicklingError) as error:  # loops raise none of them
@@ -157,11 +158,12 @@ def njit(function: Callable | None = None, *, parallel: bool = False) -> Callabl
 @contextlib.contextmanager
 def recording(recorder: Callable[[Callable, tuple], None]) -> Iterator[None]:
     """Hand the loops and arrays of each launch of this thread to `recorder`, which runs them."""
+    before = getattr(_this_thread, "recorder", None)
     _this_thread.recorder = recorder
     try:
         yield
     finally:
-        del _this_thread.recorder
+        _this_thread.recorder = before
 
 
 def info() -> dict[str, str]:

@@ -80,12 +80,12 @@ run_four, run_one = make_run(4, FOUR), make_run(1, ONE)
 
 
 @njit
-def share(job, jobs, x, weight, bias, y, K, regions, all_shifts, all_taps, sizes):
-    # x (N, C, H, W); weight flat (M, K); bias (M,); y (N, M, OH, OW)
+def share(job, jobs, x, weight, bias, y, regions, tables, sizes):
+    # x (N, C, H, W); weight (M, 1, KH, KW); bias (M,); y (N, M, OH, OW)
     N, C, H, W = x.shape
     M, OH, OW = y.shape[1:]
-    MG, fours = M // C, (C + 3) // 4
-    flat_x, flat_y = x.reshape(x.size), y.reshape(y.size)
+    MG, fours, K = M // C, (C + 3) // 4, weight.shape[2] * weight.shape[3]
+    flat_x, flat_w, flat_y = x.reshape(x.size), weight.reshape(weight.size), y.reshape(y.size)
     lines, halves, kept = aligned(sizes[0], y), aligned(sizes[1], y), aligned(sizes[2], y)
     units, apart, more = N * fours * len(regions), np.uintp(MG * K), np.uintp(MG)
     multiplies = 0
@@ -95,7 +95,7 @@ def share(job, jobs, x, weight, bias, y, K, regions, all_shifts, all_taps, sizes
         some = min(4, C - c)
         fill(flat_x, n * C + c, some, H, W, region, halves, lines)
         R = region["TH"] * region["TW"]
-        shifts, taps = all_shifts[region["kind"], :R], all_taps[region["kind"], :R]
+        shifts, taps = tables[0, region["kind"], :R], tables[1, region["kind"], :R]
         beside = np.uintp(region["TW"] * region["phases"] * region["size"])
         pixels = region["height"] * region["width"]
         for i in range(MG):  # a channel's outputs
@@ -109,11 +109,11 @@ def share(job, jobs, x, weight, bias, y, K, regions, all_shifts, all_taps, sizes
                 w = q * np.uintp(K)
                 if some == 4:
                     multiplies += run_four(
-                        lines, f, beside, pixels, shifts, taps, weight, w, apart, bias, q, more, out, o, step
+                        lines, f, beside, pixels, shifts, taps, flat_w, w, apart, bias, q, more, out, o, step
                     )
                 else:
                     multiplies += run_one(
-                        lines, f, beside, pixels, shifts, taps, weight, w, apart, bias, q, more, out, o, step
+                        lines, f, beside, pixels, shifts, taps, flat_w, w, apart, bias, q, more, out, o, step
                     )
         if not region["whole"]:
             store(kept, region, n * M + c * MG, some * MG, OH, OW, flat_y)
@@ -121,10 +121,10 @@ def share(job, jobs, x, weight, bias, y, K, regions, all_shifts, all_taps, sizes
 
 
 @njit(parallel=True)
-def channel_loops(x, weight, bias, y, K, regions, shifts, taps, sizes, counts):
+def channel_loops(x, weight, bias, y, regions, tables, sizes, counts):
     jobs = counts.size
     for job in prange(jobs):
-        counts[job] = share(np.intp(job), jobs, x, weight, bias, y, K, regions, shifts, taps, sizes)
+        counts[job] = share(np.intp(job), jobs, x, weight, bias, y, regions, tables, sizes)
 
 
 def run(call: Dense) -> tuple[np.ndarray, tuple[Pass, ...]]:
@@ -132,9 +132,7 @@ def run(call: Dense) -> tuple[np.ndarray, tuple[Pass, ...]]:
     (N, C, M), window, threads = call.sizes, call.window, numba.get_num_threads()
     y = empty("output", (N, M, *window.output), call.x.dtype)
     planned = plan(N, C, M, C, window, False, y.itemsize, 4)
-    regions, shifts, taps, sizes, pairs, outside = planned
-    jobs = min(N * -(-C // 4) * len(regions), 2 * threads)
-    counts, K = np.zeros(jobs, np.int64), window.kernel[0] * window.kernel[1]
-    channel_loops(call.x, call.weight.reshape(-1), call.bias, y, K, regions, shifts, taps, sizes, counts)
-    equals = "dense" if pairs == K * window.output[0] * window.output[1] else "in bounds"
-    return y, (Pass("kernel", int(counts.sum()), outside * N * M, equals, follows=True),)
+    regions, tables, sizes, _, _ = planned
+    counts = np.zeros(min(N * -(-C // 4) * regions.size, 2 * threads), np.int64)
+    channel_loops(call.x, call.weight, call.bias, y, regions, tables, sizes, counts)
+    return y, (planned.done("kernel", sum(counts.tolist()), N * M),)

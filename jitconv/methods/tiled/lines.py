@@ -31,8 +31,7 @@ import numpy as np
 from ...call import Dense, empty
 from ...costs.report import Pass
 from ...jit import njit, prange
-from ...shapes import Window
-from .regions import plan
+from .regions import Plan, plan
 from .registers import REGISTERS, aligned, registers
 
 # vectors of pixels in a long tile of 8, of 4 and of 1 output channels: the sums fill the registers
@@ -221,14 +220,14 @@ def store(kept, region, channel, some, OH, OW, y):
 
 @njit
 def share(
-    job, jobs, x, weight, bias, y, K, per_m, per_c, regions, all_shifts, all_taps, groups, parts, sizes
+    job, jobs, x, weight, bias, y, K, per_m, per_c, regions, tables, sizes, groups, parts
 ):
-    # x (N, C, H, W); weight flat, whose output channels lie per_m apart, input channels per_c;
-    # bias (M,); y (N, M, OH, OW); regions, kinds of (shifts, taps): see `plan`
+    # x (N, C, H, W); weight (·, ·, KH, KW), whose output channels lie per_m apart, input channels
+    # per_c; bias (M,); y (N, M, OH, OW); regions, tables, sizes: see `Plan`
     N, C, H, W = x.shape
     M, OH, OW = y.shape[1:]
     CG, MG, LANES = C // groups, M // groups, registers(y, 1, 1).shape[1]
-    flat_x, flat_y = x.reshape(x.size), y.reshape(y.size)
+    flat_x, flat_w, flat_y = x.reshape(x.size), weight.reshape(weight.size), y.reshape(y.size)
     lines, halves, kept = aligned(sizes[0], y), aligned(sizes[1], y), aligned(sizes[2], y)
     windows, lanes = aligned(sizes[3], y), aligned(sizes[4], y)
     sums, packed = aligned(sizes[5], y), aligned(sizes[6], y)
@@ -255,7 +254,7 @@ def share(
         for c0 in range(0, CG, region["step"]):
             some, channel = min(region["step"], CG - c0), n * C + g * CG + c0
             R = some * region["TH"] * region["TW"]
-            shifts, taps = all_shifts[region["kind"], :R], all_taps[region["kind"], :R]
+            shifts, taps = tables[0, region["kind"], :R], tables[1, region["kind"], :R]
             values, first = lines, zero
             if own:
                 values, first = flat_x, channel * H * W + region["ih"] * W
@@ -272,20 +271,20 @@ def share(
                 middle, at = end // long * long, corner + (m - m0) * plane
                 f, e, k = first + middle, first + end, channels * middle
                 if channels == 8:
-                    multiplies += long8(values, first, f, shifts, weight, w, taps, a, sums, zero)
-                    multiplies += short8(values, f, e, shifts, weight, w, taps, a, sums, k)
+                    multiplies += long8(values, first, f, shifts, flat_w, w, taps, a, sums, zero)
+                    multiplies += short8(values, f, e, shifts, flat_w, w, taps, a, sums, k)
                 elif channels == 4:
-                    multiplies += long4(values, first, f, shifts, weight, w, taps, a, sums, zero)
-                    multiplies += short4(values, f, e, shifts, weight, w, taps, a, sums, k)
+                    multiplies += long4(values, first, f, shifts, flat_w, w, taps, a, sums, zero)
+                    multiplies += short4(values, f, e, shifts, flat_w, w, taps, a, sums, k)
                 else:
-                    multiplies += long1(values, first, f, shifts, weight, w, taps, a, sums, zero)
-                    multiplies += short1(values, f, e, shifts, weight, w, taps, a, sums, k)
+                    multiplies += long1(values, first, f, shifts, flat_w, w, taps, a, sums, zero)
+                    multiplies += short1(values, f, e, shifts, flat_w, w, taps, a, sums, k)
                 add(sums, channels, long, middle, end, out, at, plane)
-                side = weight
+                side = flat_w
                 if left > 0 and not region["natural"]:  # the taps side by side
                     for i in range(channels):
                         for r in range(R):
-                            packed[np.uintp(i * R + r)] = weight[w + np.uintp(i) * a + taps[r]]
+                            packed[np.uintp(i * R + r)] = flat_w[w + np.uintp(i) * a + taps[r]]
                     side, w, a = packed, np.uintp(zero), np.uintp(R)
                 for p in range(left):
                     k, q = ((m - m0) * left + p * channels) * LANES, np.uintp(p * R)
@@ -309,52 +308,45 @@ def share(
 
 
 @njit(parallel=True)
-def line_loops(
-    x, weight, bias, y, K, per_m, per_c, regions, shifts, taps, groups, parts, sizes, counts
-):
+def line_loops(x, weight, bias, y, K, per_m, per_c, regions, tables, sizes, groups, parts, counts):
     jobs = counts.size
     for job in prange(jobs):
         counts[job] = share(
-            np.intp(job), jobs, x, weight, bias, y, K, per_m, per_c, regions, shifts, taps, groups, parts, sizes
+            *(np.intp(job), jobs, x, weight, bias, y, K, per_m, per_c),
+            *(regions, tables, sizes, groups, parts),
         )
 
 
 def multiply(
+    planned: Plan,
     x: np.ndarray,
     weight: np.ndarray,
     bias: np.ndarray,
     y: np.ndarray,
-    window: Window,
     groups: int,
     transposed: bool = False,
     first: int = 0,
 ) -> int:
-    """Cut the work into jobs, run `line_loops` from output row `first` on, and return its count."""
-    (N, C), M, K = x.shape[:2], bias.size, window.kernel[0] * window.kernel[1]
-    regions, shifts, taps, sizes, *_ = plan(N, C, M, groups, window, transposed, x.itemsize, 1)
+    """Deal the regions out to jobs, run the loops from output row `first` on; return their count."""
+    regions, tables, sizes, _, _ = planned
     if first:
         regions = regions.copy()
         regions["oh"] += first
-    MG, threads = M // groups, numba.get_num_threads()
-    units, blocks, parts = N * groups * len(regions), -(-MG // 8), 1
+    N, C = x.shape[:2]
+    M, K, threads = bias.size, weight.shape[2] * weight.shape[3], numba.get_num_threads()
+    units, blocks, parts = N * groups * regions.size, -(-M // groups // 8), 1
     while parts < blocks and units * parts % threads and units * parts < 8 * threads:
         parts += 1
     counts = np.zeros(min(units * parts, 2 * threads), np.int64)
-    steps = (K, MG * K) if transposed else (C // groups * K, K)
-    flat = weight.reshape(-1)
-    line_loops(x, flat, bias, y, K, *steps, regions, shifts, taps, groups, parts, sizes, counts)
-    return int(counts.sum())
+    steps = (K, M // groups * K) if transposed else (C // groups * K, K)
+    line_loops(x, weight, bias, y, K, *steps, regions, tables, sizes, groups, parts, counts)
+    return sum(counts.tolist())
 
 
 def run(call: Dense) -> tuple[np.ndarray, tuple[Pass, ...]]:
     """Run the lines of a dense convolution, or of a transposed one."""
     (N, C, M), window, groups, transposed = call.sizes, call.window, call.groups, call.transposed
     y = empty("output", (N, M, *window.output), call.x.dtype)
-    done = multiply(call.x, call.weight, call.bias, y, window, groups, transposed)
     planned = plan(N, C, M, groups, window, transposed, y.itemsize, 1)
-    dense = window.kernel[0] * window.kernel[1] * window.output[0] * window.output[1]
-    equals = "phases" if transposed else "dense"
-    if planned.outside == 0 and (transposed or planned.pairs < dense):
-        equals = "in bounds"
-    outside = planned.outside * N * M * (C // groups)
-    return y, (Pass("kernel", done, outside, equals, follows=True),)
+    done = multiply(planned, call.x, call.weight, call.bias, y, groups, transposed)
+    return y, (planned.done("kernel", done, N * M * (C // groups)),)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ...costs.report import Pass
 from ...shapes import Window
 from .registers import BYTES
 from .strips import Strip, convolution, phases
@@ -40,22 +41,27 @@ class Plan(NamedTuple):
     ----------
     regions : numpy.ndarray of REGION
         Together they are all outputs.
-    shifts, taps : numpy.ndarray (kinds, R)
+    tables : numpy.ndarray (2, kinds, R)
         Of each kind of region and each tap of some channels: how far it lies from a line's first
         pixel, and from the weight's first number.
-    sizes : tuple of int
+    sizes : numpy.ndarray (7,)
         Numbers that a job's buffers hold: lines, halves of an image, sums of a region that is not
         whole, the last pixels' taps, their sums, a block's sums, a block's taps.
-    pairs, outside : int
-        Pairs (output, tap) of one channel, and those of them that meet padding.
+    outside : int
+        Pairs (output, tap) of one channel that meet padding.
+    equals : str
+        The formula of all pairs.
     """
 
     regions: np.ndarray
-    shifts: np.ndarray
-    taps: np.ndarray
-    sizes: tuple[int, ...]
-    pairs: int
+    tables: np.ndarray
+    sizes: np.ndarray
     outside: int
+    equals: str
+
+    def done(self, name: str, multiplies: int, channels: int) -> Pass:
+        """Return a pass that multiplied every pair for so many pairs of channels."""
+        return Pass(name, multiplies, self.outside * channels, self.equals, follows=True)
 
 
 def equal(whole: int, most: int) -> int:
@@ -174,4 +180,7 @@ def plan(
         8 * pixels.max(),
         8 * most * (1 - regions["natural"].min()),
     )
-    return Plan(regions, *table, tuple(map(int, sizes)), pairs, outside)
+    equals = "phases" if transposed else "dense"
+    if outside == 0 and (transposed or pairs < K * OH * OW):
+        equals = "in bounds"
+    return Plan(regions, table, np.array(sizes, np.intp), outside, equals)

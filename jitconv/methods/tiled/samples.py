@@ -15,7 +15,8 @@ from ...costs.report import Pass
 from ...jit import njit, prange
 from ...sampling import place_samples
 from ...shapes import Window
-from . import lines
+from .lines import multiply
+from .regions import plan
 
 SAMPLES = 2**21  # bytes of samples that are gathered before they are multiplied: they stay in cache
 FOUR = 4  # channels whose pixels lie side by side, so that one load fetches them
@@ -124,6 +125,7 @@ def run(call: Deformed) -> tuple[np.ndarray, tuple[Pass, ...]]:
     interleave_loops(call.x, call.offset.shape[1] // (2 * K), fours)
     height = min(OH, max(1, SAMPLES // (OW * K * C * y.itemsize)))
     samples = empty("samples", (C * K * height * OW,), y.dtype)
+    weight = call.weight.reshape(M, -1, 1, 1)
     steps = (KW, *window.stride, window.padding[0][0], window.padding[1][0], *window.dilation)
     total, multiplies, on_padding = np.zeros(3, np.int64), 0, 0
     for n, first in itertools.product(range(N), range(0, OH, height)):
@@ -134,8 +136,9 @@ def run(call: Deformed) -> tuple[np.ndarray, tuple[Pass, ...]]:
         sample_loops(fours[n], call.offset[n], factors, first, (H, W), steps, C, some, counts)
         size = (rows, OW)
         pixels = Window(size, (1, 1), (1, 1), ((0, 0), (0, 0)), (1, 1), size, size)
-        done = lines.multiply(
-            some[np.newaxis], call.weight, call.bias, y[n : n + 1], pixels, call.groups, first
+        planned = plan(1, C * K, M, call.groups, pixels, False, y.itemsize, 1)
+        done = multiply(
+            planned, some[np.newaxis], weight, call.bias, y[n : n + 1], call.groups, first=first
         )
         total += counts[:, :3].sum(axis=0)
         multiplies += done
