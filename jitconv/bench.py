@@ -1,6 +1,8 @@
 """How fast the nine variants are on this machine, beside the libraries that are installed.
 
-Every ratio is measured in one process, the two calls in turn, with as many threads each.
+Every ratio is measured in one process, with as many threads on either side. Each side has blocks of
+calls of its own, in turn, after a pause: both keep a pool of threads, and one that has just run
+still spins and slows the other.
 """
 
 from __future__ import annotations
@@ -24,18 +26,20 @@ import jitconv
 from . import jit
 from .costs.report import ConvResult
 from .jit import njit, prange
+from .methods import METHODS
 from .methods.tiled.registers import BYTES, registers
-PIXELS, WIDE = 8, 2
 from .variants import VARIANTS
 
-PEERS = ("torch", "cv2", "scipy")
+PEERS = ("torch", "torchvision", "cv2", "scipy")
+OURS = {"conv2d", "depthwise"}  # peers of our own
+PAUSE = 0.05  # seconds before a block
 HEAD = ("layer", "ms", "± %", "GFLOP/s", "peak", "memory", "× direct", "× peer", "peer ms", "peer")
 
 
 class Contest(NamedTuple):
     """One call to time, and the same work in another library."""
 
-    variant: str
+    family: str
     label: str
     call: Callable[..., ConvResult]
     size: int  # bytes of input and weights
@@ -43,44 +47,67 @@ class Contest(NamedTuple):
     peer_call: Callable[[], Any] | None
 
 
-def pair(call: Callable, other: Callable | None, seconds: float = 0.6) -> tuple[list, list]:
-    """Time two calls in turn, A B A B, after warming both up; return all times in seconds."""
-    both = [call] if other is None else [call, other]
-    for function in both * 2:
-        function()
-    times: list[list[float]] = [[], []]
-    stop = time.perf_counter() + seconds * len(both)
-    while len(times[0]) < 7 or (time.perf_counter() < stop and len(times[0]) < 200):
-        for function, spent in zip(both, times, strict=False):
-            begin = time.perf_counter()
-            function()
-            spent.append(time.perf_counter() - begin)
-    return times[0], times[1]
+def blocks(*calls: Callable, seconds: float = 0.25) -> list[list[float]]:
+    """Return the median time of each call in each of three rounds.
+
+    In a round every call has a block of its own, of some seconds and three calls at least, after a
+    pause in which the threads of the one before go to sleep.
+    """
+    for call in calls * 2:
+        call()
+    medians: list[list[float]] = [[] for _ in calls]
+    for _ in range(3):
+        for call, found in zip(calls, medians, strict=True):
+            time.sleep(PAUSE)
+            times, stop = [], time.perf_counter() + seconds
+            while len(times) < 3 or time.perf_counter() < stop:
+                begin = time.perf_counter()
+                call()
+                times.append(time.perf_counter() - begin)
+            found.append(statistics.median(times))
+    return medians
 
 
-# The layers of each variant: sizes, and options. A variant that is not named here has the default.
-DEFAULT = [({"C": 64, "M": 64, "H": 56, "K": 3}, {"padding": 1})]
-SQUARES = [(64, 56), (128, 28), (256, 14), (512, 7)]
-LAYERS: dict[str, list[tuple[dict[str, int], dict[str, Any]]]] = {
+def ratio(times: list[float], others: list[float]) -> float:
+    """Return the median of the rounds' ratios."""
+    return statistics.median(b / a for a, b in zip(times, others, strict=True))
+
+
+Layers = list[tuple[dict[str, int], dict[str, Any]]]
+
+
+def _squares(*sizes: tuple[int, int, int], K: int, **options: Any) -> Layers:
+    """Layers of (C, M, H), H × H pixels, in one group or in `groups`."""
+    return [({"C": C, "M": M, "H": H, "K": K}, options) for C, M, H in sizes]
+
+
+# The layers of each family: sizes, and options. A variant that is not named has the default.
+DEFAULT = [({"C": 64, "B": 64, "M": 64, "g": 2, "H": 56, "K": 3}, {"padding": 1})]
+RESNET = [(64, 64, 56), (128, 128, 28), (256, 256, 14), (512, 512, 7)]
+OTHERS = [(96, 96, 40), (160, 160, 20), (320, 320, 10)]
+LAYERS: dict[str, Layers] = {
     "standard": [
-        *(
-            layer
-            for N in (1, 8)
-            for layer in [
-                *(({"N": N, "C": C, "M": C, "H": H, "K": 3}, {"padding": 1}) for C, H in SQUARES),
-                ({"N": N, "C": 3, "M": 64, "H": 224, "K": 7}, {"stride": 2, "padding": 3}),
-                ({"N": N, "C": 64, "M": 128, "H": 56, "K": 3}, {"stride": 2, "padding": 1}),
-            ]
-        ),
-        ({"C": 1, "M": 1, "H": 1024, "K": 5}, {"padding": 2}),
+        *_squares(*RESNET, *OTHERS, K=3, padding=1),
+        *(({"N": 8, **sizes}, options) for sizes, options in _squares(*RESNET, K=3, padding=1)),
+        ({"N": 4, "C": 48, "M": 96, "H": 32, "K": 3}, {"padding": 1}),
+        *_squares((64, 96, 33), K=5, padding=2),
+        *_squares((3, 24, 256), (64, 128, 56), (80, 80, 60), K=3, stride=2, padding=1),
+        *_squares((3, 64, 224), K=7, stride=2, padding=3),
+        *_squares((1, 1, 1024), K=5, padding=2),
     ],
+    "few outputs": [
+        *_squares((512, 12, 40), (256, 4, 64), (512, 15, 32), K=3, padding=1),
+        *_squares((96, 1, 64), K=7, padding=3),
+    ],
+    "winograd": _squares(*RESNET, *OTHERS, (64, 64, 112), K=3, padding=1, method="winograd"),
     "dilated": [
         ({"C": C, "M": C, "H": H, "K": 3}, {"padding": rate, "dilation": rate})
-        for C, H, rate in [(64, 56, 4), (256, 28, 2), (256, 28, 12)]
+        for C, H, rate in [(64, 56, 4), (256, 28, 2), (256, 28, 12), (96, 41, 3), (192, 25, 6)]
     ],
     "transposed": [
-        ({"C": C, "M": M, "H": H, "K": K}, {"stride": 2, "padding": 1})
-        for C, M, H, K in [(64, 32, 56, 4), (256, 128, 14, 4), (128, 64, 28, 3)]
+        *_squares((64, 32, 56), (256, 128, 14), K=4, stride=2, padding=1),
+        *_squares((128, 64, 28), K=3, stride=2, padding=1),
+        *_squares((64, 32, 56), K=2, stride=2),
     ],
     "separable": [
         ({"C": 1, "H": H, "K": K}, {"padding": "same"})
@@ -92,10 +119,13 @@ LAYERS: dict[str, list[tuple[dict[str, int], dict[str, Any]]]] = {
         for C, H, K, stride in [
             (32, 112, 3, 1),
             (64, 112, 3, 2),
+            (96, 80, 3, 2),
             (128, 56, 3, 1),
+            (240, 28, 5, 1),
+            (192, 28, 7, 1),
+            (672, 14, 5, 1),
             (512, 14, 3, 1),
             (1024, 7, 3, 1),
-            (96, 56, 7, 1),
         ]
     ],
     "depthwise separable": [
@@ -103,22 +133,31 @@ LAYERS: dict[str, list[tuple[dict[str, int], dict[str, Any]]]] = {
         for C, M, H in [(64, 128, 56), (512, 512, 14)]
     ],
     "pointwise": [
-        ({"C": C, "M": M, "H": H, "K": 1}, {})
-        for C, M, H in [(64, 128, 56), (256, 64, 56), (512, 512, 14), (1024, 1024, 7)]
+        *_squares((64, 128, 56), (256, 64, 56), (512, 512, 14), (1024, 1024, 7), K=1),
+        *_squares((96, 192, 40), (320, 80, 40), (960, 160, 7), K=1),
+        ({"N": 2, "C": 640, "M": 320, "H": 12, "K": 1}, {}),
     ],
     "grouped": [
         ({"C": C, "M": C, "H": H, "K": 3, "g": g}, {"padding": 1, "groups": g})
-        for C, H, g in [(128, 56, 32), (512, 14, 32), (64, 56, 2)]
+        for C, H, g in [(128, 56, 32), (512, 14, 32), (64, 56, 2), (96, 40, 3), (240, 14, 8)]
     ],
-    "deformable": [
-        ({"C": C, "M": C, "H": H, "K": 3}, {"padding": 1}) for C, H in [(64, 56), (256, 14)]
-    ],
+    "deformable": _squares((64, 64, 56), (256, 256, 14), K=3, padding=1),
 }
 
 
 def layers(installed: set[str]) -> Iterator[Contest]:
     """Yield every layer of the benchmark; weights and images are random."""
-    rng = np.random.default_rng(0)
+    equal_threads(installed)
+    for family in dict.fromkeys([*VARIANTS, *LAYERS]):
+        name = family if family in VARIANTS else "standard"
+        if family == "winograd" and family not in METHODS:
+            continue
+        for sizes, options in LAYERS.get(family, DEFAULT):
+            yield from contests(family, name, sizes, options, installed)
+
+
+def equal_threads(installed: set[str]) -> None:
+    """Give the peers as many threads as the loops have."""
     if "torch" in installed:
         import torch
 
@@ -128,27 +167,93 @@ def layers(installed: set[str]) -> Iterator[Contest]:
         import cv2
 
         cv2.setNumThreads(numba.get_num_threads())
-    for name, variant in VARIANTS.items():
-        for sizes, options in LAYERS.get(name, DEFAULT):
-            K, H = sizes["K"], sizes["H"]
-            found = variant.shapes({**sizes, "W": H, "KH": K, "KW": K}, **options)
-            arrays = [rng.standard_normal(found[n], dtype=np.float32) for n in variant.needed]
-            call = partial(variant.function, *arrays, **options)
-            channels = f"{sizes['C']}→{sizes['M']} " if "M" in sizes else ""
-            letters = {
-                "s": options.get("stride", 1),
-                "d": options.get("dilation", 1),
-                "g": options.get("groups", 1),
-                "N": sizes.get("N", 1),
-            }
-            words = [f"{letter}{value}" for letter, value in letters.items() if value > 1]
-            label = " ".join([f"{channels}{H}² k{K}", *words])
-            size = sum(array.nbytes for array in arrays)
-            peers = PEERS_OF.get(name, {"peer": None})
-            ready = {peer: make for peer, make in peers.items() if peer in installed | {"conv2d"}}
-            for peer, make in (ready or dict.fromkeys([*peers][:1])).items():
-                other = make(*arrays, **options) if make is not None else None
-                yield Contest(name, label, call, size, peer, other)
+
+
+def contests(
+    family: str, name: str, sizes: dict[str, int], options: dict[str, Any], installed: set[str]
+) -> Iterator[Contest]:
+    """Yield one layer beside each of its peers that is installed, or beside none."""
+    rng, variant = np.random.default_rng(0), VARIANTS[name]
+    K, H = sizes["K"], sizes["H"]
+    steps = {word: value for word, value in options.items() if word != "method"}
+    found = variant.shapes({"W": H, **sizes, "KH": K, "KW": K}, **steps)
+    arrays = [rng.standard_normal(found[n], dtype=np.float32) for n in variant.needed]
+    function = variant.function if name != "standard" else jitconv.conv2d
+    call = partial(function, *arrays, **options)
+    letters = {
+        "s": options.get("stride", 1),
+        "d": options.get("dilation", 1),
+        "g": options.get("groups", 1),
+        "N": sizes.get("N", 1),
+    }
+    words = [f"{letter}{value}" for letter, value in letters.items() if value != 1]
+    channels = f"{sizes['C']}→{sizes['M']} " if "M" in sizes else ""
+    pixels = f"{H}²" if sizes.get("W", H) == H else f"{H}×{sizes['W']}"
+    label = " ".join([f"{channels}{pixels} k{K}", *words])
+    size = sum(array.nbytes for array in arrays)
+    peers = PEERS_OF.get(name, {"peer": None})
+    ready = {peer: make for peer, make in peers.items() if peer in installed | OURS}
+    for peer, make in (ready or dict.fromkeys([*peers][:1])).items():
+        if peer != "depthwise" or K == 3:
+            other = make(*arrays, **steps) if make is not None else None
+            yield Contest(family, label, call, size, peer, other)
+
+
+def drawn(count: int, installed: set[str]) -> Iterator[Contest]:
+    """Yield layers of random sizes, the same in each run: 1 to 300 million multiplies each."""
+    equal_threads(installed)
+    rng = np.random.default_rng(0)
+    dense = ("standard", "dilated", "grouped", "pointwise", "depthwise", "transposed")
+    while count > 0:
+        name = str(rng.choice(dense))
+        N, K = int(rng.choice([1, 1, 1, 2, 5])), int(rng.choice([1, 2, 3, 3, 3, 5, 7]))
+        C, M, H, W = (int(2**power) for power in rng.uniform((0, 0, 2, 2), (9.5, 9.5, 9, 9)))
+        options: dict[str, Any] = {}
+        if name == "pointwise":
+            K = 1
+        else:
+            options["padding"] = int(rng.integers(K))
+        if name == "dilated":
+            rate = int(rng.integers(2, 7))
+            options = {"padding": rate * (K // 2), "dilation": rate}
+        if name == "grouped":
+            g = int(rng.choice([2, 3, 8, 32]))
+            C, M, options["groups"] = -(-C // g) * g, -(-M // g) * g, g
+        if name == "depthwise":
+            M = C
+        if rng.random() < 0.25 or name == "transposed":
+            options["stride"] = 2
+        groups = C if name == "depthwise" else options.get("groups", 1)
+        per_output = 4 if name == "transposed" else 1 / options.get("stride", 1) ** 2
+        reach = options.get("dilation", 1) * (K - 1) + 1
+        multiplies = N * C * M // groups * K * K * H * W * per_output
+        if reach <= min(H, W) and 1e6 <= multiplies <= 3e8:
+            sizes = {"N": N, "C": C, "M": M, "g": groups, "H": H, "W": W, "K": K}
+            yield from contests(name, name, sizes, options, installed)
+            count -= 1
+
+
+def sweep(count: int, installed: set[str]) -> Iterator[str]:
+    """Yield what random layers show: means, and the worst beside the peer and the direct loops."""
+    beside: dict[str, list[tuple[float, str]]] = {"torch": [], "direct": []}
+    means: dict[str, list[float]] = {}
+    for layer in drawn(count, installed):
+        label = f"{layer.family} {layer.label}"
+        sides = {"direct": partial(layer.call, method="direct")}
+        if layer.peer_call:
+            sides["torch"] = layer.peer_call
+        times = blocks(layer.call, *sides.values(), seconds=0.05)
+        for side, others in zip(sides, times[1:], strict=True):
+            beside[side].append((ratio(times[0], others), label))
+            if side == "torch":
+                means.setdefault(layer.family, []).append(beside[side][-1][0])
+    for family, ratios in means.items():
+        mean = statistics.geometric_mean(ratios)
+        yield f"{len(ratios)} × {family} beside torch: {mean:.2f}, least {min(ratios):.2f}"
+    for side, found in beside.items():
+        if found:
+            yield f"\nthe worst beside {side}, of {len(found)}"
+            yield from (f"{value:8.2f}  {label}" for value, label in sorted(found)[:10])
 
 
 def _torch(function: str, **fixed: Any) -> Callable[..., Callable[[], Any]]:
@@ -190,6 +295,22 @@ def _scipy_separable(
     return lambda: correlate1d(correlate1d(x[0, 0], column, 0), row, 1)
 
 
+def _two_dimensional(
+    x: np.ndarray, column: np.ndarray, row: np.ndarray, **options: Any
+) -> Callable[[], Any]:
+    weight = np.tile(np.outer(column, row), (x.shape[1], 1, 1, 1))
+    return partial(jitconv.depthwise_conv2d, x, weight, **options)
+
+
+def _torchvision(
+    x: np.ndarray, offset: np.ndarray, weight: np.ndarray, **options: Any
+) -> Callable[[], Any]:
+    import torch
+    from torchvision.ops import deform_conv2d
+
+    return partial(deform_conv2d, *map(torch.from_numpy, (x, offset, weight)), **options)
+
+
 def _without_offsets(
     x: np.ndarray, offset: np.ndarray, weight: np.ndarray, **options: Any
 ) -> Callable[[], Any]:
@@ -203,17 +324,22 @@ PEERS_OF: dict[str, dict[str, Callable[..., Callable[[], Any]] | None]] = {
     "pointwise": {"torch": _torch("conv2d")},
     "grouped": {"torch": _torch("conv2d")},
     "transposed": {"torch": _torch("conv_transpose2d")},
-    "separable": {"cv2": _cv2_separable, "scipy": _scipy_separable},
+    "separable": {
+        "cv2": _cv2_separable,
+        "scipy": _scipy_separable,
+        "depthwise": _two_dimensional,
+    },
     "depthwise": {"torch": _torch_depthwise},
     "depthwise separable": {"torch": _torch_depthwise_separable},
-    "deformable": {"conv2d": _without_offsets},
+    "deformable": {"conv2d": _without_offsets, "torchvision": _torchvision},
 }
 
 
 @njit
 def spin(x, rounds):
     # nothing but multiplies and adds in registers
-    acc = registers(x, PIXELS, WIDE)
+    acc = registers(x, 4, 6)
+    PIXELS = acc.shape[0]
     for j in range(acc.shape[1]):
         for i in range(PIXELS):
             acc[i, j] = x[i]
@@ -249,12 +375,12 @@ def machine() -> tuple[float, float]:
     """Measure the FMA peak in GFLOP/s and the bandwidth of a copy in GB/s."""
     counts = np.zeros(numba.get_num_threads(), np.int64)
     small = np.full(8, 1e-9, np.float32)
-    times, _ = pair(partial(fma_loops, small, 200_000, counts, np.empty(counts.size)), None)
-    peak = 2e-9 * counts.sum() / min(times)
+    call = partial(fma_loops, small, 200_000, counts, np.empty(counts.size))
+    seconds = min(*blocks(call))
+    peak = 2e-9 * counts.sum() / seconds
     x = np.ones((64, 2**20), np.float32)
     y = np.empty_like(x)
-    times, _ = pair(partial(copy_loops, x, y), None)
-    return float(peak), 2e-9 * x.nbytes / min(times)
+    return float(peak), 2e-9 * x.nbytes / min(*blocks(partial(copy_loops, x, y)))
 
 
 def row(layer: Contest, peak: float, bandwidth: float) -> dict[str, Any]:
@@ -262,17 +388,16 @@ def row(layer: Contest, peak: float, bandwidth: float) -> dict[str, Any]:
     y, report = layer.call()
     report.verify()
     size = layer.size + y.nbytes  # of what must be moved at least
-    times, others = pair(layer.call, layer.peer_call)
+    times, *others = blocks(layer.call, *filter(None, [layer.peer_call]))
     middle = statistics.median(times)
-    low, _, high = statistics.quantiles(times, n=4)
     found: dict[str, Any] = {
-        "variant": layer.variant,
+        "variant": layer.family,
         "layer": layer.label,
         "method": report.method,
         "multiplies": report.multiplies,
         "dense": int(report.value("dense")),
         "seconds": middle,
-        "spread": (high - low) / middle,
+        "spread": (max(times) - min(times)) / middle,
         "gflops": 1e-9 * report.flops / middle,
         "of_peak": 1e-9 * report.flops / middle / peak,
         "of_bandwidth": 1e-9 * size / middle / bandwidth,
@@ -283,12 +408,11 @@ def row(layer: Contest, peak: float, bandwidth: float) -> dict[str, Any]:
         "ratio": None,
     }
     if report.method == "tiled":
-        tiled, direct = pair(layer.call, partial(layer.call, method="direct"), seconds=0.1)
-        found["direct_ratio"] = statistics.median(direct) / statistics.median(tiled)
+        direct = partial(layer.call, method="direct")
+        found["direct_ratio"] = ratio(*blocks(layer.call, direct, seconds=0.05))
     if others:
-        ratios = [b / a for a, b in zip(times, others, strict=True)]
-        found["peer_seconds"] = statistics.median(others)
-        found["ratio"] = statistics.median(ratios)
+        found["peer_seconds"] = statistics.median(others[0])
+        found["ratio"] = ratio(times, others[0])
     return found
 
 
@@ -330,15 +454,13 @@ def further() -> Iterator[tuple[str, str]]:
     x, weight = (rng.standard_normal(s, dtype=np.float32) for s in ((64, 56, 56), (64, 64, 3, 3)))
     big = partial(jitconv.conv2d, x, weight, padding=1)
     small = partial(jitconv.conv2d, x[:8, :32, :32], weight[:8, :8], padding=1)
-    times, _ = pair(small, None)
-    yield "one call, 3×3 on 8→8 32²", f"{1e6 * statistics.median(times):.0f} µs"
-    times, _ = pair(partial(jitconv.conv2d, x[:1, :1, :1], weight[:1, :1, :1, :1]), None)
-    yield "one call that does one multiply", f"{1e6 * statistics.median(times):.0f} µs"
+    least = partial(jitconv.conv2d, x[:1, :1, :1], weight[:1, :1, :1, :1])
+    for what, call in (("3×3 on 8→8 32²", small), ("one multiply", least)):
+        yield f"one call, {what}", f"{1e6 * statistics.median(*blocks(call)):.0f} µs"
     for size in (64, 256, 1024, 4096):
         image = rng.standard_normal((3, size, size), dtype=np.float32)
         call = partial(jitconv.conv2d, image, weight[:16, :3], padding=1)
-        times, _ = pair(call, None)
-        picoseconds = 1e12 * statistics.median(times) / call().report.multiplies
+        picoseconds = 1e12 * statistics.median(*blocks(call)) / call().report.multiplies
         yield f"a multiply of 3→16 {size}² k3", f"{picoseconds:.1f} ps"
     threads = numba.get_num_threads()
     if threads > 1:
@@ -350,9 +472,7 @@ def further() -> Iterator[tuple[str, str]]:
             finally:
                 numba.set_num_threads(threads)
 
-        together, single = pair(big, alone)
-        ratio = statistics.median(b / a for a, b in zip(together, single, strict=True))
-        yield f"{threads} threads against 1, 64→64 56² k3", f"{ratio:.2f} ×"
+        yield f"{threads} threads against 1, 64→64 56² k3", f"{ratio(*blocks(big, alone)):.2f} ×"
     yield from memory(
         (64, 64, (224, 224), 1),
         (512, 512, (7, 7), 1),

@@ -17,11 +17,12 @@ from .variants import warm_up
 from .variants.pointwise import pointwise_conv2d
 
 BENCH_LEGEND = (
-    "ms: median of calls, checks and allocation included; ± %: half of the middle half's spread",
+    "three rounds; in each, every side is called for 0.25 s after a pause of 0.05 s, sides in turn",
+    "ms: median of the rounds' medians, checks and allocation included; ± %: half their spread",
     "GFLOP/s: executed FLOPs (2 × MACs) a nanosecond; peak: share of the measured FMA peak",
     "memory: bytes of input, weight and output a second, as a share of the measured copy",
     "× direct: time(textbook loops) / time, where the tiled loops were taken",
-    "× peer: median of time(peer) / time(jitconv), called in turn; above 1 jitconv is faster",
+    "× peer: median of the rounds' time(peer) / time(jitconv); above 1 jitconv is faster",
 )
 
 
@@ -64,6 +65,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "bench", help="time every variant beside torch, OpenCV and SciPy where they are installed"
     )
     bench_command.add_argument("--only", metavar="VARIANT", help="the layers of one variant")
+    bench_command.add_argument(
+        "--sweep", metavar="COUNT", type=int, default=0, help="time so many random layers instead"
+    )
     bench_command.add_argument(
         "--json", type=Path, default=Path("bench.json"), help="where the numbers go (%(default)s)"
     )
@@ -187,11 +191,15 @@ def _bench(options: argparse.Namespace) -> int:
     _check_place("--json", options.json)
     peak, bandwidth = bench.machine()
     print(bench.header(peak, bandwidth), "", sep="\n", flush=True)
+    if options.sweep > 0:
+        for line in bench.sweep(options.sweep, bench.installed()):
+            print(line, flush=True)
+        return 0
     align = "{:44} {:>9} {:>4} {:>8} {:>5} {:>6} {:>8} {:>7} {:>9} {}"
     print(align.format(*bench.HEAD))
     rows, notes = [], []
     for layer in bench.layers(bench.installed()):
-        if options.only in (None, layer.variant):
+        if options.only in (None, layer.family):
             rows.append(bench.row(layer, peak, bandwidth))
             print(align.format(*bench.cells(rows[-1])), flush=True)
     if not rows:

@@ -110,7 +110,9 @@ def njit(function: Callable | None = None, *, parallel: bool = False) -> Callabl
     options: dict[str, Any] = {"parallel": parallel, "fastmath": FASTMATH, "error_model": "numpy"}
     if not parallel:
         # without the wrappers that Python would call, which take a sixth of the time to compile
-        kernel: Any = numba.njit(function, no_cpython_wrapper=True, no_cfunc_wrapper=True, **options)
+        kernel: Any = numba.njit(
+            function, no_cpython_wrapper=True, no_cfunc_wrapper=True, **options
+        )
         if isinstance(kernel, Dispatcher):
             kernel.__class__ = _Part
         else:  # with NUMBA_DISABLE_JIT=1

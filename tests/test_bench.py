@@ -1,7 +1,6 @@
 """The benchmark measures what it says, and writes both its files or says why not."""
 
 import json
-from functools import partial
 
 import numba
 import pytest
@@ -11,16 +10,23 @@ from jitconv import bench, cli
 pytestmark = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="too slow in plain Python")
 
 
-def test_bench_writes_numbers_and_a_figure(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(bench, "pair", partial(bench.pair, seconds=0))
+def quick(monkeypatch):
+    monkeypatch.setattr(
+        bench, "blocks", lambda *calls, seconds=0, blocks=bench.blocks: blocks(*calls, seconds=0)
+    )
+    monkeypatch.setattr(bench, "PAUSE", 0)
     monkeypatch.setattr(bench, "installed", set)
+
+
+def test_bench_writes_numbers_and_a_figure(tmp_path, monkeypatch, capsys):
+    quick(monkeypatch)
     files = ["--json", str(tmp_path / "b.json"), "--save", str(tmp_path / "b.png")]
     assert cli.main(["bench", "--only", "pointwise", *files]) == 0
     printed = capsys.readouterr().out
-    assert "not installed: torch, cv2, scipy" in printed
-    assert printed.count("no torch") == 4
+    assert "not installed: torch, torchvision, cv2, scipy" in printed
+    assert printed.count("no torch") == 8
     found = json.loads((tmp_path / "b.json").read_text("utf8"))
-    assert [row["dense"] for row in found["layers"]] == [
+    assert [row["dense"] for row in found["layers"]][:4] == [
         64 * 128 * 56 * 56,
         256 * 64 * 56 * 56,
         512 * 512 * 14 * 14,
@@ -29,6 +35,22 @@ def test_bench_writes_numbers_and_a_figure(tmp_path, monkeypatch, capsys):
     assert all(row["multiplies"] == row["dense"] for row in found["layers"])
     assert found["peak_gflops"] > 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["b.json", "b.png"]
+
+
+def test_every_layer_can_be_run():
+    """One layer of each family; those of random sizes are the same in each run."""
+    families = {layer.family: layer for layer in bench.layers(set())}
+    assert set(families) >= {*bench.VARIANTS, "few outputs"}
+    for layer in families.values():
+        layer.call().report.verify()
+    drawn = [f"{layer.family} {layer.label}" for layer in bench.drawn(20, set())]
+    assert drawn == [f"{layer.family} {layer.label}" for layer in bench.drawn(20, set())]
+
+
+def test_a_sweep_names_the_worst(monkeypatch, capsys):
+    quick(monkeypatch)
+    assert cli.main(["bench", "--sweep", "2"]) == 0
+    assert "the worst beside direct, of 2" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("option", ["--json", "--save"])

@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import jitconv
-from jitconv import bench
-from jitconv import shapes
+from jitconv import bench, shapes
 from jitconv.methods.tiled import lines, regions, registers
 from jitconv.methods.tiled.strips import convolution, phases
 
@@ -125,7 +124,13 @@ axes = {
 
 @given(**axes)
 def test_strips_list_the_taps_of_every_output(size, kernel, stride, before, dilation, outputs):
-    window = shapes.Window(*((n, n) for n in (size, kernel, stride)), ((before, 0),) * 2, (dilation,) * 2, (outputs,) * 2, (0, 0))
+    window = shapes.Window(
+        *((n, n) for n in (size, kernel, stride)),
+        ((before, 0),) * 2,
+        (dilation,) * 2,
+        (outputs,) * 2,
+        (0, 0),
+    )
     (strip,) = convolution(window, 1)
     inputs = {
         (o, t): o * stride - before + t * dilation for o in range(outputs) for t in range(kernel)
@@ -140,7 +145,13 @@ def test_strips_list_the_taps_of_every_output(size, kernel, stride, before, dila
 
 @given(**axes)
 def test_phases_list_the_taps_of_every_output(size, kernel, stride, before, dilation, outputs):
-    window = shapes.Window(*((n, n) for n in (size, kernel, stride)), ((before, 0),) * 2, (dilation,) * 2, (outputs,) * 2, (0, 0))
+    window = shapes.Window(
+        *((n, n) for n in (size, kernel, stride)),
+        ((before, 0),) * 2,
+        (dilation,) * 2,
+        (outputs,) * 2,
+        (0, 0),
+    )
     strips = phases(window, 0)
     lands = {
         (o, t): (o + before - t * dilation) // stride
@@ -204,7 +215,18 @@ def tile_of_eight(values, shifts, weight):
     @numba.njit(fastmath={"contract"}, error_model="numpy")
     def once(values, shifts, weight, sums):
         zero = np.intp(0)
-        return lines.long8(values, zero, sums.size // 8, shifts, weight, np.uintp(0), shifts, np.uintp(9), sums, zero)
+        return lines.long8(
+            values,
+            zero,
+            sums.size // 8,
+            shifts,
+            weight,
+            np.uintp(0),
+            shifts,
+            np.uintp(9),
+            sums,
+            zero,
+        )
 
     sums = np.zeros(8 * lines.EIGHT * registers.BYTES // 4, np.float32)
     assert once(values, shifts, weight, sums) == sums.size * shifts.size

@@ -178,7 +178,11 @@ def test_broken_tiles_are_noticed(variant, broken, monkeypatch):
     call, breakages = TILED[variant]
     call().report.verify()
     places = 0
-    for module, loops in ((lines, "line_loops"), (channels, "channel_loops"), (passes, "pass_loops")):
+    for module, loops in (
+        (lines, "line_loops"),
+        (channels, "channel_loops"),
+        (passes, "pass_loops"),
+    ):
         source = inspect.getsource(module)
         source = source.replace("from ...jit import njit, prange", "prange = range")
         sabotaged, found = re.subn(*breakages[broken], re.sub(r"@njit.*", "", source))

@@ -88,7 +88,9 @@ def test_output_padding_is_computed_not_appended():
 def test_transposed_taps_that_are_cropped_everywhere():
     """Two pixels, taps at 0, 2, 4, 6 and a crop of 3 on both sides: only the middle taps land, once each."""
     x, weight = np.array([[[1.0, 10.0]]]), [[[[1, 2, 3, 4]]]]
-    y, report = jitconv.conv_transpose2d(x, weight, dilation=(1, 2), padding=(0, 3), method="direct")
+    y, report = jitconv.conv_transpose2d(
+        x, weight, dilation=(1, 2), padding=(0, 3), method="direct"
+    )
     np.testing.assert_array_equal(y, [[[20, 3]]])
     assert report.verify().multiplies == 2
 

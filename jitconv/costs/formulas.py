@@ -545,8 +545,12 @@ class _Put:
         }
         if transposed:
             ends = [before for before, _ in window.padding]
-            axes = zip(window.output, window.kernel, window.stride, ends, window.dilation, strict=True)
-            self.values |= dict(zip(("U_h", "U_w"), (taps_of_phases(*a) for a in axes), strict=True))
+            axes = zip(
+                window.output, window.kernel, window.stride, ends, window.dilation, strict=True
+            )
+            self.values |= dict(
+                zip(("U_h", "U_w"), (taps_of_phases(*a) for a in axes), strict=True)
+            )
 
     def __call__(self, name: str, section: str, symbols: str) -> Formula:
         return Formula.of(name, section, symbols, **self.values)

@@ -10,7 +10,10 @@ import numpy as np
 import torch
 
 LAYERS = [  # function, C, M, H, K, options
-    *(("conv2d", C, C, H, 3, {"padding": 1}) for C, H in ((64, 56), (128, 28), (256, 14), (512, 7))),
+    *(
+        ("conv2d", C, C, H, 3, {"padding": 1})
+        for C, H in ((64, 56), (128, 28), (256, 14), (512, 7))
+    ),
     *(("conv2d", C, C, H, 3, {"padding": 1}) for C, H in ((96, 40), (160, 20), (320, 10))),
     ("conv2d", 3, 64, 224, 7, {"stride": 2, "padding": 3}),
     ("conv2d", 64, 96, 33, 5, {"padding": 2}),

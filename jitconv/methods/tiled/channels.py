@@ -26,7 +26,9 @@ def make_run(CHANNELS, LONG):
     """Return the loops over all taps around runs of pixels of some channels."""
 
     @njit
-    def run(lines, first, beside, pixels, shifts, taps, weight, w, apart, bias, m, more, y, at, plane):
+    def run(
+        lines, first, beside, pixels, shifts, taps, weight, w, apart, bias, m, more, y, at, plane
+    ):
         # lines flat, where pixel p of channel i meets tap r at first + i * beside + shifts[r] + p;
         # weight flat, where that tap lies at w + i * apart + taps[r]; bias (M,), channel i's at
         # m + i * more; filled: y flat, pixel p of channel i at at + i * plane + p
@@ -109,11 +111,39 @@ def share(job, jobs, x, weight, bias, y, regions, tables, sizes):
                 w = q * np.uintp(K)
                 if some == 4:
                     multiplies += run_four(
-                        lines, f, beside, pixels, shifts, taps, flat_w, w, apart, bias, q, more, out, o, step
+                        lines,
+                        f,
+                        beside,
+                        pixels,
+                        shifts,
+                        taps,
+                        flat_w,
+                        w,
+                        apart,
+                        bias,
+                        q,
+                        more,
+                        out,
+                        o,
+                        step,
                     )
                 else:
                     multiplies += run_one(
-                        lines, f, beside, pixels, shifts, taps, flat_w, w, apart, bias, q, more, out, o, step
+                        lines,
+                        f,
+                        beside,
+                        pixels,
+                        shifts,
+                        taps,
+                        flat_w,
+                        w,
+                        apart,
+                        bias,
+                        q,
+                        more,
+                        out,
+                        o,
+                        step,
                     )
         if not region["whole"]:
             store(kept, region, n * M + c * MG, some * MG, OH, OW, flat_y)

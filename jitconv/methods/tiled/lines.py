@@ -219,9 +219,7 @@ def store(kept, region, channel, some, OH, OW, y):
 
 
 @njit
-def share(
-    job, jobs, x, weight, bias, y, K, per_m, per_c, regions, tables, sizes, groups, parts
-):
+def share(job, jobs, x, weight, bias, y, K, per_m, per_c, regions, tables, sizes, groups, parts):
     # x (N, C, H, W); weight (·, ·, KH, KW), whose output channels lie per_m apart, input channels
     # per_c; bias (M,); y (N, M, OH, OW); regions, tables, sizes: see `Plan`
     N, C, H, W = x.shape
@@ -295,7 +293,9 @@ def share(
                         if channels < 8:
                             multiplies += dots1(windows, q, R, side, v, a, lanes, to)
                         if R % LANES > 0:
-                            multiplies += last_taps(windows, q, R - R % LANES, R, side, v, lanes, to)
+                            multiplies += last_taps(
+                                windows, q, R - R % LANES, R, side, v, lanes, to
+                            )
                         if c0 + region["step"] >= CG:
                             total = out[at + i * plane + end + p]
                             for j in range(LANES):

@@ -118,7 +118,9 @@ def plan(
     own = own and not transposed
     axes = [(phases if transposed else convolution)(window, axis) for axis in (0, 1)]
     if window.dilation != (1, 1) or transposed:
-        cut = [[p for s in strips for p in s.inside(n)] for strips, n in zip(axes, (H, W), strict=True)]
+        cut = [
+            [p for s in strips for p in s.inside(n)] for strips, n in zip(axes, (H, W), strict=True)
+        ]
         if cost(cut, lanes) <= (1 - SAVED) * cost(axes, lanes):
             axes = cut
     few = -(-UNITS // max(1, N * groups * -(-MG // 8)))
@@ -163,7 +165,9 @@ def plan(
         listed.append((*rows, *columns, rows.count + halo, size, phase, step, kind, natural, whole))
         met = rows.count * rows.taps, columns.count * columns.taps
         pairs += met[0] * met[1]
-        outside += met[0] * met[1] - (met[0] - rows.on_padding(H)) * (met[1] - columns.on_padding(W))
+        outside += met[0] * met[1] - (met[0] - rows.on_padding(H)) * (
+            met[1] - columns.on_padding(W)
+        )
     table = np.zeros((2, len(kinds), max(len(shift) for shift, _ in kinds)), np.uintp)
     for (shift, tap), i in kinds.items():
         table[:, i, : len(shift)] = shift, tap
@@ -172,7 +176,9 @@ def plan(
     rest = int((pixels % lanes).max())
     image = (regions["rows"] * regions["SH"]).max() * W + 1
     sizes = (
-        0 if own else share * (regions["step"] * regions["TW"] * regions["phases"] * regions["size"]).max(),
+        0
+        if own
+        else share * (regions["step"] * regions["TW"] * regions["phases"] * regions["size"]).max(),
         image if window.stride[1] == 2 and not transposed else 0,
         share * MG * (pixels * (1 - regions["whole"])).max(),
         rest * most,
