@@ -88,14 +88,14 @@ def share(job, jobs, x, weight, bias, y, regions, tables, sizes):
     M, OH, OW = y.shape[1:]
     MG, fours, K = M // C, (C + 3) // 4, weight.shape[2] * weight.shape[3]
     flat_x, flat_w, flat_y = x.reshape(x.size), weight.reshape(weight.size), y.reshape(y.size)
-    lines, halves, kept = aligned(sizes[0], y), aligned(sizes[1], y), aligned(sizes[2], y)
+    lines, planes, kept = aligned(sizes[0], y), aligned(sizes[1], y), aligned(sizes[2], y)
     units, apart, more = N * fours * len(regions), np.uintp(MG * K), np.uintp(MG)
     multiplies = 0
     for unit in range(units * job // jobs, units * (job + 1) // jobs):
         region, rest = regions[unit % len(regions)], unit // len(regions)
         n, c = rest // fours, rest % fours * 4
         some = min(4, C - c)
-        fill(flat_x, n * C + c, some, H, W, region, halves, lines)
+        fill(flat_x, n * C + c, some, H, W, region, planes, lines)
         R = region["TH"] * region["TW"]
         shifts, taps = tables[0, region["kind"], :R], tables[1, region["kind"], :R]
         beside = np.uintp(region["TW"] * region["phases"] * region["size"])
@@ -162,7 +162,7 @@ def run(call: Dense) -> tuple[np.ndarray, tuple[Pass, ...]]:
     (N, C, M), window, threads = call.sizes, call.window, numba.get_num_threads()
     y = empty("output", (N, M, *window.output), call.x.dtype)
     planned = plan(N, C, M, C, window, False, y.itemsize, 4)
-    regions, tables, sizes, _, _ = planned
+    regions, tables, sizes, *_ = planned
     counts = np.zeros(min(N * -(-C // 4) * regions.size, 2 * threads), np.int64)
     channel_loops(call.x, call.weight, call.bias, y, regions, tables, sizes, counts)
     return y, (planned.done("kernel", sum(counts.tolist()), N * M),)

@@ -128,82 +128,88 @@ def add(sums, channels, long, middle, end, y, at, plane):
 
 
 @njit
-def halve(image, at, count, halves):
-    # even numbers, then odd ones: both in one loop, or LLVM gathers them one by one
-    at, half = np.uintp(at), np.uintp((count + 1) // 2)
-    for i in range(count // 2):
-        k = np.uintp(i)
-        halves[k], halves[half + k] = image[at + k + k], image[at + k + k + np.uintp(1)]
-    if count % 2:
-        halves[half - np.uintp(1)] = image[at + np.uintp(count - 1)]
-
-
-@njit
-def copy_rows(image, at, half, low, high, W, row, column, region, line, to):
-    # a line, row by row. image flat: pixel (h, w) lies at at + h * W + w; half: 0, or even pixels
-    # from row `low` on lie at the front, odd ones half further. (row, column): the pixel that the
-    # line's first one is. line flat, from `to` on
-    SH, SW, width = region["SH"], region["SW"], region["width"]
-    begin = min(width, max(0, -(column // SW)))  # columns of the line that lie in the image
-    end = max(begin, min(width, (W - 1 - column) // SW + 1))
-    for i in range(region["rows"]):
-        h, k = row + i * SH, to + i * width
-        inside = low <= h < high
-        first, step = at + h * W + column + begin * SW, SW
-        if half > 0:
-            first, step = (first - at - low * W) % 2 * half + (first - at - low * W) // 2, 1
-        for j in range(begin if inside else width):
-            line[np.uintp(k + j)] = 0
-        if inside:
-            target = np.uintp(k + begin)
-            if step == 1:
-                for j in range(end - begin):
-                    line[target + np.uintp(j)] = image[np.uintp(first) + np.uintp(j)]
+def split(image, at, H, W, region, planes):
+    # every SH-th row and SW-th column of a channel by itself: planes flat (phases, SW, rows, PW),
+    # zeros where they leave the image
+    SH, SW, rows = region["SH"], region["SW"], region["rows"]
+    PW = (W + SW - 1) // SW
+    for phase in range(region["phases"]):
+        for i in range(rows):
+            h, to = region["ih"] + phase + i * SH, (phase * SW * rows + i) * PW
+            if not 0 <= h < H:
+                for b in range(SW):
+                    for j in range(PW):
+                        planes[np.uintp(to + b * rows * PW + j)] = 0
+            elif SW == 2:  # both in one loop, or LLVM gathers them one by one
+                even, odd, source = np.uintp(to), np.uintp(to + rows * PW), np.uintp(at + h * W)
+                for j in range(W // 2):
+                    k = np.uintp(j)
+                    planes[even + k] = image[source + k + k]
+                    planes[odd + k] = image[source + k + k + np.uintp(1)]
+                if W % 2 == 1:
+                    planes[even + np.uintp(PW - 1)] = image[source + np.uintp(W - 1)]
+                    planes[odd + np.uintp(PW - 1)] = 0
             else:
-                for j in range(end - begin):
-                    line[target + np.uintp(j)] = image[np.uintp(first + j * step)]
-            for j in range(end, width):
-                line[np.uintp(k + j)] = 0
+                for b in range(SW):
+                    k, source = to + b * rows * PW, at + h * W + b
+                    for j in range((W - b + SW - 1) // SW):
+                        planes[np.uintp(k + j)] = image[np.uintp(source + j * SW)]
+                    for j in range((W - b + SW - 1) // SW, PW):
+                        planes[np.uintp(k + j)] = 0
 
 
 @njit
-def fill(x, channel, some, H, W, region, halves, lines):
+def fill(x, channel, some, H, W, region, planes, lines):
     # the lines of some channels, from `channel` on: of each, those of every column of taps.
     # x flat (·, H, W); lines flat (some, TW, phases, size)
-    to, zero = np.intp(0), np.intp(0)
-    low = max(0, region["ih"])
-    high = max(low, min(H, region["ih"] + region["rows"] * region["SH"]))
+    SH, SW, rows, width, to = region["SH"], region["SW"], region["rows"], region["width"], np.intp(0)
+    pitch = (W + SW - 1) // SW
     for c in range(some):
-        at, half = (channel + c) * H * W, zero
-        if region["SW"] == 2:
-            half = ((high - low) * W + 1) // 2
-            halve(x, at + low * W, (high - low) * W, halves)
+        at = (channel + c) * H * W
+        low, high, top, plane = at, at + H * W, at + region["ih"] * W, x
+        if SH > 1 or SW > 1:
+            split(x, at, H, W, region, planes)
+            plane = planes
         for kw in range(region["TW"]):
             column = region["iw"] + kw * region["DW"]
-            if region["SH"] == 1 and region["SW"] == 1 and region["width"] == W:
-                # all rows at once, then zeros where one met its neighbour
-                first, size = region["ih"] * W + column, region["rows"] * W
-                begin = min(size, max(0, -first))
-                end = max(begin, min(size, H * W - first))
-                source, target = np.uintp(at + first + begin), np.uintp(to + begin)
-                for i in range(to, to + begin):
-                    lines[np.uintp(i)] = 0
-                for i in range(end - begin):
-                    lines[target + np.uintp(i)] = x[source + np.uintp(i)]
-                for i in range(to + end, to + size):
-                    lines[np.uintp(i)] = 0
-                for j in range(min(W, abs(column))):
-                    k = to + (j if column < 0 else W - 1 - j)
-                    for _ in range(region["rows"]):
-                        lines[np.uintp(k)] = 0
-                        k += W
+            shift = column // SW
+            for phase in range(region["phases"]):
+                # pixel (i, j) of the line is that at top + i * pitch + shift + j, or zero outside
+                # of the row, which lies between low and high
+                if SH > 1 or SW > 1:
+                    low = (phase * SW + column % SW) * rows * pitch
+                    high, top = low + rows * pitch, low
+                if width == pitch:  # all rows at once, then zeros where one met its neighbour
+                    size, start = rows * width, top + shift
+                    begin = min(size, max(0, low - start))
+                    end = max(begin, min(size, high - start))
+                    source, target = np.uintp(start + begin), np.uintp(to + begin)
+                    for i in range(to, to + begin):
+                        lines[np.uintp(i)] = 0
+                    for i in range(end - begin):
+                        lines[target + np.uintp(i)] = plane[source + np.uintp(i)]
+                    for i in range(to + end, to + size):
+                        lines[np.uintp(i)] = 0
+                    for j in range(min(width, abs(shift))):
+                        k = to + (j if shift < 0 else width - 1 - j)
+                        for _ in range(rows):
+                            lines[np.uintp(k)] = 0
+                            k += width
+                else:
+                    begin = min(width, max(0, -shift))
+                    end = max(begin, min(width, pitch - shift))
+                    for i in range(rows):
+                        start = top + i * pitch
+                        inside, k = low <= start < high, to + i * width
+                        for j in range(begin if inside else width):
+                            lines[np.uintp(k + j)] = 0
+                        if inside:
+                            source, target = np.uintp(start + shift + begin), np.uintp(k + begin)
+                            for j in range(end - begin):
+                                lines[target + np.uintp(j)] = plane[source + np.uintp(j)]
+                            for j in range(end, width):
+                                lines[np.uintp(k + j)] = 0
                 to += region["size"]
-            else:
-                image, front = (halves, zero) if half > 0 else (x, at)
-                for phase in range(region["phases"]):
-                    row = region["ih"] + phase
-                    copy_rows(image, front, half, low, high, W, row, column, region, lines, to)
-                    to += region["size"]
 
 
 @njit
@@ -226,7 +232,7 @@ def share(job, jobs, x, weight, bias, y, K, per_m, per_c, regions, tables, sizes
     M, OH, OW = y.shape[1:]
     CG, MG, LANES = C // groups, M // groups, registers(y, 1, 1).shape[1]
     flat_x, flat_w, flat_y = x.reshape(x.size), weight.reshape(weight.size), y.reshape(y.size)
-    lines, halves, kept = aligned(sizes[0], y), aligned(sizes[1], y), aligned(sizes[2], y)
+    lines, planes, kept = aligned(sizes[0], y), aligned(sizes[1], y), aligned(sizes[2], y)
     windows, lanes = aligned(sizes[3], y), aligned(sizes[4], y)
     sums, packed = aligned(sizes[5], y), aligned(sizes[6], y)
     blocks, own = (MG + 7) // 8, sizes[0] == 0
@@ -257,7 +263,7 @@ def share(job, jobs, x, weight, bias, y, K, per_m, per_c, regions, tables, sizes
             if own:
                 values, first = flat_x, channel * H * W + region["ih"] * W
             else:
-                fill(flat_x, channel, some, H, W, region, halves, lines)
+                fill(flat_x, channel, some, H, W, region, planes, lines)
             for p in range(left):
                 for r in range(R):
                     windows[np.uintp(p * R + r)] = values[shifts[r] + np.uintp(first + end + p)]
@@ -327,14 +333,14 @@ def multiply(
     transposed: bool = False,
     first: int = 0,
 ) -> int:
-    """Deal the regions out to jobs, run the loops from output row `first` on; return their count."""
-    regions, tables, sizes, _, _ = planned
+    """Deal the regions out to jobs, run the loops from output row `first` on, return the count."""
+    regions, tables, sizes, *_ = planned
     if first:
         regions = regions.copy()
         regions["oh"] += first
     N, C = x.shape[:2]
     M, K, threads = bias.size, weight.shape[2] * weight.shape[3], numba.get_num_threads()
-    units, blocks, parts = N * groups * regions.size, -(-M // groups // 8), 1
+    units, blocks, parts = N * groups * regions.size, -(-M // groups // 8), planned.parts
     while parts < blocks and units * parts % threads and units * parts < 8 * threads:
         parts += 1
     counts = np.zeros(min(units * parts, 2 * threads), np.int64)

@@ -98,7 +98,7 @@ def pass_loops(x, column, row, y, before, stride, dilation, counts):
 
 def run_both(call: Separated) -> tuple[np.ndarray, tuple[Pass, ...]]:
     """Run both passes."""
-    (N, C, H, W), window = call.x.shape, call.window
+    (N, C, _, W), window = call.x.shape, call.window
     (OH, OW), (KH, KW) = window.output, window.kernel
     y = empty("output", (N, C, OH, OW), call.x.dtype)
     counts = np.zeros((min(N * C * OH, 4 * numba.get_num_threads()), 2), np.int64)

@@ -45,8 +45,10 @@ class Plan(NamedTuple):
         Of each kind of region and each tap of some channels: how far it lies from a line's first
         pixel, and from the weight's first number.
     sizes : numpy.ndarray (7,)
-        Numbers that a job's buffers hold: lines, halves of an image, sums of a region that is not
-        whole, the last pixels' taps, their sums, a block's sums, a block's taps.
+        Numbers that a job's buffers hold: lines, an image split by the stride, sums of a region
+        that is not whole, the last pixels' taps, their sums, a block's sums, a block's taps.
+    parts : int
+        Into how many the output channels are cut at least, so that the sums stay in cache.
     outside : int
         Pairs (output, tap) of one channel that meet padding.
     equals : str
@@ -56,6 +58,7 @@ class Plan(NamedTuple):
     regions: np.ndarray
     tables: np.ndarray
     sizes: np.ndarray
+    parts: int
     outside: int
     equals: str
 
@@ -149,6 +152,7 @@ def plan(
                 for b in range(0, columns.count, width):
                     some = rows.some(a, min(height, rows.count - a))
                     pieces.append((some, columns.some(b, min(width, columns.count - b)), step))
+    pieces.sort(key=lambda piece: (piece[0].first, piece[1].first))  # phases that interleave
     listed, kinds, pairs, outside = [], {}, 0, 0
     for rows, columns, step in pieces:
         phase, halo = lines_of(rows)
@@ -174,12 +178,14 @@ def plan(
     regions = np.array(listed, REGION)
     pixels, most = regions["height"] * regions["width"], table.shape[2]
     rest = int((pixels % lanes).max())
-    image = (regions["rows"] * regions["SH"]).max() * W + 1
+    split = -(-W // window.stride[1]) * window.stride[1]
+    if transposed or window.stride == (1, 1):
+        split = 0
     sizes = (
         0
         if own
         else share * (regions["step"] * regions["TW"] * regions["phases"] * regions["size"]).max(),
-        image if window.stride[1] == 2 and not transposed else 0,
+        split * (regions["phases"] * regions["rows"]).max(),
         share * MG * (pixels * (1 - regions["whole"])).max(),
         rest * most,
         rest * lanes * -(-MG // 8) * 8,
@@ -189,4 +195,5 @@ def plan(
     equals = "phases" if transposed else "dense"
     if outside == 0 and (transposed or pairs < K * OH * OW):
         equals = "in bounds"
-    return Plan(regions, table, np.array(sizes, np.intp), outside, equals)
+    parts = min(-(-MG // 8), max(1, int(sizes[2]) // numbers))
+    return Plan(regions, table, np.array(sizes, np.intp), parts, outside, equals)
