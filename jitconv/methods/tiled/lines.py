@@ -101,13 +101,32 @@ long1, short1, dots1 = make_tile(1, ONE), make_tile(1, 1), make_dots(1)
 
 
 @njit
-def last_taps(window, first, begin, R, weight, w, sums, at):
-    # those too few for a vector join the first lane
-    total, multiplies = sums[at], 0
-    for r in range(begin, R):
-        total += window[first + np.uintp(r)] * weight[w + np.uintp(r)]
-        multiplies += 1
-    sums[at] = total
+def put(value, target, at, count):
+    for i in range(count):
+        target[np.uintp(at) + np.uintp(i)] = value
+
+
+@njit
+def gather(source, at, places, target, to):
+    for r in range(places.size):
+        target[np.uintp(to) + np.uintp(r)] = source[at + places[r]]
+
+
+@njit
+def add_up(window, first, R, weight, w, apart, sums, at, channels, y, to, plane):
+    # what `dots` leaves of a pixel: the taps too few for a vector, and the sum of its lanes
+    LANES = registers(y, 1, 1).shape[1]
+    multiplies = 0
+    for i in range(channels):
+        k, v = first, w + np.uintp(i) * apart
+        total = y[np.uintp(to + i * plane)]
+        for r in range(R // LANES * LANES, R):
+            total += window[k + np.uintp(r)] * weight[v + np.uintp(r)]
+            multiplies += 1
+        for j in range(LANES):
+            total += sums[at + np.uintp(i * LANES + j)]
+            sums[at + np.uintp(i * LANES + j)] = 0
+        y[np.uintp(to + i * plane)] = total
     return multiplies
 
 
@@ -129,40 +148,38 @@ def add(sums, channels, long, middle, end, y, at, plane):
 
 @njit
 def split(image, at, H, W, region, planes):
-    # every SH-th row and SW-th column of a channel by itself: planes flat (phases, SW, rows, PW),
+    # every SH-th row and SW-th column of a channel by itself: planes flat (phases, SW, rows, pitch),
     # zeros where they leave the image
     SH, SW, rows = region["SH"], region["SW"], region["rows"]
-    PW = (W + SW - 1) // SW
+    pitch = (W + SW - 1) // SW
     for phase in range(region["phases"]):
         for i in range(rows):
-            h, to = region["ih"] + phase + i * SH, (phase * SW * rows + i) * PW
-            if not 0 <= h < H:
-                for b in range(SW):
-                    for j in range(PW):
-                        planes[np.uintp(to + b * rows * PW + j)] = 0
-            elif SW == 2:  # both in one loop, or LLVM gathers them one by one
-                even, odd, source = np.uintp(to), np.uintp(to + rows * PW), np.uintp(at + h * W)
+            h, to = region["ih"] + phase + i * SH, (phase * SW * rows + i) * pitch
+            inside, begin = 0 <= h < H, np.intp(0)
+            if SW == 2 and inside:  # both in one loop, or LLVM gathers them one by one
+                even, odd, source = np.uintp(to), np.uintp(to + rows * pitch), np.uintp(at + h * W)
                 for j in range(W // 2):
                     k = np.uintp(j)
                     planes[even + k] = image[source + k + k]
                     planes[odd + k] = image[source + k + k + np.uintp(1)]
-                if W % 2 == 1:
-                    planes[even + np.uintp(PW - 1)] = image[source + np.uintp(W - 1)]
-                    planes[odd + np.uintp(PW - 1)] = 0
-            else:
-                for b in range(SW):
-                    k, source = to + b * rows * PW, at + h * W + b
-                    for j in range((W - b + SW - 1) // SW):
-                        planes[np.uintp(k + j)] = image[np.uintp(source + j * SW)]
-                    for j in range((W - b + SW - 1) // SW, PW):
-                        planes[np.uintp(k + j)] = 0
+                begin = W // 2
+            for b in range(SW):
+                for j in range(begin, pitch):
+                    column, k = j * SW + b, np.uintp(to + b * rows * pitch + j)
+                    planes[k] = image[at + h * W + column] if inside and column < W else 0
 
 
 @njit
 def fill(x, channel, some, H, W, region, planes, lines):
     # the lines of some channels, from `channel` on: of each, those of every column of taps.
     # x flat (·, H, W); lines flat (some, TW, phases, size)
-    SH, SW, rows, width, to = region["SH"], region["SW"], region["rows"], region["width"], np.intp(0)
+    SH, SW, rows, width, to = (
+        region["SH"],
+        region["SW"],
+        region["rows"],
+        region["width"],
+        np.intp(0),
+    )
     pitch = (W + SW - 1) // SW
     for c in range(some):
         at = (channel + c) * H * W
@@ -250,11 +267,8 @@ def share(job, jobs, x, weight, bias, y, K, per_m, per_c, regions, tables, sizes
             out, plane = flat_y, OH * OW
             corner = ((n * M + g * MG + m0) * OH + region["oh"]) * OW + region["ow"]
         for m in range(m1 - m0):
-            start, at = bias[g * MG + m0 + m], np.uintp(corner + m * plane)
-            for p in range(pixels):
-                out[at + np.uintp(p)] = start
-        for i in range((m1 - m0) * left * LANES):
-            lanes[np.uintp(i)] = 0
+            put(bias[g * MG + m0 + m], out, corner + m * plane, pixels)
+        put(out.dtype.type(0), lanes, zero, (m1 - m0) * left * LANES)
         for c0 in range(0, CG, region["step"]):
             some, channel = min(region["step"], CG - c0), n * C + g * CG + c0
             R = some * region["TH"] * region["TW"]
@@ -265,8 +279,7 @@ def share(job, jobs, x, weight, bias, y, K, per_m, per_c, regions, tables, sizes
             else:
                 fill(flat_x, channel, some, H, W, region, planes, lines)
             for p in range(left):
-                for r in range(R):
-                    windows[np.uintp(p * R + r)] = values[shifts[r] + np.uintp(first + end + p)]
+                gather(values, np.uintp(first + end + p), shifts, windows, p * R)
             m = m0
             while m < m1:
                 channels = 8 if m1 - m >= 8 else 4 if m1 - m >= 4 else 1
@@ -287,26 +300,21 @@ def share(job, jobs, x, weight, bias, y, K, per_m, per_c, regions, tables, sizes
                 side = flat_w
                 if left > 0 and not region["natural"]:  # the taps side by side
                     for i in range(channels):
-                        for r in range(R):
-                            packed[np.uintp(i * R + r)] = flat_w[w + np.uintp(i) * a + taps[r]]
+                        gather(flat_w, w + np.uintp(i) * a, taps, packed, i * R)
                     side, w, a = packed, np.uintp(zero), np.uintp(R)
                 for p in range(left):
                     k, q = ((m - m0) * left + p * channels) * LANES, np.uintp(p * R)
                     if channels == 8:
                         multiplies += dots8(windows, q, R, side, w, a, lanes, np.uintp(k))
-                    for i in range(channels):
+                    for i in range(channels if channels < 8 else 0):
                         v, to = w + np.uintp(i) * a, np.uintp(k + i * LANES)
-                        if channels < 8:
-                            multiplies += dots1(windows, q, R, side, v, a, lanes, to)
-                        if R % LANES > 0:
-                            multiplies += last_taps(
-                                windows, q, R - R % LANES, R, side, v, lanes, to
-                            )
-                        if c0 + region["step"] >= CG:
-                            total = out[at + i * plane + end + p]
-                            for j in range(LANES):
-                                total += lanes[to + np.uintp(j)]
-                            out[at + i * plane + end + p] = total
+                        multiplies += dots1(windows, q, R, side, v, a, lanes, to)
+                    if R % LANES > 0 or c0 + some == CG:
+                        to = at + end + p
+                        multiplies += add_up(
+                            *(windows, q, R, side, w, a, lanes, np.uintp(k), channels),
+                            *(out, to, plane),
+                        )
                 m += channels
         if not region["whole"]:
             store(kept, region, n * M + g * MG + m0, m1 - m0, OH, OW, flat_y)

@@ -83,6 +83,7 @@ def _on_stack(typing_context, like, rows, vectors):
 @njit
 def aligned(size, like):
     # an array that begins where a cache line does: no vector of it lies across two of them
-    numbers = np.empty(size + BYTES // like.itemsize, like.dtype)
+    LANES = registers(like, 1, 1).shape[1]
+    numbers = np.empty(size + LANES, like.dtype)
     first = -numbers.ctypes.data % BYTES // like.itemsize
     return numbers[first : first + size]
