@@ -188,9 +188,13 @@ def test_regions_cover_every_output_once():
 
 def test_tile_extents_fit_the_registers():
     assert registers.BYTES in (16, 32, 64)
-    for channels, vectors in ((8, lines.EIGHT), (4, lines.FOUR), (1, lines.ONE)):
-        assert channels * vectors + vectors + 1 <= registers.REGISTERS
-    assert registers.registers(np.zeros(1, np.float32), 6, 2).shape == (6, registers.BYTES // 2)
+    for channels, vectors in ((registers.MANY, lines.WIDE), (4, lines.FOUR), (1, lines.ONE)):
+        numbers = max(registers.LANES, vectors * registers.BYTES // 4)
+        assert numbers % registers.LANES == 0
+        assert (channels + 1) * numbers * 4 // registers.BYTES + 1 <= registers.REGISTERS
+    for dtype in (np.float32, np.float64):
+        rows, numbers = registers.registers(np.zeros(1, dtype), 6, 4).shape
+        assert (rows, numbers) == (6, max(16, 4 * registers.BYTES // np.dtype(dtype).itemsize))
 
 
 @pytest.mark.skipif(
@@ -200,22 +204,26 @@ def test_tile_extents_fit_the_registers():
 def test_the_innermost_loop_is_vectors_of_multiply_adds():
     """On every processor, also where LLVM would rather use halves of them."""
     arrays = [np.zeros(2000, np.float32), np.zeros(9, np.uintp), np.zeros(99, np.float32)]
-    compiled = tile_of_eight(*arrays)
+    compiled = compiled_tile(*arrays)
     assembly = next(iter(compiled.inspect_asm().values()))
     register = {64: "zmm", 32: "ymm", 16: "xmm"}[registers.BYTES]
     blocks = re.split(r"^\.?L?BB.*:.*$", assembly, flags=re.MULTILINE)
     adds = {block: len(re.findall(rf"vfmadd\d+ps.*%{register}", block)) for block in blocks}
     innermost = max(adds, key=adds.get)
-    assert adds[innermost] >= 8 * lines.EIGHT
+    assert adds[innermost] >= sums_of_a_tile().nbytes // registers.BYTES
     assert "gather" not in innermost
     assert "call" not in innermost
 
 
-def tile_of_eight(values, shifts, weight):
+def sums_of_a_tile():
+    return registers.registers(np.zeros(1, np.float32), registers.MANY, lines.WIDE).reshape(-1)
+
+
+def compiled_tile(values, shifts, weight):
     @numba.njit(fastmath={"contract"}, error_model="numpy")
     def once(values, shifts, weight, sums):
         zero = np.intp(0)
-        return lines.long8(
+        return lines.long(
             values,
             zero,
             sums.size // 8,
@@ -228,7 +236,7 @@ def tile_of_eight(values, shifts, weight):
             zero,
         )
 
-    sums = np.zeros(8 * lines.EIGHT * registers.BYTES // 4, np.float32)
+    sums = sums_of_a_tile()
     assert once(values, shifts, weight, sums) == sums.size * shifts.size
     return once
 

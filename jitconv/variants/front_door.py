@@ -48,15 +48,16 @@ def conv2d(
     groups : int
         Parts into which the channels are cut; each output channel sees one.
     method : {'auto', 'direct', 'tiled'}
-        The textbook loops of the variant's own file, tiles that stay in registers, or the faster of
-        the two.
+        The textbook loops of the variant's own file, tiles that stay in registers, or whichever
+        should be faster.
 
     Returns
     -------
     ConvResult
-        `output` (N, M, OH, OW), or (M, OH, OW) for one image, and `report`. The direct loops
-        multiply the zeros of the padding; the tiled ones leave them out where many channels fill
-        the vectors. The report says which formula was met.
+        `output` (N, M, OH, OW), or (M, OH, OW) for one image, and `report`. Both
+        methods multiply the zeros of the padding, as the document's formula does. Only where much
+        of a dilated kernel lies outside the image, the tiled one leaves that out; the report says
+        which formula was met.
 
     Raises
     ------

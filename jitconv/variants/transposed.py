@@ -116,9 +116,10 @@ def conv_transpose2d(
     Returns
     -------
     ConvResult
-        `output` (N, M, OH, OW), or (M, OH, OW) for one image, and `report` with three honest
-        counts: `document` based on the input, `dense` on the output, and `in bounds`, without the
-        taps that are cropped. The last is what the loops do.
+        `output` (N, M, OH, OW), or (M, OH, OW) for one image, and `report` with honest counts:
+        `document` based on the input, `dense` on the output, `in bounds`, without the taps that are
+        cropped, which is what the direct loops do, and `phases`, with the zeros around the image,
+        which is what the tiled ones do.
 
     Raises
     ------

@@ -21,7 +21,8 @@ def _run(variant: Variant, call: Call) -> tuple[np.ndarray, tuple[Pass, ...]]:
     assert isinstance(call, Dense)
     if isinstance(call, Deformed):
         return samples.run(call)
-    if call.groups == call.x.shape[1] and not call.transposed:
+    C, M = call.sizes[1:]
+    if call.groups == C and M // C < 4 and not call.transposed:
         return channels.run(call)
     return lines.run(call)
 

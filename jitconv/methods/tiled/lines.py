@@ -32,10 +32,11 @@ from ...call import Dense, empty
 from ...costs.report import Pass
 from ...jit import njit, prange
 from .regions import Plan, plan
-from .registers import REGISTERS, aligned, registers
+from .registers import BYTES, LANES, MANY, REGISTERS, aligned, registers
 
-# vectors of pixels in a long tile of 8, of 4 and of 1 output channels: the sums fill the registers
-EIGHT, FOUR, ONE = (2, 6, 8) if REGISTERS > 16 else (1, 3, 8)
+# vectors of pixels in a long tile of MANY, of 4 and of 1 output channels: the sums fill the
+# registers, and the pixels of a long tile are a multiple of those of a short one
+WIDE, FOUR, ONE = (2, 6, 8) if REGISTERS > 16 else (2, 2, 8)
 
 
 def make_tile(CHANNELS, VECTORS):
@@ -95,7 +96,7 @@ def make_dots(CHANNELS):
     return dots
 
 
-long8, short8, dots8 = make_tile(8, EIGHT), make_tile(8, 1), make_dots(8)
+long, short, dots = make_tile(MANY, WIDE), make_tile(MANY, 1), make_dots(MANY)
 long4, short4 = make_tile(4, FOUR), make_tile(4, 1)
 long1, short1, dots1 = make_tile(1, ONE), make_tile(1, 1), make_dots(1)
 
@@ -115,7 +116,6 @@ def gather(source, at, places, target, to):
 @njit
 def add_up(window, first, R, weight, w, apart, sums, at, channels, y, to, plane):
     # what `dots` leaves of a pixel: the taps too few for a vector, and the sum of its lanes
-    LANES = registers(y, 1, 1).shape[1]
     multiplies = 0
     for i in range(channels):
         k, v = first, w + np.uintp(i) * apart
@@ -134,7 +134,6 @@ def add_up(window, first, R, weight, w, apart, sums, at, channels, y, to, plane)
 def add(sums, channels, long, middle, end, y, at, plane):
     # sums flat, of long tiles up to the middle pixel, then of short ones, onto y flat: from `at`
     # on, a plane further for the next channel
-    LANES = registers(y, 1, 1).shape[1]
     p, source = np.intp(0), np.uintp(0)
     while p < end:
         pixels = long if p < middle else LANES
@@ -148,8 +147,8 @@ def add(sums, channels, long, middle, end, y, at, plane):
 
 @njit
 def split(image, at, H, W, region, planes):
-    # every SH-th row and SW-th column of a channel by itself: planes flat (phases, SW, rows, pitch),
-    # zeros where they leave the image
+    # every SH-th row and SW-th column of a channel by itself, zeros where they leave the image:
+    # planes flat (phases, SW, rows, pitch)
     SH, SW, rows = region["SH"], region["SW"], region["rows"]
     pitch = (W + SW - 1) // SW
     for phase in range(region["phases"]):
@@ -247,18 +246,18 @@ def share(job, jobs, x, weight, bias, y, K, per_m, per_c, regions, tables, sizes
     # per_c; bias (M,); y (N, M, OH, OW); regions, tables, sizes: see `Plan`
     N, C, H, W = x.shape
     M, OH, OW = y.shape[1:]
-    CG, MG, LANES = C // groups, M // groups, registers(y, 1, 1).shape[1]
+    CG, MG, lane = C // groups, M // groups, BYTES // y.itemsize
     flat_x, flat_w, flat_y = x.reshape(x.size), weight.reshape(weight.size), y.reshape(y.size)
     lines, planes, kept = aligned(sizes[0], y), aligned(sizes[1], y), aligned(sizes[2], y)
     windows, lanes = aligned(sizes[3], y), aligned(sizes[4], y)
     sums, packed = aligned(sizes[5], y), aligned(sizes[6], y)
-    blocks, own = (MG + 7) // 8, sizes[0] == 0
+    blocks, own = (MG + MANY - 1) // MANY, sizes[0] == 0
     units = N * groups * parts * len(regions)
     multiplies, zero = 0, np.intp(0)
     for unit in range(units * job // jobs, units * (job + 1) // jobs):
         region, rest = regions[unit % len(regions)], unit // len(regions)
         part, g, n = rest % parts, rest // parts % groups, rest // parts // groups
-        m0, m1 = blocks * part // parts * 8, min(MG, blocks * (part + 1) // parts * 8)
+        m0, m1 = blocks * part // parts * MANY, min(MG, blocks * (part + 1) // parts * MANY)
         pixels = region["height"] * region["width"]
         end = pixels // LANES * LANES
         left = pixels - end
@@ -282,21 +281,22 @@ def share(job, jobs, x, weight, bias, y, K, per_m, per_c, regions, tables, sizes
                 gather(values, np.uintp(first + end + p), shifts, windows, p * R)
             m = m0
             while m < m1:
-                channels = 8 if m1 - m >= 8 else 4 if m1 - m >= 4 else 1
-                long = (EIGHT if channels == 8 else FOUR if channels == 4 else ONE) * LANES
+                channels = MANY if m1 - m >= MANY else 4 if m1 - m >= 4 else 1
+                vectors = WIDE if channels == MANY else FOUR if channels == 4 else ONE
+                tile = max(LANES, vectors * lane)
                 w, a = np.uintp(g * MG * CG * K + m * per_m + c0 * per_c), np.uintp(per_m)
-                middle, at = end // long * long, corner + (m - m0) * plane
+                middle, at = end // tile * tile, corner + (m - m0) * plane
                 f, e, k = first + middle, first + end, channels * middle
-                if channels == 8:
-                    multiplies += long8(values, first, f, shifts, flat_w, w, taps, a, sums, zero)
-                    multiplies += short8(values, f, e, shifts, flat_w, w, taps, a, sums, k)
+                if channels == MANY:
+                    multiplies += long(values, first, f, shifts, flat_w, w, taps, a, sums, zero)
+                    multiplies += short(values, f, e, shifts, flat_w, w, taps, a, sums, k)
                 elif channels == 4:
                     multiplies += long4(values, first, f, shifts, flat_w, w, taps, a, sums, zero)
                     multiplies += short4(values, f, e, shifts, flat_w, w, taps, a, sums, k)
                 else:
                     multiplies += long1(values, first, f, shifts, flat_w, w, taps, a, sums, zero)
                     multiplies += short1(values, f, e, shifts, flat_w, w, taps, a, sums, k)
-                add(sums, channels, long, middle, end, out, at, plane)
+                add(sums, channels, tile, middle, end, out, at, plane)
                 side = flat_w
                 if left > 0 and not region["natural"]:  # the taps side by side
                     for i in range(channels):
@@ -304,9 +304,9 @@ def share(job, jobs, x, weight, bias, y, K, per_m, per_c, regions, tables, sizes
                     side, w, a = packed, np.uintp(zero), np.uintp(R)
                 for p in range(left):
                     k, q = ((m - m0) * left + p * channels) * LANES, np.uintp(p * R)
-                    if channels == 8:
-                        multiplies += dots8(windows, q, R, side, w, a, lanes, np.uintp(k))
-                    for i in range(channels if channels < 8 else 0):
+                    if channels == MANY:
+                        multiplies += dots(windows, q, R, side, w, a, lanes, np.uintp(k))
+                    for i in range(channels if channels < MANY else 0):
                         v, to = w + np.uintp(i) * a, np.uintp(k + i * LANES)
                         multiplies += dots1(windows, q, R, side, v, a, lanes, to)
                     if R % LANES > 0 or c0 + some == CG:
@@ -348,7 +348,7 @@ def multiply(
         regions["oh"] += first
     N, C = x.shape[:2]
     M, K, threads = bias.size, weight.shape[2] * weight.shape[3], numba.get_num_threads()
-    units, blocks, parts = N * groups * regions.size, -(-M // groups // 8), planned.parts
+    units, blocks, parts = N * groups * regions.size, -(-M // groups // MANY), planned.parts
     while parts < blocks and units * parts % threads and units * parts < 8 * threads:
         parts += 1
     counts = np.zeros(min(units * parts, 2 * threads), np.int64)

@@ -10,7 +10,7 @@ import numpy as np
 
 from ...costs.report import Pass
 from ...shapes import Window
-from .registers import BYTES
+from .registers import LANES, MANY
 from .strips import Strip, convolution, phases
 
 TAPS = 320  # taps whose sums stay in registers before they are added to the output
@@ -114,7 +114,7 @@ def plan(
         Of the size of the call, whatever the number of threads.
     """
     (KH, KW), (H, W), (OH, OW) = window.kernel, window.size, window.output
-    CG, MG, K, lanes = C // groups, M // groups, KH * KW, BYTES // itemsize
+    CG, MG, K, lanes = C // groups, M // groups, KH * KW, LANES
     numbers, per_c = LINES // itemsize // share, MG * K if transposed else K
     # a 1×1 kernel meets the image as it is
     own = share == 1 and K == 1 and window.stride == (1, 1) and window.output == window.size
@@ -126,7 +126,7 @@ def plan(
         ]
         if cost(cut, lanes) <= (1 - SAVED) * cost(axes, lanes):
             axes = cut
-    few = -(-UNITS // max(1, N * groups * -(-MG // 8)))
+    few = -(-UNITS // max(1, N * groups * -(-MG // MANY)))
     pieces = []
     for rows in axes[0]:
         for columns in axes[1]:
@@ -188,12 +188,12 @@ def plan(
         split * (regions["phases"] * regions["rows"]).max(),
         share * MG * (pixels * (1 - regions["whole"])).max(),
         rest * most,
-        rest * lanes * -(-MG // 8) * 8,
-        8 * pixels.max(),
-        8 * most * (1 - regions["natural"].min()),
+        rest * lanes * -(-MG // MANY) * MANY,
+        MANY * pixels.max(),
+        MANY * most * (1 - regions["natural"].min()),
     )
     equals = "phases" if transposed else "dense"
     if outside == 0 and (transposed or pairs < K * OH * OW):
         equals = "in bounds"
-    parts = min(-(-MG // 8), max(1, int(sizes[2]) // numbers))
+    parts = min(-(-MG // MANY), max(1, int(sizes[2]) // numbers))
     return Plan(regions, table, np.array(sizes, np.intp), parts, outside, equals)

@@ -29,20 +29,24 @@ def _vectors() -> tuple[int, int]:
 
 
 BYTES, REGISTERS = _vectors()
+# LLVM writes out loops over fewer numbers one by one, and takes no vectors.
+LANES = 16
+# Output channels of a tile: with two vectors of pixels each, their sums fill the registers.
+MANY = 8 if REGISTERS > 16 else 4
 
 
-def registers(like, pixels, vectors):
+def registers(like, rows, vectors):
     """Return an uninitialised array that LLVM keeps in registers.
 
-    Its shape is (pixels, channels), as many channels as vectors of like's type hold; 0 vectors mean
-    one channel.
+    Its shape is (rows, numbers), as many numbers as so many vectors of like's type hold, but LANES
+    at least.
     """
-    return np.empty((pixels, vectors * (BYTES // like.itemsize) or 1), like.dtype)
+    return np.empty((rows, max(LANES, vectors * (BYTES // like.itemsize))), like.dtype)
 
 
 @overload(registers, inline="always", prefer_literal=True)
-def _registers(like, pixels, vectors):
-    return lambda like, pixels, vectors: _on_stack(like, pixels, vectors)
+def _registers(like, rows, vectors):
+    return lambda like, rows, vectors: _on_stack(like, rows, vectors)
 
 
 @intrinsic
@@ -55,7 +59,8 @@ def _on_stack(typing_context, like, rows, vectors):
     def codegen(context, builder, signature, arguments):
         element = context.get_data_type(array_type.dtype)
         itemsize = context.get_abi_sizeof(element)
-        shape = (rows.literal_value, vectors.literal_value * (BYTES // itemsize) or 1)
+        lanes = max(LANES, vectors.literal_value * (BYTES // itemsize))
+        shape = (rows.literal_value, lanes)
         # For some processors LLVM fills only half of a register unless it is told otherwise;
         # set.add, because llvmlite refuses the names of attributes that it does not know.
         set.add(builder.function.attributes, f'"prefer-vector-width"="{8 * BYTES}"')
@@ -83,7 +88,6 @@ def _on_stack(typing_context, like, rows, vectors):
 @njit
 def aligned(size, like):
     # an array that begins where a cache line does: no vector of it lies across two of them
-    LANES = registers(like, 1, 1).shape[1]
-    numbers = np.empty(size + LANES, like.dtype)
+    numbers = np.empty(size + BYTES // like.itemsize, like.dtype)
     first = -numbers.ctypes.data % BYTES // like.itemsize
     return numbers[first : first + size]
