@@ -143,7 +143,7 @@ def plan(
             if not own and step * copies * (least + halo) * width > numbers:
                 width = numbers // (step * copies * (least + halo)) // lanes * lanes
                 width = equal(columns.count, max(6 * lanes, width))
-            height = max(least, min(PIXELS // width, numbers // (step * copies * width) - halo))
+            height = max(least, min(share * PIXELS // width, numbers // (step * copies * width) - halo))
             height = equal(rows.count, min(height, max(least, -(-rows.count // few))))
             if height < rows.count:
                 fill = lanes // math.gcd(lanes, width)  # rows that fill vectors
