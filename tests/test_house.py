@@ -86,7 +86,7 @@ def test_every_method_runs_a_call_or_says_which_does(record, method):
     call = partial(record.function, *record.small_call(), **record.options, method=method)
     if method not in calls.methods(record):
         message = (
-            f"'{method}' has no loops for a {record.name} convolution; write 'direct', or 'auto'"
+            f"'{method}' has no loops for this {record.name} convolution; write 'direct', or 'auto'"
         )
         with pytest.raises(ValueError, match=message):
             call()

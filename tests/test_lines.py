@@ -248,3 +248,15 @@ def test_buffers_begin_at_a_cache_line(dtype):
         assert array.ctypes.data % registers.BYTES == 0
         assert (array.shape, array.dtype) == ((size,), dtype)
         array[:] = 1
+
+
+@pytest.mark.parametrize("function", ["conv2d", "conv_transpose2d"])
+def test_long_strides_go_to_the_direct_loops(rng, function):
+    """They would split an image, or an output, into stride² parts."""
+    x, weight = rng.normal(size=(2, 3, 4)), rng.normal(size=(2, 2, 1, 1))
+    options = {"stride": 1000, "padding": 1000 if function == "conv2d" else 0}
+    y, report = getattr(jitconv, function)(x, weight, **options)
+    assert report.verify().method == "direct"
+    assert np.abs(y).sum() > 0
+    with pytest.raises(ValueError, match="method: 'tiled' has no loops for this"):
+        getattr(jitconv, function)(x, weight, **options, method="tiled")

@@ -59,7 +59,7 @@ def _chosen(variant: Variant, call: Call, name: str) -> Method:
     if not METHODS[name].takes(variant, call):
         able = [repr(method.name) for method in METHODS.values() if method.takes(variant, call)]
         raise ValueError(
-            f"method: {name!r} has no loops for a {variant.name} convolution; "
+            f"method: {name!r} has no loops for this {variant.name} convolution; "
             f"write {' or '.join(able)}, or 'auto'"
         )
     return METHODS[name]

@@ -10,9 +10,12 @@ from ...variant import Variant
 from ..method import Method
 from . import channels, lines, passes, samples
 
+STRIDE = 64  # at most: an image is split, or an output interleaved, into stride² parts
+
 
 def _takes(variant: Variant, call: Call) -> bool:
-    return variant.any_method and isinstance(call, (Dense, Separated))
+    split = isinstance(call, (Dense, Separated)) and max(call.window.stride) <= STRIDE
+    return variant.any_method and split
 
 
 def _run(variant: Variant, call: Call) -> tuple[np.ndarray, tuple[Pass, ...]]:

@@ -143,7 +143,9 @@ def plan(
             if not own and step * copies * (least + halo) * width > numbers:
                 width = numbers // (step * copies * (least + halo)) // lanes * lanes
                 width = equal(columns.count, max(6 * lanes, width))
-            height = max(least, min(share * PIXELS // width, numbers // (step * copies * width) - halo))
+            height = max(
+                least, min(share * PIXELS // width, numbers // (step * copies * width) - halo)
+            )
             height = equal(rows.count, min(height, max(least, -(-rows.count // few))))
             if height < rows.count:
                 fill = lanes // math.gcd(lanes, width)  # rows that fill vectors
@@ -153,30 +155,39 @@ def plan(
                     some = rows.some(a, min(height, rows.count - a))
                     pieces.append((some, columns.some(b, min(width, columns.count - b)), step))
     pieces.sort(key=lambda piece: (piece[0].first, piece[1].first))  # phases that interleave
-    listed, kinds, pairs, outside = [], {}, 0, 0
+    listed: list[tuple[int, ...]] = []
+    lists: list[np.ndarray] = []  # of each kind of region: shifts and taps
+    known: dict[tuple, tuple[int, ...]] = {}
     for rows, columns, step in pieces:
-        phase, halo = lines_of(rows)
-        size = -(-(rows.count + halo) * columns.count // lanes) * lanes
-        c, kh, kw = np.ogrid[:step, : rows.taps, : columns.taps]
-        line, down = (c * columns.taps + kw) * phase, kh * rows.per_tap
-        shift = (line + down % rows.per_output) * size + down // rows.per_output * columns.count
-        if own:
-            shift = c * H * W
-        tap = (rows.tap + kh * rows.tap_step) * KW + columns.tap + kw * columns.tap_step + c * per_c
-        kind = kinds.setdefault((tuple(shift.ravel()), tuple(tap.ravel())), len(kinds))
-        natural = not transposed and (rows.taps, columns.taps) == (KH, KW)
-        whole = rows.step == columns.step == 1 and (columns.count == OW or rows.count == 1)
-        listed.append((*rows, *columns, rows.count + halo, size, phase, step, kind, natural, whole))
-        met = rows.count * rows.taps, columns.count * columns.taps
-        pairs += met[0] * met[1]
-        outside += met[0] * met[1] - (met[0] - rows.on_padding(H)) * (
-            met[1] - columns.on_padding(W)
-        )
-    table = np.zeros((2, len(kinds), max(len(shift) for shift, _ in kinds)), np.uintp)
-    for (shift, tap), i in kinds.items():
-        table[:, i, : len(shift)] = shift, tap
+        # what is the same for all regions of a shape that meet the same taps
+        shape = (rows.count, *rows[4:], columns.count, *columns[4:], step)
+        if shape not in known:
+            phase, halo = lines_of(rows)
+            size = -(-(rows.count + halo) * columns.count // LANES) * LANES
+            c, kh, kw = np.ogrid[:step, : rows.taps, : columns.taps]
+            line, down = (c * columns.taps + kw) * phase, kh * rows.per_tap
+            shift = (line + down % rows.per_output) * size + down // rows.per_output * columns.count
+            tap = (rows.tap + kh * rows.tap_step) * KW + columns.tap + kw * columns.tap_step
+            lists.append(
+                np.array([(c * H * W if own else shift).ravel(), (tap + c * per_c).ravel()])
+            )
+            natural = not transposed and (rows.taps, columns.taps) == (KH, KW)
+            whole = rows.step == columns.step == 1 and (columns.count == OW or rows.count == 1)
+            kind = len(lists) - 1
+            known[shape] = (rows.count + halo, size, phase, step, kind, natural, whole)
+        listed.append((*rows, *columns, *known[shape]))
+    pairs, outside = 0, 0
+    for rows in axes[0]:
+        for columns in axes[1]:
+            met = rows.count * rows.taps, columns.count * columns.taps
+            pairs += met[0] * met[1]
+            inside = (met[0] - rows.on_padding(H)) * (met[1] - columns.on_padding(W))
+            outside += met[0] * met[1] - inside
+    tables = np.zeros((2, len(lists), max(pair.shape[1] for pair in lists)), np.uintp)
+    for i, pair in enumerate(lists):
+        tables[:, i, : pair.shape[1]] = pair
     regions = np.array(listed, REGION)
-    pixels, most = regions["height"] * regions["width"], table.shape[2]
+    pixels, most = regions["height"] * regions["width"], tables.shape[2]
     rest = int((pixels % lanes).max())
     split = -(-W // window.stride[1]) * window.stride[1]
     if transposed or window.stride == (1, 1):
@@ -196,4 +207,4 @@ def plan(
     if outside == 0 and (transposed or pairs < K * OH * OW):
         equals = "in bounds"
     parts = min(-(-MG // MANY), max(1, int(sizes[2]) // numbers))
-    return Plan(regions, table, np.array(sizes, np.intp), parts, outside, equals)
+    return Plan(regions, tables, np.array(sizes, np.intp), parts, outside, equals)
