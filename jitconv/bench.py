@@ -7,14 +7,16 @@ still spins and slows the other.
 
 from __future__ import annotations
 
-import importlib.util
+import contextlib
+import functools
+import importlib
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -27,12 +29,12 @@ from . import jit
 from .costs.report import ConvResult
 from .jit import njit, prange
 from .methods import METHODS
-from .methods.tiled.registers import BYTES, registers
+from .methods.tiled.registers import BYTES, REGISTERS, registers
 from .variants import VARIANTS
 
 PEERS = ("torch", "torchvision", "cv2", "scipy")
 OURS = {"conv2d", "depthwise"}  # peers of our own
-PAUSE = 0.05  # seconds before a block
+PIXELS, WIDE = (4, 6) if REGISTERS > 16 else (4, 3)  # as many sums as registers hold
 HEAD = ("layer", "ms", "± %", "GFLOP/s", "peak", "memory", "× direct", "× peer", "peer ms", "peer")
 
 
@@ -47,19 +49,31 @@ class Contest(NamedTuple):
     peer_call: Callable[[], Any] | None
 
 
-def blocks(*calls: Callable, seconds: float = 0.25) -> list[list[float]]:
-    """Return the median time of each call in each of three rounds.
+def blocks(*calls: Callable, seconds: float = 0.25, pause: float = 0.05) -> list[list[float]]:
+    """Time calls in blocks of their own, in turn, in three rounds.
 
-    In a round every call has a block of its own, of some seconds and three calls at least, after a
-    pause in which the threads of the one before go to sleep.
+    Parameters
+    ----------
+    *calls : callable
+        Each is called twice beforehand.
+    seconds : float
+        Length of a block; it holds three calls at least.
+    pause : float
+        Seconds before each block, in which the threads of the one before go to sleep.
+
+    Returns
+    -------
+    list of list of float
+        The median seconds of each call in each round.
     """
     for call in calls * 2:
         call()
     medians: list[list[float]] = [[] for _ in calls]
     for _ in range(3):
         for call, found in zip(calls, medians, strict=True):
-            time.sleep(PAUSE)
-            times, stop = [], time.perf_counter() + seconds
+            time.sleep(pause)
+            times: list[float] = []
+            stop = time.perf_counter() + seconds
             while len(times) < 3 or time.perf_counter() < stop:
                 begin = time.perf_counter()
                 call()
@@ -76,24 +90,27 @@ def ratio(times: list[float], others: list[float]) -> float:
 Layers = list[tuple[dict[str, int], dict[str, Any]]]
 
 
-def _squares(*sizes: tuple[int, int, int], K: int, **options: Any) -> Layers:
-    """Layers of (C, M, H), H × H pixels, in one group or in `groups`."""
-    return [({"C": C, "M": M, "H": H, "K": K}, options) for C, M, H in sizes]
+def _squares(*sizes: tuple[int, int, int], K: int, N: int = 1, **options: Any) -> Layers:
+    """Return layers of (C, M, H), which are H × H pixels, with the same kernel and options."""
+    return [({"N": N, "C": C, "M": M, "H": H, "K": K}, options) for C, M, H in sizes]
 
 
-# The layers of each family: sizes, and options. A variant that is not named has the default.
-DEFAULT = [({"C": 64, "B": 64, "M": 64, "g": 2, "H": 56, "K": 3}, {"padding": 1})]
+# The layers of each family: sizes, and options. Further families are standard convolutions.
 RESNET = [(64, 64, 56), (128, 128, 28), (256, 256, 14), (512, 512, 7)]
 OTHERS = [(96, 96, 40), (160, 160, 20), (320, 320, 10)]
+OFTEN = [
+    *_squares(*RESNET, K=3, padding=1),
+    *_squares((3, 64, 224), K=7, stride=2, padding=3),
+    *_squares((64, 128, 56), K=3, stride=2, padding=1),
+]
 LAYERS: dict[str, Layers] = {
     "standard": [
-        *_squares(*RESNET, *OTHERS, K=3, padding=1),
-        *(({"N": 8, **sizes}, options) for sizes, options in _squares(*RESNET, K=3, padding=1)),
-        ({"N": 4, "C": 48, "M": 96, "H": 32, "K": 3}, {"padding": 1}),
-        *_squares((64, 96, 33), K=5, padding=2),
-        *_squares((3, 24, 256), (64, 128, 56), (80, 80, 60), K=3, stride=2, padding=1),
-        *_squares((3, 64, 224), K=7, stride=2, padding=3),
-        *_squares((1, 1, 1024), K=5, padding=2),
+        *OFTEN,
+        *(({**sizes, "N": 8}, options) for sizes, options in OFTEN),
+        *_squares(*OTHERS, K=3, padding=1),
+        *_squares((48, 96, 32), K=3, N=4, padding=1),
+        *_squares((64, 96, 33), (1, 1, 1024), K=5, padding=2),
+        *_squares((3, 24, 256), (80, 80, 60), K=3, stride=2, padding=1),
     ],
     "few outputs": [
         *_squares((512, 12, 40), (256, 4, 64), (512, 15, 32), K=3, padding=1),
@@ -101,8 +118,9 @@ LAYERS: dict[str, Layers] = {
     ],
     "winograd": _squares(*RESNET, *OTHERS, (64, 64, 112), K=3, padding=1, method="winograd"),
     "dilated": [
-        ({"C": C, "M": C, "H": H, "K": 3}, {"padding": rate, "dilation": rate})
+        layer
         for C, H, rate in [(64, 56, 4), (256, 28, 2), (256, 28, 12), (96, 41, 3), (192, 25, 6)]
+        for layer in _squares((C, C, H), K=3, padding=rate, dilation=rate)
     ],
     "transposed": [
         *_squares((64, 32, 56), (256, 128, 14), K=4, stride=2, padding=1),
@@ -115,48 +133,40 @@ LAYERS: dict[str, Layers] = {
         for K in (3, 5, 9)
     ],
     "depthwise": [
-        ({"C": C, "M": C, "H": H, "K": K}, {"stride": stride, "padding": K // 2})
-        for C, H, K, stride in [
-            (32, 112, 3, 1),
-            (64, 112, 3, 2),
-            (96, 80, 3, 2),
-            (128, 56, 3, 1),
-            (240, 28, 5, 1),
-            (192, 28, 7, 1),
-            (672, 14, 5, 1),
-            (512, 14, 3, 1),
-            (1024, 7, 3, 1),
-        ]
+        *_squares((32, 32, 112), (128, 128, 56), (512, 512, 14), (1024, 1024, 7), K=3, padding=1),
+        *_squares((64, 64, 112), (96, 96, 80), K=3, stride=2, padding=1),
+        *_squares((240, 240, 28), (672, 672, 14), K=5, padding=2),
+        *_squares((96, 96, 56), (192, 192, 28), K=7, padding=3),
     ],
-    "depthwise separable": [
-        ({"C": C, "B": C, "M": M, "H": H, "K": 3}, {"padding": 1})
-        for C, M, H in [(64, 128, 56), (512, 512, 14)]
-    ],
+    "depthwise separable": _squares((64, 128, 56), (512, 512, 14), (128, 256, 112), K=3, padding=1),
     "pointwise": [
         *_squares((64, 128, 56), (256, 64, 56), (512, 512, 14), (1024, 1024, 7), K=1),
         *_squares((96, 192, 40), (320, 80, 40), (960, 160, 7), K=1),
-        ({"N": 2, "C": 640, "M": 320, "H": 12, "K": 1}, {}),
+        *_squares((640, 320, 12), K=1, N=2),
     ],
     "grouped": [
-        ({"C": C, "M": C, "H": H, "K": 3, "g": g}, {"padding": 1, "groups": g})
-        for C, H, g in [(128, 56, 32), (512, 14, 32), (64, 56, 2), (96, 40, 3), (240, 14, 8)]
+        *_squares((128, 128, 56), (256, 256, 28), (512, 512, 14), K=3, padding=1, groups=32),
+        *_squares((64, 64, 56), K=3, padding=1, groups=2),
+        *_squares((96, 96, 40), K=3, padding=1, groups=3),
+        *_squares((240, 240, 14), K=3, padding=1, groups=8),
     ],
     "deformable": _squares((64, 64, 56), (256, 256, 14), K=3, padding=1),
 }
 
 
-def layers(installed: set[str]) -> Iterator[Contest]:
+def layers(installed: Set[str]) -> Iterator[Contest]:
     """Yield every layer of the benchmark; weights and images are random."""
     equal_threads(installed)
     for family in dict.fromkeys([*VARIANTS, *LAYERS]):
-        name = family if family in VARIANTS else "standard"
         if family == "winograd" and family not in METHODS:
             continue
-        for sizes, options in LAYERS.get(family, DEFAULT):
+        name = family if family in VARIANTS else "standard"
+        default = _squares((64, 64, 56), K=3, **VARIANTS[name].options)
+        for sizes, options in LAYERS.get(family, default):
             yield from contests(family, name, sizes, options, installed)
 
 
-def equal_threads(installed: set[str]) -> None:
+def equal_threads(installed: Set[str]) -> None:
     """Give the peers as many threads as the loops have."""
     if "torch" in installed:
         import torch
@@ -170,16 +180,16 @@ def equal_threads(installed: set[str]) -> None:
 
 
 def contests(
-    family: str, name: str, sizes: dict[str, int], options: dict[str, Any], installed: set[str]
+    family: str, name: str, sizes: dict[str, int], options: dict[str, Any], installed: Set[str]
 ) -> Iterator[Contest]:
     """Yield one layer beside each of its peers that is installed, or beside none."""
     rng, variant = np.random.default_rng(0), VARIANTS[name]
     K, H = sizes["K"], sizes["H"]
     steps = {word: value for word, value in options.items() if word != "method"}
-    found = variant.shapes({"W": H, **sizes, "KH": K, "KW": K}, **steps)
+    follow = {"W": H, "B": sizes["C"], "g": options.get("groups", 1), "KH": K, "KW": K}
+    found = variant.shapes({**follow, **sizes}, **steps)
     arrays = [rng.standard_normal(found[n], dtype=np.float32) for n in variant.needed]
-    function = variant.function if name != "standard" else jitconv.conv2d
-    call = partial(function, *arrays, **options)
+    call = partial(variant.function, *arrays, **options)
     letters = {
         "s": options.get("stride", 1),
         "d": options.get("dilation", 1),
@@ -194,66 +204,59 @@ def contests(
     peers = PEERS_OF.get(name, {"peer": None})
     ready = {peer: make for peer, make in peers.items() if peer in installed | OURS}
     for peer, make in (ready or dict.fromkeys([*peers][:1])).items():
-        if peer != "depthwise" or K == 3:
+        if peer != "depthwise" or K == 3:  # where two passes save least
             other = make(*arrays, **steps) if make is not None else None
             yield Contest(family, label, call, size, peer, other)
 
 
-def drawn(count: int, installed: set[str]) -> Iterator[Contest]:
-    """Yield layers of random sizes, the same in each run: 1 to 300 million multiplies each."""
+def drawn(count: int, installed: Set[str]) -> Iterator[Contest]:
+    """Yield random layers, the same in each run, of about 1 to 300 million multiplies each."""
     equal_threads(installed)
     rng = np.random.default_rng(0)
-    dense = ("standard", "dilated", "grouped", "pointwise", "depthwise", "transposed")
+    names = ("standard", "dilated", "grouped", "pointwise", "depthwise", "transposed")
     while count > 0:
-        name = str(rng.choice(dense))
-        N, K = int(rng.choice([1, 1, 1, 2, 5])), int(rng.choice([1, 2, 3, 3, 3, 5, 7]))
-        C, M, H, W = (int(2**power) for power in rng.uniform((0, 0, 2, 2), (9.5, 9.5, 9, 9)))
-        options: dict[str, Any] = {}
-        if name == "pointwise":
-            K = 1
-        else:
-            options["padding"] = int(rng.integers(K))
+        name, (stride, K) = str(rng.choice(names)), rng.integers(1, (3, 8)).tolist()
+        N, C, M, H, W = (2 ** rng.uniform((0, 0, 0, 2, 2), (3, 10, 10, 9, 9))).astype(int).tolist()
+        K, g, rate = 1 if name == "pointwise" else K, 1, 1
+        options: dict[str, Any] = {"stride": stride}
         if name == "dilated":
-            rate = int(rng.integers(2, 7))
-            options = {"padding": rate * (K // 2), "dilation": rate}
-        if name == "grouped":
-            g = int(rng.choice([2, 3, 8, 32]))
-            C, M, options["groups"] = -(-C // g) * g, -(-M // g) * g, g
-        if name == "depthwise":
-            M = C
-        if rng.random() < 0.25 or name == "transposed":
-            options["stride"] = 2
-        groups = C if name == "depthwise" else options.get("groups", 1)
-        per_output = 4 if name == "transposed" else 1 / options.get("stride", 1) ** 2
-        reach = options.get("dilation", 1) * (K - 1) + 1
-        multiplies = N * C * M // groups * K * K * H * W * per_output
-        if reach <= min(H, W) and 1e6 <= multiplies <= 3e8:
-            sizes = {"N": N, "C": C, "M": M, "g": groups, "H": H, "W": W, "K": K}
-            yield from contests(name, name, sizes, options, installed)
+            rate = options["dilation"] = int(rng.integers(2, 7))
+        elif name == "grouped":
+            g = options["groups"] = int(rng.choice([2, 3, 8, 32]))
+            C, M = -(-C // g) * g, -(-M // g) * g
+        elif name == "depthwise":
+            g, M = C, C
+        reach = rate * (K - 1) + 1
+        if name != "pointwise":  # as torch has it: 'same' without stride, words not for transposed
+            kinds = [(reach - 1) // 2, tuple(rng.integers(0, reach, 2).tolist()), "valid", "same"]
+            some = 2 if name == "transposed" else 5 - stride
+            options["padding"] = kinds[rng.integers(some)]
+        multiplies = N * C * M // g * K**2 * H * W // (1 if name == "transposed" else stride**2)
+        numbers = N * max(C, M) * H * W
+        if reach <= min(H, W) and 1e6 <= multiplies <= 3e8 and numbers <= 2**24:
+            sizes = {"N": N, "C": C, "M": M, "H": H, "W": W, "K": K}
+            for layer in contests(name, name, sizes, options, installed):
+                yield layer._replace(label=f"{layer.label} p{options.get('padding', 0)}")
             count -= 1
 
 
-def sweep(count: int, installed: set[str]) -> Iterator[str]:
+def sweep(count: int, installed: Set[str]) -> Iterator[str]:
     """Yield what random layers show: means, and the worst beside the peer and the direct loops."""
-    beside: dict[str, list[tuple[float, str]]] = {"torch": [], "direct": []}
-    means: dict[str, list[float]] = {}
+    rows: list[dict[str, Any]] = []
     for layer in drawn(count, installed):
-        label = f"{layer.family} {layer.label}"
-        sides = {"direct": partial(layer.call, method="direct")}
-        if layer.peer_call:
-            sides["torch"] = layer.peer_call
-        times = blocks(layer.call, *sides.values(), seconds=0.05)
-        for side, others in zip(sides, times[1:], strict=True):
-            beside[side].append((ratio(times[0], others), label))
-            if side == "torch":
-                means.setdefault(layer.family, []).append(beside[side][-1][0])
-    for family, ratios in means.items():
-        mean = statistics.geometric_mean(ratios)
-        yield f"{len(ratios)} × {family} beside torch: {mean:.2f}, least {min(ratios):.2f}"
-    for side, found in beside.items():
-        if found:
-            yield f"\nthe worst beside {side}, of {len(found)}"
-            yield from (f"{value:8.2f}  {label}" for value, label in sorted(found)[:10])
+        layer.call().report.verify()
+        peers = {layer.peer: layer.peer_call, "direct": partial(layer.call, method="direct")}
+        calls = {peer: call for peer, call in peers.items() if call}
+        times, *others = blocks(layer.call, *calls.values(), seconds=0.05, pause=0.02)
+        for peer, spent in zip(calls, others, strict=True):
+            found = {"variant": layer.family, "layer": layer.label, "peer": peer}
+            rows.append({**found, "ratio": ratio(times, spent)})
+    for name, value in summary(sorted(rows, key=lambda row: (row["peer"], row["variant"]))):
+        yield f"{name:56} {value}"
+    for peer in dict.fromkeys(row["peer"] for row in rows):
+        worst = sorted((row for row in rows if row["peer"] == peer), key=lambda row: row["ratio"])
+        yield f"\nthe worst against {peer}, of {len(worst)}"
+        yield from (f"{row['ratio']:8.2f}  {row['variant']} {row['layer']}" for row in worst[:10])
 
 
 def _torch(function: str, **fixed: Any) -> Callable[..., Callable[[], Any]]:
@@ -292,7 +295,8 @@ def _scipy_separable(
 ) -> Callable[[], Any]:
     from scipy.ndimage import correlate1d
 
-    return lambda: correlate1d(correlate1d(x[0, 0], column, 0), row, 1)
+    zeros = partial(correlate1d, mode="constant")
+    return lambda: zeros(zeros(x[0, 0], column, 0), row, 1)
 
 
 def _two_dimensional(
@@ -338,8 +342,7 @@ PEERS_OF: dict[str, dict[str, Callable[..., Callable[[], Any]] | None]] = {
 @njit
 def spin(x, rounds):
     # nothing but multiplies and adds in registers
-    acc = registers(x, 4, 6)
-    PIXELS = acc.shape[0]
+    acc = registers(x, PIXELS, WIDE)
     for j in range(acc.shape[1]):
         for i in range(PIXELS):
             acc[i, j] = x[i]
@@ -376,11 +379,12 @@ def machine() -> tuple[float, float]:
     counts = np.zeros(numba.get_num_threads(), np.int64)
     small = np.full(8, 1e-9, np.float32)
     call = partial(fma_loops, small, 200_000, counts, np.empty(counts.size))
-    seconds = min(*blocks(call))
-    peak = 2e-9 * counts.sum() / seconds
+    (times,) = blocks(call)
+    peak = 2e-9 * counts.sum() / min(times)
     x = np.ones((64, 2**20), np.float32)
     y = np.empty_like(x)
-    return float(peak), 2e-9 * x.nbytes / min(*blocks(partial(copy_loops, x, y)))
+    (times,) = blocks(partial(copy_loops, x, y))
+    return float(peak), 2e-9 * x.nbytes / min(times)
 
 
 def row(layer: Contest, peak: float, bandwidth: float) -> dict[str, Any]:
@@ -526,9 +530,16 @@ def first_calls() -> Iterator[tuple[str, str]]:
             yield f"import and first call, {state} cache", f"{float(done.stdout):.1f} s"
 
 
-def installed() -> set[str]:
+@functools.cache
+def installed() -> frozenset[str]:
     """Return which peers can be imported."""
-    return {name for name in PEERS if importlib.util.find_spec(name)}
+    found = set()
+    for name in PEERS:
+        # torchvision raises RuntimeError beside a torch that it was not built for
+        with contextlib.suppress(ImportError, RuntimeError):
+            importlib.import_module(name)
+            found.add(name)
+    return frozenset(found)
 
 
 def header(peak: float, bandwidth: float) -> str:

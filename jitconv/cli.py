@@ -64,9 +64,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     bench_command = commands.add_parser(
         "bench", help="time every variant beside torch, OpenCV and SciPy where they are installed"
     )
-    bench_command.add_argument("--only", metavar="VARIANT", help="the layers of one variant")
-    bench_command.add_argument(
-        "--sweep", metavar="COUNT", type=int, default=0, help="time so many random layers instead"
+    part = bench_command.add_mutually_exclusive_group()
+    part.add_argument("--only", metavar="VARIANT", help="the layers of one variant")
+    part.add_argument(
+        "--sweep", metavar="COUNT", type=int, help="so many random layers: means, and the worst"
     )
     bench_command.add_argument(
         "--json", type=Path, default=Path("bench.json"), help="where the numbers go (%(default)s)"
@@ -187,14 +188,16 @@ def _bench(options: argparse.Namespace) -> int:
     from . import bench  # with its peers it takes long to import
     from .plots.roofline import plot_roofline
 
+    if options.sweep is not None:
+        if options.sweep < 1:
+            raise ValueError(f"--sweep: must be 1 layer or more, got {options.sweep}")
+        for line in bench.sweep(options.sweep, bench.installed()):
+            print(line, flush=True)
+        return 0
     _check_figure(options.save)
     _check_place("--json", options.json)
     peak, bandwidth = bench.machine()
     print(bench.header(peak, bandwidth), "", sep="\n", flush=True)
-    if options.sweep > 0:
-        for line in bench.sweep(options.sweep, bench.installed()):
-            print(line, flush=True)
-        return 0
     align = "{:44} {:>9} {:>4} {:>8} {:>5} {:>6} {:>8} {:>7} {:>9} {}"
     print(align.format(*bench.HEAD))
     rows, notes = [], []

@@ -3,19 +3,27 @@
 import json
 
 import numba
+import numpy as np
 import pytest
 
 from jitconv import bench, cli
+from jitconv.methods import METHODS
 
 pytestmark = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="too slow in plain Python")
 
 
 def quick(monkeypatch):
-    monkeypatch.setattr(
-        bench, "blocks", lambda *calls, seconds=0, blocks=bench.blocks: blocks(*calls, seconds=0)
-    )
-    monkeypatch.setattr(bench, "PAUSE", 0)
+    blocks = bench.blocks
+    monkeypatch.setattr(bench, "blocks", lambda *calls, **_: blocks(*calls, seconds=0, pause=0))
     monkeypatch.setattr(bench, "installed", set)
+
+
+def test_each_side_is_called_in_blocks_of_its_own():
+    called = []
+    times = bench.blocks(lambda: called.append("a"), lambda: called.append("b"), seconds=0, pause=0)
+    assert "".join(called) == "abab" + 3 * "aaabbb"
+    assert [len(rounds) for rounds in times] == [3, 3]
+    assert bench.ratio([1, 2, 4], [3, 2, 2]) == 1
 
 
 def test_bench_writes_numbers_and_a_figure(tmp_path, monkeypatch, capsys):
@@ -37,20 +45,61 @@ def test_bench_writes_numbers_and_a_figure(tmp_path, monkeypatch, capsys):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["b.json", "b.png"]
 
 
-def test_every_layer_can_be_run():
-    """One layer of each family; those of random sizes are the same in each run."""
+def test_a_layer_of_each_family_can_be_run():
     families = {layer.family: layer for layer in bench.layers(set())}
     assert set(families) >= {*bench.VARIANTS, "few outputs"}
     for layer in families.values():
         layer.call().report.verify()
-    drawn = [f"{layer.family} {layer.label}" for layer in bench.drawn(20, set())]
-    assert drawn == [f"{layer.family} {layer.label}" for layer in bench.drawn(20, set())]
+
+
+@pytest.mark.parametrize("peer", bench.PEERS)
+def test_a_peer_does_the_same_work(peer):
+    if peer not in bench.installed():
+        pytest.skip(f"no {peer}")
+    layers = [layer for layer in bench.layers({peer}) if layer.peer == peer]
+    if peer == "torch":
+        pytest.importorskip(peer).set_grad_enabled(True)  # which the benchmark turns off
+    for layer in {layer.family: layer for layer in layers}.values():
+        y, theirs = layer.call().output, np.asarray(layer.peer_call())
+        np.testing.assert_allclose(y.ravel(), theirs.ravel(), rtol=0, atol=1e-5 * abs(y).max())
+
+
+def test_a_variant_without_layers_has_one_all_the_same(monkeypatch):
+    monkeypatch.setattr(bench, "LAYERS", {})
+    found = {layer.family: layer for layer in bench.layers(set())}
+    assert list(found) == list(bench.VARIANTS)
+    for layer in found.values():
+        layer.call().report.verify()
+
+
+def test_winograd_is_timed_where_there_is_such_a_method(monkeypatch):
+    monkeypatch.delitem(bench.METHODS, "winograd", raising=False)
+    assert "winograd" not in {layer.family for layer in bench.layers(set())}
+    monkeypatch.setitem(bench.METHODS, "winograd", METHODS["tiled"]._replace(name="winograd"))
+    found = [layer for layer in bench.layers(set()) if layer.family == "winograd"]
+    assert len(found) == 8
+    assert found[0].call().report.method == "winograd"
+
+
+def test_a_sweep_draws_the_same_layers_in_each_run():
+    first, second = ([layer[:2] for layer in bench.drawn(30, set())] for _ in range(2))
+    assert first == second
+    assert len(set(first)) == 30
+    assert len({family for family, _ in first}) == 6
 
 
 def test_a_sweep_names_the_worst(monkeypatch, capsys):
     quick(monkeypatch)
     assert cli.main(["bench", "--sweep", "2"]) == 0
-    assert "the worst beside direct, of 2" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "against direct" in printed
+    assert "the worst against direct, of 2" in printed
+
+
+def test_a_sweep_of_no_layers_is_refused(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["bench", "--sweep", "0"])
+    assert "--sweep: must be 1 layer or more, got 0" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("option", ["--json", "--save"])

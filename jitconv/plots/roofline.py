@@ -41,7 +41,7 @@ def plot_roofline(rows: list[dict[str, Any]], peak: float, bandwidth: float) -> 
         mine = [row for row in rows if row["variant"] == variant]
         x = [row["intensity"] for row in mine]
         ax.plot(x, [row["gflops"] for row in mine], marker, color=colour, label=variant)
-        pairs = [row for row in mine if row["ratio"] and row["peer"] != "conv2d"]
+        pairs = [row for row in mine if row["ratio"] and row["peer"] not in ("conv2d", "depthwise")]
         ax.plot(
             [row["intensity"] for row in pairs],
             [row["gflops"] / row["ratio"] for row in pairs],
