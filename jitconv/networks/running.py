@@ -190,7 +190,7 @@ def run(network: Network, seed: int = 0, image: ArrayLike | None = None) -> Run:
     --------
     >>> from jitconv.networks import context_module
     >>> done = run(context_module(2, resolution=16))
-    >>> done.agrees, done.multiplies == done.network.multiplies
+    >>> done.agrees, done.multiplies <= done.network.multiplies
     (True, True)
     """
     steps = Steps(network, seed, image)

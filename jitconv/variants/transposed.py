@@ -141,8 +141,8 @@ def conv_transpose2d(
            [2, 2, 4, 2, 2],
            [1, 1, 2, 1, 1],
            [1, 1, 2, 1, 1]])
-    >>> report.multiplies, report.value("dense")
-    (36, 225)
+    >>> report.multiplies, report.value("in bounds"), report.value("dense")
+    (64, 36, 225)
     """
     groups = checks.integer("groups", groups, 1)
     call = transposed(

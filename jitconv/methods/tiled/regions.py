@@ -83,7 +83,7 @@ def cost(strips: list[list[Strip]], lanes: int) -> float:
     total = 0.0
     for rows in strips[0]:
         for columns in strips[1]:
-            vectors, rest = divmod(rows.count * columns.count, lanes)
+            vectors, rest = divmod(rows.outputs * columns.outputs, lanes)
             part = len(strips[0]) * len(strips[1]) > 1
             total += rows.taps * columns.taps * (vectors + (1.3 * part + 0.07 * rest) * (rest > 0))
     return total
@@ -136,50 +136,52 @@ def plan(
             if step > lanes:
                 step -= step % lanes  # the taps of a pixel then fill vectors
             # at least two tiles of pixels, and three times the rows that are copied besides
-            least = min(rows.count, max(1, 3 * halo, -(-6 * lanes // columns.count)))
-            while step > 1 and step * copies * (least + halo) * columns.count > numbers:
+            least = min(rows.outputs, max(1, 3 * halo, -(-6 * lanes // columns.outputs)))
+            while step > 1 and step * copies * (least + halo) * columns.outputs > numbers:
                 step = -(-step // 2)
-            width = columns.count
+            width = columns.outputs
             if not own and step * copies * (least + halo) * width > numbers:
                 width = numbers // (step * copies * (least + halo)) // lanes * lanes
-                width = equal(columns.count, max(6 * lanes, width))
+                width = equal(columns.outputs, max(6 * lanes, width))
             height = max(
                 least, min(share * PIXELS // width, numbers // (step * copies * width) - halo)
             )
-            height = equal(rows.count, min(height, max(least, -(-rows.count // few))))
-            if height < rows.count:
+            height = equal(rows.outputs, min(height, max(least, -(-rows.outputs // few))))
+            if height < rows.outputs:
                 fill = lanes // math.gcd(lanes, width)  # rows that fill vectors
                 height = -(-height // fill) * fill
-            for a in range(0, rows.count, height):
-                for b in range(0, columns.count, width):
-                    some = rows.some(a, min(height, rows.count - a))
-                    pieces.append((some, columns.some(b, min(width, columns.count - b)), step))
+            for a in range(0, rows.outputs, height):
+                for b in range(0, columns.outputs, width):
+                    some = rows.some(a, min(height, rows.outputs - a))
+                    pieces.append((some, columns.some(b, min(width, columns.outputs - b)), step))
     pieces.sort(key=lambda piece: (piece[0].first, piece[1].first))  # phases that interleave
     listed: list[tuple[int, ...]] = []
     lists: list[np.ndarray] = []  # of each kind of region: shifts and taps
     known: dict[tuple, tuple[int, ...]] = {}
     for rows, columns, step in pieces:
         # what is the same for all regions of a shape that meet the same taps
-        shape = (rows.count, *rows[4:], columns.count, *columns[4:], step)
+        shape = (rows.outputs, *rows[4:], columns.outputs, *columns[4:], step)
         if shape not in known:
             phase, halo = lines_of(rows)
-            size = -(-(rows.count + halo) * columns.count // LANES) * LANES
+            size = -(-(rows.outputs + halo) * columns.outputs // LANES) * LANES
             c, kh, kw = np.ogrid[:step, : rows.taps, : columns.taps]
             line, down = (c * columns.taps + kw) * phase, kh * rows.per_tap
-            shift = (line + down % rows.per_output) * size + down // rows.per_output * columns.count
+            shift = (
+                line + down % rows.per_output
+            ) * size + down // rows.per_output * columns.outputs
             tap = (rows.tap + kh * rows.tap_step) * KW + columns.tap + kw * columns.tap_step
             lists.append(
                 np.array([(c * H * W if own else shift).ravel(), (tap + c * per_c).ravel()])
             )
             natural = not transposed and (rows.taps, columns.taps) == (KH, KW)
-            whole = rows.step == columns.step == 1 and (columns.count == OW or rows.count == 1)
+            whole = rows.step == columns.step == 1 and (columns.outputs == OW or rows.outputs == 1)
             kind = len(lists) - 1
-            known[shape] = (rows.count + halo, size, phase, step, kind, natural, whole)
+            known[shape] = (rows.outputs + halo, size, phase, step, kind, natural, whole)
         listed.append((*rows, *columns, *known[shape]))
     pairs, outside = 0, 0
     for rows in axes[0]:
         for columns in axes[1]:
-            met = rows.count * rows.taps, columns.count * columns.taps
+            met = rows.outputs * rows.taps, columns.outputs * columns.taps
             pairs += met[0] * met[1]
             inside = (met[0] - rows.on_padding(H)) * (met[1] - columns.on_padding(W))
             outside += met[0] * met[1] - inside

@@ -14,14 +14,14 @@ from ...shapes import Window
 class Strip(NamedTuple):
     """Outputs of an axis at even steps, and what each of them reads.
 
-    Output ``first + a · step``, for a < count, reads the input ``source + a · per_output +
+    Output ``first + a · step``, for a < outputs, reads the input ``source + a · per_output +
     t · per_tap`` with the tap ``tap + t · tap_step``, for t < taps. Inputs before the first pixel
     and after the last are zeros of the padding.
     """
 
     first: int
     step: int
-    count: int
+    outputs: int
     source: int
     per_output: int
     tap: int
@@ -29,15 +29,15 @@ class Strip(NamedTuple):
     taps: int
     per_tap: int
 
-    def some(self, begin: int, count: int) -> Strip:
+    def some(self, begin: int, outputs: int) -> Strip:
         """Return some of its outputs."""
         source = self.source + begin * self.per_output
-        return self._replace(first=self.first + begin * self.step, count=count, source=source)
+        return self._replace(first=self.first + begin * self.step, outputs=outputs, source=source)
 
     def on_padding(self, size: int) -> int:
         """Return how many of its pairs (output, tap) read a zero of the padding."""
         inputs = np.add.outer(
-            self.source + np.arange(self.count) * self.per_output,
+            self.source + np.arange(self.outputs) * self.per_output,
             np.arange(self.taps) * self.per_tap,
         )
         return int(((inputs < 0) | (inputs >= size)).sum())
@@ -50,14 +50,14 @@ class Strip(NamedTuple):
         A kernel of 3 on 8 pixels with 'same' padding: the first output lacks tap 0, the last tap 2.
 
         >>> strip = Strip(0, 1, 8, -1, 1, 0, 1, 3, 1)
-        >>> [(s.first, s.count, s.tap, s.taps) for s in strip.inside(8)]
+        >>> [(s.first, s.outputs, s.tap, s.taps) for s in strip.inside(8)]
         [(0, 1, 1, 2), (1, 6, 0, 3), (7, 1, 0, 2)]
         """
-        ends = {0, self.count}
+        ends = {0, self.outputs}
         for t in range(self.taps):  # the outputs from which, and up to which, tap t is inside
             for edge in (0, size):
                 reach = -((self.source + t * self.per_tap - edge) // self.per_output)
-                ends.add(min(max(reach, 0), self.count))
+                ends.add(min(max(reach, 0), self.outputs))
         pieces = []
         for begin, end in itertools.pairwise(sorted(ends)):
             piece = self.some(begin, end - begin)
@@ -90,7 +90,7 @@ def phases(window: Window, axis: int) -> list[Strip]:
     --------
     >>> from jitconv import shapes
     >>> window = shapes.transposed_window((4, 4), (4, 4), stride=2, padding=1)
-    >>> [(s.first, s.step, s.count, s.tap, s.tap_step, s.taps) for s in phases(window, 0)]
+    >>> [(s.first, s.step, s.outputs, s.tap, s.tap_step, s.taps) for s in phases(window, 0)]
     [(0, 2, 4, 3, -2, 2), (1, 2, 4, 2, -2, 2)]
     """
     kernel, stride, crop = window.kernel[axis], window.stride[axis], window.padding[axis][0]
