@@ -127,7 +127,7 @@ TILED = {  # call: {what is broken in the loops over lines: (pattern, replacemen
         {"one tap less": TAP},
     ),
     "depthwise": (
-        lambda: jitconv.depthwise_conv2d(X, ones(20, 1, 3, 3), padding=1),
+        lambda: jitconv.depthwise_conv2d(X, ones(8, 1, 3, 3), padding=1),
         {
             "one tap less": TAP,
             "the last pixels left out": (r"for q in range\(p, pixels\)", "for q in range(p, pixels - 1)"),
