@@ -98,11 +98,11 @@ def share(job, jobs, x, weight, bias, y, regions, tables, sizes):
         fill(flat_x, n * C + c, some, H, W, region, planes, lines)
         R = region["TH"] * region["TW"]
         shifts, taps = tables[0, region["kind"], :R], tables[1, region["kind"], :R]
-        beside = np.uintp(region["TW"] * region["phases"] * region["size"])
+        beside = np.uintp(region["TW"] * region["row_phases"] * region["size"])
         pixels = region["height"] * region["width"]
         for i in range(MG):  # a channel's outputs
             m, out, at, plane = np.uintp(c * MG + i), kept, i * pixels, MG * pixels
-            if region["whole"]:
+            if region["contiguous"]:
                 out, plane = flat_y, MG * OH * OW
                 at = ((n * M + c * MG + i) * OH + region["oh"]) * OW + region["ow"]
             to, step = np.uintp(at), np.uintp(plane)
@@ -145,7 +145,7 @@ def share(job, jobs, x, weight, bias, y, regions, tables, sizes):
                         o,
                         step,
                     )
-        if not region["whole"]:
+        if not region["contiguous"]:
             store(kept, region, n * M + c * MG, some * MG, OH, OW, flat_y)
     return multiplies
 

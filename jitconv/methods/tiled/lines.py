@@ -77,7 +77,6 @@ def make_dots(CHANNELS):
         # window flat: the pixel's R taps, from the first on; weight flat: channel i's from
         # w + i * apart on; sums flat (CHANNELS, LANES), from `at` on
         acc = registers(window, CHANNELS, 1)
-        LANES = acc.shape[1]
         for j in range(LANES):
             for i in range(CHANNELS):
                 acc[i, j] = sums[at + np.uintp(i * LANES) + np.uintp(j)]
@@ -131,12 +130,12 @@ def add_up(window, first, R, weight, w, apart, sums, at, channels, y, to, plane)
 
 
 @njit
-def add(sums, channels, long, middle, end, y, at, plane):
+def add(sums, channels, long_pixels, middle, end, y, at, plane):
     # sums flat, of long tiles up to the middle pixel, then of short ones, onto y flat: from `at`
     # on, a plane further for the next channel
     p, source = np.intp(0), np.uintp(0)
     while p < end:
-        pixels = long if p < middle else LANES
+        pixels = long_pixels if p < middle else LANES
         for i in range(channels):
             target = np.uintp(at + p + i * plane)
             for j in range(pixels):
@@ -148,10 +147,10 @@ def add(sums, channels, long, middle, end, y, at, plane):
 @njit
 def split(image, at, H, W, region, planes):
     # every SH-th row and SW-th column of a channel by itself, zeros where they leave the image:
-    # planes flat (phases, SW, rows, pitch)
+    # planes flat (row_phases, SW, rows, pitch)
     SH, SW, rows = region["SH"], region["SW"], region["rows"]
     pitch = (W + SW - 1) // SW
-    for phase in range(region["phases"]):
+    for phase in range(region["row_phases"]):
         for i in range(rows):
             h, to = region["ih"] + phase + i * SH, (phase * SW * rows + i) * pitch
             inside, begin = 0 <= h < H, np.intp(0)
@@ -171,7 +170,7 @@ def split(image, at, H, W, region, planes):
 @njit
 def fill(x, channel, some, H, W, region, planes, lines):
     # the lines of some channels, from `channel` on: of each, those of every column of taps.
-    # x flat (·, H, W); lines flat (some, TW, phases, size)
+    # x flat (·, H, W); lines flat (some, TW, row_phases, size)
     SH, SW, rows, width, to = (
         region["SH"],
         region["SW"],
@@ -182,14 +181,14 @@ def fill(x, channel, some, H, W, region, planes, lines):
     pitch = (W + SW - 1) // SW
     for c in range(some):
         at = (channel + c) * H * W
-        low, high, top, plane = at, at + H * W, at + region["ih"] * W, x
+        low, high, top, source_plane = at, at + H * W, at + region["ih"] * W, x
         if SH > 1 or SW > 1:
             split(x, at, H, W, region, planes)
-            plane = planes
+            source_plane = planes
         for kw in range(region["TW"]):
             column = region["iw"] + kw * region["DW"]
             shift = column // SW
-            for phase in range(region["phases"]):
+            for phase in range(region["row_phases"]):
                 # pixel (i, j) of the line is that at top + i * pitch + shift + j, or zero outside
                 # of the row, which lies between low and high
                 if SH > 1 or SW > 1:
@@ -203,7 +202,7 @@ def fill(x, channel, some, H, W, region, planes, lines):
                     for i in range(to, to + begin):
                         lines[np.uintp(i)] = 0
                     for i in range(end - begin):
-                        lines[target + np.uintp(i)] = plane[source + np.uintp(i)]
+                        lines[target + np.uintp(i)] = source_plane[source + np.uintp(i)]
                     for i in range(to + end, to + size):
                         lines[np.uintp(i)] = 0
                     for j in range(min(width, abs(shift))):
@@ -222,7 +221,7 @@ def fill(x, channel, some, H, W, region, planes, lines):
                         if inside:
                             source, target = np.uintp(start + shift + begin), np.uintp(k + begin)
                             for j in range(end - begin):
-                                lines[target + np.uintp(j)] = plane[source + np.uintp(j)]
+                                lines[target + np.uintp(j)] = source_plane[source + np.uintp(j)]
                             for j in range(end, width):
                                 lines[np.uintp(k + j)] = 0
                 to += region["size"]
@@ -246,11 +245,12 @@ def share(job, jobs, x, weight, bias, y, K, per_m, per_c, regions, tables, sizes
     # per_c; bias (M,); y (N, M, OH, OW); regions, tables, sizes: see `Plan`
     N, C, H, W = x.shape
     M, OH, OW = y.shape[1:]
-    CG, MG, lane = C // groups, M // groups, BYTES // y.itemsize
+    CG, MG, per_vector = C // groups, M // groups, BYTES // y.itemsize
     flat_x, flat_w, flat_y = x.reshape(x.size), weight.reshape(weight.size), y.reshape(y.size)
     lines, planes, kept = aligned(sizes[0], y), aligned(sizes[1], y), aligned(sizes[2], y)
-    windows, lanes = aligned(sizes[3], y), aligned(sizes[4], y)
+    windows, lane_sums = aligned(sizes[3], y), aligned(sizes[4], y)
     sums, packed = aligned(sizes[5], y), aligned(sizes[6], y)
+    # without lines the image is its own
     blocks, own = (MG + MANY - 1) // MANY, sizes[0] == 0
     units = N * groups * parts * len(regions)
     multiplies, zero = 0, np.intp(0)
@@ -262,61 +262,62 @@ def share(job, jobs, x, weight, bias, y, K, per_m, per_c, regions, tables, sizes
         end = pixels // LANES * LANES
         left = pixels - end
         out, corner, plane = kept, 0, pixels
-        if region["whole"]:
+        if region["contiguous"]:
             out, plane = flat_y, OH * OW
             corner = ((n * M + g * MG + m0) * OH + region["oh"]) * OW + region["ow"]
         for m in range(m1 - m0):
             put(bias[g * MG + m0 + m], out, corner + m * plane, pixels)
-        put(out.dtype.type(0), lanes, zero, (m1 - m0) * left * LANES)
+        put(out.dtype.type(0), lane_sums, zero, (m1 - m0) * left * LANES)
         for c0 in range(0, CG, region["step"]):
             some, channel = min(region["step"], CG - c0), n * C + g * CG + c0
             R = some * region["TH"] * region["TW"]
             shifts, taps = tables[0, region["kind"], :R], tables[1, region["kind"], :R]
-            values, first = lines, zero
+            values, base = lines, zero
             if own:
-                values, first = flat_x, channel * H * W + region["ih"] * W
+                values, base = flat_x, channel * H * W + region["ih"] * W
             else:
                 fill(flat_x, channel, some, H, W, region, planes, lines)
             for p in range(left):
-                gather(values, np.uintp(first + end + p), shifts, windows, p * R)
+                gather(values, np.uintp(base + end + p), shifts, windows, p * R)
             m = m0
             while m < m1:
                 channels = MANY if m1 - m >= MANY else 4 if m1 - m >= 4 else 1
                 vectors = WIDE if channels == MANY else FOUR if channels == 4 else ONE
-                tile = max(LANES, vectors * lane)
+                tile_pixels = max(LANES, vectors * per_vector)
                 w, a = np.uintp(g * MG * CG * K + m * per_m + c0 * per_c), np.uintp(per_m)
-                middle, at = end // tile * tile, corner + (m - m0) * plane
-                f, e, k = first + middle, first + end, channels * middle
+                middle, at = end // tile_pixels * tile_pixels, corner + (m - m0) * plane
+                f, e, k = base + middle, base + end, channels * middle
                 if channels == MANY:
-                    multiplies += long(values, first, f, shifts, flat_w, w, taps, a, sums, zero)
+                    multiplies += long(values, base, f, shifts, flat_w, w, taps, a, sums, zero)
                     multiplies += short(values, f, e, shifts, flat_w, w, taps, a, sums, k)
                 elif channels == 4:
-                    multiplies += long4(values, first, f, shifts, flat_w, w, taps, a, sums, zero)
+                    multiplies += long4(values, base, f, shifts, flat_w, w, taps, a, sums, zero)
                     multiplies += short4(values, f, e, shifts, flat_w, w, taps, a, sums, k)
                 else:
-                    multiplies += long1(values, first, f, shifts, flat_w, w, taps, a, sums, zero)
+                    multiplies += long1(values, base, f, shifts, flat_w, w, taps, a, sums, zero)
                     multiplies += short1(values, f, e, shifts, flat_w, w, taps, a, sums, k)
-                add(sums, channels, tile, middle, end, out, at, plane)
+                add(sums, channels, tile_pixels, middle, end, out, at, plane)
                 side = flat_w
-                if left > 0 and not region["natural"]:  # the taps side by side
+                if left > 0 and not region["in_order"]:  # the taps side by side
                     for i in range(channels):
                         gather(flat_w, w + np.uintp(i) * a, taps, packed, i * R)
                     side, w, a = packed, np.uintp(zero), np.uintp(R)
                 for p in range(left):
                     k, q = ((m - m0) * left + p * channels) * LANES, np.uintp(p * R)
                     if channels == MANY:
-                        multiplies += dots(windows, q, R, side, w, a, lanes, np.uintp(k))
+                        multiplies += dots(windows, q, R, side, w, a, lane_sums, np.uintp(k))
                     for i in range(channels if channels < MANY else 0):
                         v, to = w + np.uintp(i) * a, np.uintp(k + i * LANES)
-                        multiplies += dots1(windows, q, R, side, v, a, lanes, to)
+                        multiplies += dots1(windows, q, R, side, v, a, lane_sums, to)
+                    # else the lane sums wait for the next channels
                     if R % LANES > 0 or c0 + some == CG:
                         to = at + end + p
                         multiplies += add_up(
-                            *(windows, q, R, side, w, a, lanes, np.uintp(k), channels),
+                            *(windows, q, R, side, w, a, lane_sums, np.uintp(k), channels),
                             *(out, to, plane),
                         )
                 m += channels
-        if not region["whole"]:
+        if not region["contiguous"]:
             store(kept, region, n * M + g * MG + m0, m1 - m0, OH, OW, flat_y)
     return multiplies
 
@@ -339,19 +340,19 @@ def multiply(
     y: np.ndarray,
     groups: int,
     transposed: bool = False,
-    first: int = 0,
+    first_row: int = 0,
 ) -> int:
-    """Deal the regions out to jobs, run the loops from output row `first` on, return the count."""
+    """Deal the regions out to jobs, run the loops from `first_row` on, return the count."""
     regions, tables, sizes, *_ = planned
-    if first:
+    if first_row:
         regions = regions.copy()
-        regions["oh"] += first
+        regions["oh"] += first_row
     N, C = x.shape[:2]
     M, K, threads = bias.size, weight.shape[2] * weight.shape[3], numba.get_num_threads()
-    units, blocks, parts = N * groups * regions.size, -(-M // groups // MANY), planned.parts
-    while parts < blocks and units * parts % threads and units * parts < 8 * threads:
+    shares, blocks, parts = N * groups * regions.size, -(-M // groups // MANY), planned.parts
+    while parts < blocks and shares * parts % threads and shares * parts < 8 * threads:
         parts += 1
-    counts = np.zeros(min(units * parts, 2 * threads), np.int64)
+    counts = np.zeros(min(shares * parts, 2 * threads), np.int64)
     steps = (K, M // groups * K) if transposed else (C // groups * K, K)
     line_loops(x, weight, bias, y, K, *steps, regions, tables, sizes, groups, parts, counts)
     return sum(counts.tolist())

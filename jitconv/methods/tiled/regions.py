@@ -20,15 +20,16 @@ UNITS = 16  # regions × blocks of channels that even a small call is cut into
 SAVED = 0.2  # of the time at least, or taps that lie outside the image are not left out
 
 # A strip of rows, a strip of columns, and what follows from them: rows of a line, numbers from one
-# line to the next, lines of a column of taps, input channels at a time, which row of the tables
-# lists the taps, whether those lie side by side in the weight, and the outputs in memory.
+# line to the next, lines of a column of taps (one for each remainder modulo SH that its taps have),
+# input channels at a time, which row of the tables lists the taps, whether those lie side by side
+# in the weight, whether the outputs are one run of y.
 REGION = np.dtype(
     [
         (name, np.intp)
         for name in (
             *("oh", "down", "height", "ih", "SH", "kh", "tap_down", "TH", "DH"),
             *("ow", "across", "width", "iw", "SW", "kw", "tap_across", "TW", "DW"),
-            *("rows", "size", "phases", "step", "kind", "natural", "whole"),
+            *("rows", "size", "row_phases", "step", "kind", "in_order", "contiguous"),
         )
     ]
 )
@@ -46,7 +47,7 @@ class Plan(NamedTuple):
         pixel, and from the weight's first number.
     sizes : numpy.ndarray (7,)
         Numbers that a job's buffers hold: lines, an image split by the stride, sums of a region
-        that is not whole, the last pixels' taps, their sums, a block's sums, a block's taps.
+        that is not contiguous, the last pixels' taps, their sums, a block's sums, a block's taps.
     parts : int
         Into how many the output channels are cut at least, so that the sums stay in cache.
     outside : int
@@ -173,10 +174,12 @@ def plan(
             lists.append(
                 np.array([(c * H * W if own else shift).ravel(), (tap + c * per_c).ravel()])
             )
-            natural = not transposed and (rows.taps, columns.taps) == (KH, KW)
-            whole = rows.step == columns.step == 1 and (columns.outputs == OW or rows.outputs == 1)
+            in_order = not transposed and (rows.taps, columns.taps) == (KH, KW)
+            contiguous = rows.step == columns.step == 1 and (
+                columns.outputs == OW or rows.outputs == 1
+            )
             kind = len(lists) - 1
-            known[shape] = (rows.outputs + halo, size, phase, step, kind, natural, whole)
+            known[shape] = (rows.outputs + halo, size, phase, step, kind, in_order, contiguous)
         listed.append((*rows, *columns, *known[shape]))
     pairs, outside = 0, 0
     for rows in axes[0]:
@@ -197,13 +200,14 @@ def plan(
     sizes = (
         0
         if own
-        else share * (regions["step"] * regions["TW"] * regions["phases"] * regions["size"]).max(),
-        split * (regions["phases"] * regions["rows"]).max(),
-        share * MG * (pixels * (1 - regions["whole"])).max(),
+        else share
+        * (regions["step"] * regions["TW"] * regions["row_phases"] * regions["size"]).max(),
+        split * (regions["row_phases"] * regions["rows"]).max(),
+        share * MG * (pixels * (1 - regions["contiguous"])).max(),
         rest * most,
         rest * lanes * -(-MG // MANY) * MANY,
         MANY * pixels.max(),
-        MANY * most * (1 - regions["natural"].min()),
+        MANY * most * (1 - regions["in_order"].min()),
     )
     equals = "phases" if transposed else "dense"
     if outside == 0 and (transposed or pairs < K * OH * OW):

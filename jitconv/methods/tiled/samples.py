@@ -138,7 +138,7 @@ def run(call: Deformed) -> tuple[np.ndarray, tuple[Pass, ...]]:
         pixels = Window(size, (1, 1), (1, 1), ((0, 0), (0, 0)), (1, 1), size, size)
         planned = plan(1, C * K, M, call.groups, pixels, False, y.itemsize, 1)
         done = multiply(
-            planned, some[np.newaxis], weight, call.bias, y[n : n + 1], call.groups, first=first
+            planned, some[np.newaxis], weight, call.bias, y[n : n + 1], call.groups, first_row=first
         )
         total += counts[:, :3].sum(axis=0)
         multiplies += done
