@@ -142,7 +142,7 @@ def conv_transpose2d(
            [1, 1, 2, 1, 1],
            [1, 1, 2, 1, 1]])
     >>> report.multiplies, report.value("in bounds"), report.value("dense")
-    (64, 36, 225)
+    (36, 36, 225)
     """
     groups = checks.integer("groups", groups, 1)
     call = transposed(

@@ -17,7 +17,9 @@ TAPS = 320  # taps whose sums stay in registers before they are added to the out
 LINES = 480 * 2**10  # bytes of lines: half of the second-level cache
 PIXELS = 4096  # of a region, at most
 UNITS = 16  # regions × blocks of channels that even a small call is cut into
-SAVED = 0.2  # of the time at least, or taps that lie outside the image are not left out
+# Taps that lie outside the image are left out where that saves this much of the time, or where no
+# more than this share lies inside.
+SAVED, INSIDE = 0.2, 0.6
 
 # A strip of rows, a strip of columns, and what follows from them: rows of a line, numbers from one
 # line to the next, lines of a column of taps (one for each remainder modulo SH that its taps have),
@@ -125,7 +127,11 @@ def plan(
         cut = [
             [p for s in strips for p in s.inside(n)] for strips, n in zip(axes, (H, W), strict=True)
         ]
-        if cost(cut, lanes) <= (1 - SAVED) * cost(axes, lanes):
+        less, all_pairs = (
+            math.prod(sum(s.outputs * s.taps for s in strips) for strips in both)
+            for both in (cut, axes)
+        )
+        if less <= INSIDE * all_pairs or cost(cut, lanes) <= (1 - SAVED) * cost(axes, lanes):
             axes = cut
     few = -(-UNITS // max(1, N * groups * -(-MG // MANY)))
     pieces = []
