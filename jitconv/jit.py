@@ -127,7 +127,7 @@ def njit(function: Callable | None = None, *, parallel: bool = False) -> Callabl
         _cache_folders.add(compiled.stats.cache_path)
 
     # compiled loops never warn about Inf or NaN; in plain Python neither must these
-    quiet = contextlib.nullcontext() if is_compiled else np.errstate(all="ignore")
+    quiet = contextlib.nullcontext if is_compiled else functools.partial(np.errstate, all="ignore")
 
     @functools.wraps(function)
     def launched(*arrays):
@@ -140,7 +140,7 @@ def njit(function: Callable | None = None, *, parallel: bool = False) -> Callabl
                 "this process was forked from one that had run jitconv's loops, which GNU OpenMP "
                 "does not survive; start it with multiprocessing.get_context('spawn')"
             )
-        with _launch, quiet:
+        with _launch, quiet():
             try:
                 return launch.compiled(*arrays)
             except (OSError, EOFError, pickle.UnpicklingError) as error:  # loops raise none of them
