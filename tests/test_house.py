@@ -96,7 +96,7 @@ def test_every_method_runs_a_call_or_says_which_does(record, method):
 
 @pytest.mark.parametrize("record", RECORDS, ids=lambda record: record.name)
 def test_a_method_that_is_none(record):
-    message = "method: must be one of 'auto', 'direct', 'tiled', got 'fast'"
+    message = "method: must be one of 'auto', 'direct', 'tiled', 'winograd', got 'fast'"
     with pytest.raises(ValueError, match=message):
         record.function(*record.small_call(), **record.options, method="fast")
 

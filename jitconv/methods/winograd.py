@@ -263,7 +263,7 @@ def cut(x, image, H, W, above, before, tiles, rows, phases, patches, to):
 def share_inputs(job, jobs, x, v, ends, padding, sizes):
     # x (N, C, H, W) -> the tiles of a band transformed: v (C / some, 36, LINE); again, those that
     # are too few for a vector: ends (36, left, C)
-    N, C, H, W = x.shape
+    _, C, H, W = x.shape
     (top, left), (TH, TW, first, count, some) = padding, sizes
     flat, values, last = x.reshape(x.size), v.reshape(v.size), ends.reshape(ends.size)
     rows, phases, patches = aligned(26 * LINE, x), aligned(24 * LINE, x), aligned(36 * LINE, x)
@@ -420,7 +420,7 @@ def place(p, k, M, count):
 def share_outputs(job, jobs, v, ends, weight, bias, kept, y, groups, sizes, block, counts):
     # v, ends: see `share_inputs`; weight (M, CG, 3, 3); bias (M,); y (N, M, OH, OW); kept flat: all
     # transformed weights, or nothing where there is one band of tiles
-    (N, M, OH, OW), C = y.shape, ends.shape[2]
+    (_, M, OH, OW), C = y.shape, ends.shape[2]
     TH, TW, first, count, some = sizes
     CG, MG, left = C // groups, M // groups, ends.shape[1]
     apart = (CG + DEPTH - 1) // DEPTH * 36 * STEP
