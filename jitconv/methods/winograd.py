@@ -44,11 +44,12 @@ from .tiled.registers import BYTES, LANES, MANY, aligned, registers
 
 A, B = 5 / 8, 3 / 2  # the points, besides 0 and infinity
 AA, BB = A * A, B * B
-BAND = 96  # tiles that are transformed before they are multiplied
+
+BAND = 112  # tiles that are transformed before they are multiplied
 MOST = 128  # values of a line of transformed inputs: all tiles of a band, of some channels
-DEPTH = 128  # input channels in a line of transformed weights
+DEPTH = 64  # input channels in a line of transformed weights
 LINE, STEP = MOST + LANES, DEPTH + LANES  # from line to line: 36 of them meet in no cache set
-SIZE = 1820  # tiles or input channels × output channels of a block: half of the second-level cache
+SIZE = 4000  # tiles or input channels × output channels of a block: half of the second-level cache
 
 
 @njit
@@ -451,12 +452,12 @@ def share_outputs(job, jobs, v, ends, weight, bias, kept, y, groups, sizes, bloc
                     of_weights += weights1(kernels, 9 * c, u, to + taps[c])
         end = channels * count
         line = (end // LANES + 1 | 1) * LANES  # an odd number of cache lines
+        near = shifts[g * CG : (g + 1) * CG]
         for xi in range(36):
             of_products += multiply(
-                *(flat_v, xi * LINE, count, shifts[g * CG : (g + 1) * CG]),
-                *(flat_e, xi * left * C + g * CG, C, u, w + xi * STEP, taps, np.uintp(apart)),
-                *(channels, sums, p, xi * line),
-            )
+                flat_v, xi * LINE, count, near, flat_e, xi * left * C + g * CG, C,
+                u, w + xi * STEP, taps, np.uintp(apart), channels, sums, p, xi * line,
+            )  # fmt: skip
         for f in range(0, end, MOST):
             stop = min(end, f + MOST)
             middle = f + (stop - f) // LANES * LANES
