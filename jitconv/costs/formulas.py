@@ -376,6 +376,65 @@ def depthwise_separable(
     )
 
 
+def winograd(N: int, C: int, M: int, window: Window, *, groups: int = 1) -> Costs:
+    """Return what a convolution of 3×3 costs by Winograd's F(4×4, 3×3), whatever its variant.
+
+    T tiles of 4×4 outputs take 36 products each, for every pair of channels. A transform goes over
+    six lines, and once more over the six (weights: three, outputs: four) that come of them; a line
+    takes 9 multiplies for inputs, 7 for weights, 6 for outputs.
+
+    Parameters
+    ----------
+    N, C, M, groups : int
+        Images, input channels, output channels, groups.
+    window : Window
+        The geometry, from `jitconv.shapes.window`.
+
+    Returns
+    -------
+    Costs
+        Tiles, winograd (all passes, weight transform, input transform, products, output transform).
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a number is no integer, negative, or 2³¹ and more, or `groups` does not divide C and M.
+
+    References
+    ----------
+    Lavin and Gray, arXiv:1509.09308.
+
+    Examples
+    --------
+    >>> from jitconv.shapes import window
+    >>> for formula in winograd(1, 64, 64, window(56, 3, padding="same")).values():
+    ...     print(formula.name, "|", formula.symbols, "|", f"{float(formula.value):,.10g}")
+    tiles | ⌊(OH + 3)/4⌋·⌊(OW + 3)/4⌋ | 196
+    winograd | 63·C·M + 108·C·T + 36·C·M·T + 60·M·T | 31,266,816
+    winograd, weight transform | 63·C·M | 258,048
+    winograd, input transform | 108·C·T | 1,354,752
+    winograd, products | 36·C·M·T | 28,901,376
+    winograd, output transform | 60·M·T | 752,640
+    """
+    put = _Put(N, window, C=C, M=M, g=groups)
+    paper, g = "arXiv:1509.09308", "/g" if groups > 1 else ""
+    tiles = put("tiles", "4×4 outputs", f"{put.n}⌊(OH + 3)/4⌋·⌊(OW + 3)/4⌋")
+    put.values["T"] = int(tiles.value)
+    parts = {
+        "weight transform": f"63·C·M{g}" if N else "0",  # no image, no work
+        "input transform": "108·C·T",
+        "products": f"36·C·M{g}·T",
+        "output transform": "60·M·T",
+    }
+    return Costs(
+        [
+            tiles,
+            put("winograd", paper, " + ".join(parts.values())),
+            *(put(f"winograd, {name}", paper, symbols) for name, symbols in parts.items()),
+        ]
+    )
+
+
 def grouped(N: int, C: int, M: int, window: Window, *, groups: int, bias: bool = False) -> Costs:
     """Return the costs of a grouped convolution: g convolutions of C/g channels to M/g.
 

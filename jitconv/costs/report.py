@@ -38,6 +38,9 @@ class Pass(NamedTuple):
         Whether `on_padding` follows from the geometry, and was not counted multiply by multiply.
     accumulates : bool
         Whether an add follows each multiply, which makes it a MAC.
+    by_definition : bool
+        Whether it multiplies pixels by weights, as the definition does. Where a method multiplies
+        sums of pixels by sums of weights, none is on padding, and "in bounds" says nothing of it.
     """
 
     name: str
@@ -46,6 +49,7 @@ class Pass(NamedTuple):
     equals: str = "dense"
     follows: bool = False
     accumulates: bool = True
+    by_definition: bool = True
 
     def within(self, name: str) -> Pass:
         """Return the only pass of a convolution as a pass of one that consists of several."""
@@ -115,7 +119,8 @@ class CostReport:
     def macs(self) -> int:
         """Multiplies that an add follows.
 
-        These are all, but for the corner weights and the mask of a deformable convolution.
+        These are all, but for the corner weights and the mask of a deformable convolution, and the
+        transforms of Winograd's.
         """
         return sum(p.multiplies for p in self.passes if p.accumulates)
 
@@ -142,8 +147,10 @@ class CostReport:
         """Check that what the loops counted is what the formulas say, pass by pass.
 
         Each pass names the formula that its multiplies must equal; those that are not on padding
-        must equal the count in bounds, of each part and of the whole. The parameters held must be
-        those of the formula. It vouches for the counts, not for the output's values.
+        must equal the count in bounds, of each part and of the whole, unless a method multiplies
+        something else than pixels: then the whole must equal the formula of that method. The
+        parameters held must be those of the formula. It vouches for the counts, not for the
+        output's values.
 
         Returns
         -------
@@ -165,7 +172,10 @@ class CostReport:
         held = costs["parameters"].value + (costs["bias"].value if "bias" in costs else 0)
         if held != self.parameters:
             found.append(f"parameters {self.parameters:,} held, but {held:,} by formula")
-        measured = [("multiplies in bounds", self.multiplies_in_bounds, "in bounds")]
+        own = {p.equals.partition(",")[0] for p in self.passes if not p.by_definition}
+        measured = [("multiplies", self.multiplies, name) for name in own]
+        if not own:
+            measured = [("multiplies in bounds", self.multiplies_in_bounds, "in bounds")]
         for part in self.passes:
             measured.append((part.name, part.multiplies, part.equals))
             dense, comma, name = part.equals.partition(",")
@@ -199,9 +209,10 @@ class CostReport:
         for name in filter(self.has, ("parameters", "bias")):
             rows.append((f"  {name}, {costs[name].section}", "", str(costs[name])))
         labels = {"document": "document's, over H·W", "dense": "dense", "in bounds": "in bounds"}
+        labels |= {name: name for name in met - {"dense", "in bounds"}}
         for name, label in labels.items():
             formula = costs[name]
-            if len(self.passes) > 1 and name != "document":
+            if any(key.startswith(f"{name}, ") for key in costs):
                 explained = "the sum of the parts"
             else:
                 explained = f"{formula.symbols} = {formula.substituted}"

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..call import Call
+from ..costs.formula import Costs
 from ..costs.report import Pass
 from ..variant import Variant
 
@@ -26,9 +27,18 @@ class Method(NamedTuple):
     run : callable
         Returns the output, and what each pass counted; each `Pass` names the formula that its count
         must equal.
+    why_not : callable
+        Why it cannot run a call of a variant that it can run others of; "" if it can run none.
+    costs : callable, optional
+        As `Variant.costs`: formulas of its own, besides the variant's.
+    not_counted : tuple of str
+        What its loops do besides, and do not count.
     """
 
     name: str
     takes: Callable[[Variant, Call], bool]
     prefers: Callable[[Variant, Call], bool]
     run: Callable[[Variant, Call], tuple[np.ndarray, tuple[Pass, ...]]]
+    why_not: Callable[[Variant, Call], str] = lambda variant, call: ""
+    costs: Callable[[Call], Callable[[], Costs]] | None = None
+    not_counted: tuple[str, ...] = ()

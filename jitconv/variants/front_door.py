@@ -47,15 +47,17 @@ def conv2d(
         Pixels from one tap to the next.
     groups : int
         Parts into which the channels are cut; each output channel sees one.
-    method : {'auto', 'direct', 'tiled'}
+    method : {'auto', 'direct', 'tiled', 'winograd'}
         The textbook loops of the variant's own file, tiles that stay in registers, or whichever
-        should be faster.
+        of the two should be faster; or Winograd's fewer multiplies, for 3×3 kernels with stride 1
+        and dilation 1. "auto" never takes these, since they round some ten times worse, and spread
+        one NaN or infinity over a tile of 4×4 outputs.
 
     Returns
     -------
     ConvResult
-        `output` (N, M, OH, OW), or (M, OH, OW) for one image, and `report`. Both
-        methods multiply the zeros of the padding, as the document's formula does. Only where much
+        `output` (N, M, OH, OW), or (M, OH, OW) for one image, and `report`. The direct
+        and the tiled loops multiply the zeros of the padding, as the document's formula does. Only where much
         of a dilated kernel lies outside the image, the tiled one leaves that out; the report says
         which formula was met.
 
