@@ -316,7 +316,7 @@ def make_dots(CHANNELS, TILES):
                 acc[i, j] = 0
         multiplies = 0
         for r in range(0, R - LANES + 1, LANES):
-            value, tap = at + np.uintp(r), w + taps[r]
+            value, tap = at + np.uintp(r), w + taps[np.uintp(r)]
             for j in range(LANES):
                 for i in range(CHANNELS):
                     for t in range(TILES):

@@ -56,10 +56,10 @@ def conv2d(
     Returns
     -------
     ConvResult
-        `output` (N, M, OH, OW), or (M, OH, OW) for one image, and `report`. The direct
-        and the tiled loops multiply the zeros of the padding, as the document's formula does. Only where much
-        of a dilated kernel lies outside the image, the tiled one leaves that out; the report says
-        which formula was met.
+        `output` (N, M, OH, OW), or (M, OH, OW) for one image, and `report`. The direct and the
+        tiled loops multiply the zeros of the padding, as the document's formula does. Only where
+        much of a dilated kernel lies outside the image, the tiled ones leave that out; the report
+        says which formula was met.
 
     Raises
     ------
