@@ -316,7 +316,7 @@ def make_dots(CHANNELS, TILES):
                 acc[i, j] = 0
         multiplies = 0
         for r in range(0, R - LANES + 1, LANES):
-            value, tap = at + np.uintp(r), w + taps[r]
+            value, tap = at + np.uintp(r), w + taps[np.uintp(r)]
             for j in range(LANES):
                 for i in range(CHANNELS):
                     for t in range(TILES):
@@ -534,7 +534,9 @@ def _run(variant: Variant, call: Call) -> tuple[np.ndarray, tuple[Pass, ...]]:
         ends = memory[kept + v.size :][: 36 * (count % LANES) * C].reshape(36, count % LANES, C)
         done = np.zeros(min(units, 2 * threads), np.int64)
         input_loops(x, v, ends, (top, left), sizes, done)
-        block = min(-(-MG // MANY), max(1, SIZE // max(count, CG) // MANY)) * MANY
+        parts = -(-MG // max(MANY, SIZE // max(count, CG)))
+        parts = -(-parts * groups // threads) * threads // groups or 1  # as many for each thread
+        block = -(-MG // (parts * MANY)) * MANY
         counts = np.zeros((min(groups * -(-MG // block), 2 * threads), 3), np.int64)
         output_loops(
             v, ends, call.weight, call.bias, memory[:kept], y, groups, sizes, block, counts
