@@ -32,6 +32,8 @@ def make_run(CHANNELS, LONG):
         # lines flat, where pixel p of channel i meets tap r at first + i * beside + shifts[r] + p;
         # weight flat, where that tap lies at w + i * apart + taps[r]; bias (M,), channel i's at
         # m + i * more; filled: y flat, pixel p of channel i at at + i * plane + p
+        # One function for long tiles, short ones and the last pixels: where an image is small, a
+        # call takes as long as a tile.
         many, few = registers(lines, CHANNELS, LONG), registers(lines, CHANNELS, 1)
         PIXELS, LANES = many.shape[1], few.shape[1]
         multiplies, p = 0, np.intp(0)
