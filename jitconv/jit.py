@@ -20,9 +20,12 @@ from typing import Any, NoReturn
 import llvmlite.binding
 import numba
 import numpy as np
-from numba import prange
+from numba import prange, types
+from numba._dispatcher import compute_fingerprint
+from numba.core import cgutils
 from numba.core.dispatcher import Dispatcher
 from numba.core.registry import CPUDispatcher
+from numba.extending import intrinsic
 
 from .version import __version__
 
@@ -63,7 +66,59 @@ class _Part(CPUDispatcher):
         raise TypeError(f"{name}: only compiled loops can call it; call {name}.py_func from Python")
 
 
-def njit(function: Callable | None = None, *, parallel: bool = False) -> Callable:
+# without the functions that Python or C would call, which take a sixth of the time to compile
+UNWRAPPED = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+
+
+@intrinsic
+def _call(typing_context, address, job, arguments):
+    # by its address, a compiled function is not compiled again with its caller
+    def codegen(context, builder, signature, values):
+        pointer, number, packed = values
+        given = [number, *cgutils.unpack_tuple(builder, packed)]
+        kinds = (job, *arguments.types)
+        function_type = context.call_conv.get_function_type(types.none, kinds)
+        function = builder.inttoptr(pointer, function_type.as_pointer())
+        status, _ = context.call_conv.call_function(builder, function, types.none, kinds, given)
+        with cgutils.if_unlikely(builder, status.is_error):
+            context.call_conv.return_status_propagate(builder, status)
+        return context.get_dummy_value()
+
+    return types.none(address, job, arguments), codegen
+
+
+def _all_jobs(address, *arguments):
+    for job in prange(arguments[-1].shape[0]):
+        _call(address, np.intp(job), arguments)
+
+
+def _in_turn(function: Callable, *arguments: Any) -> None:
+    for job in range(arguments[-1].shape[0]):
+        function(job, *arguments)
+
+
+class _Jobs:
+    def __init__(self, function: Callable, **options: Any) -> None:
+        self.job = numba.njit(function, **UNWRAPPED, **options)
+        self.all = numba.njit(_all_jobs, **{**options, "parallel": True})
+        self.stats = self.all.stats
+        self.addresses: dict[bytes, int] = {}  # of the job, compiled for some types
+
+    def __call__(self, *arguments: Any) -> None:
+        kinds = compute_fingerprint(arguments)
+        if kinds not in self.addresses:
+            self.addresses[kinds] = self._address(arguments)
+        self.all(self.addresses[kinds], *arguments)
+
+    def _address(self, arguments: tuple) -> int:
+        kinds = types.intp, *map(numba.typeof, arguments)
+        compiled = self.job.get_compile_result(types.none(*kinds))
+        return compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
+
+
+def njit(
+    function: Callable | None = None, *, parallel: bool = False, jobs: bool = False
+) -> Callable:
     """Compile a kernel on its first call, keep its machine code in Numba's cache, launch it safely.
 
     Parameters
@@ -72,8 +127,13 @@ def njit(function: Callable | None = None, *, parallel: bool = False) -> Callabl
         The loops; left out in ``@njit(parallel=True)``.
     parallel : bool
         Whether ``prange`` loops share the threads. A parallel kernel is called from Python only,
-        never from a kernel. A kernel that is not parallel is called from kernels only, and is not
-        cached on its own.
+        never from a kernel. A kernel that is neither parallel nor a job is called from kernels
+        only, and is not cached on its own.
+    jobs : bool
+        Whether the kernel is one job of a parallel loop, and its first argument the job's number.
+        Python calls it without that number, and it runs once for each row of its last argument,
+        on all threads. Long kernels are ready sooner so: Numba compiles the body of a ``prange``
+        four times over.
 
     Returns
     -------
@@ -106,41 +166,40 @@ def njit(function: Callable | None = None, *, parallel: bool = False) -> Callabl
     array([2., 2., 2.])
     """
     if function is None:
-        return functools.partial(njit, parallel=parallel)
+        return functools.partial(njit, parallel=parallel, jobs=jobs)
     options: dict[str, Any] = {"parallel": parallel, "fastmath": FASTMATH, "error_model": "numpy"}
-    if not parallel:
-        # without the wrappers that Python would call, which take a sixth of the time to compile
-        kernel: Any = numba.njit(
-            function, no_cpython_wrapper=True, no_cfunc_wrapper=True, **options
-        )
+    if not (parallel or jobs):
+        kernel: Any = numba.njit(function, **UNWRAPPED, **options)
         if isinstance(kernel, Dispatcher):
             kernel.__class__ = _Part
         else:  # with NUMBA_DISABLE_JIT=1
             kernel.py_func = function
         return kernel
-    try:
-        compiled = numba.njit(function, cache=True, **options)
-    except RuntimeError:  # no folder for the cache can be written: compile again in each process
-        compiled = numba.njit(function, **options)
-    is_compiled = isinstance(compiled, Dispatcher)  # not with NUMBA_DISABLE_JIT=1
-    if is_compiled and compiled.stats.cache_path:
-        _cache_folders.add(compiled.stats.cache_path)
-
-    # compiled loops never warn about Inf or NaN; in plain Python neither must these
-    quiet = contextlib.nullcontext if is_compiled else functools.partial(np.errstate, all="ignore")
+    in_python: Callable = functools.partial(_in_turn, function) if jobs else function
+    make: Any = _Jobs if jobs else numba.njit
+    is_compiled = not numba.config.DISABLE_JIT
+    if not is_compiled:  # compiled loops never warn about Inf or NaN
+        compiled = np.errstate(all="ignore")(in_python)
+    else:
+        try:
+            compiled = make(function, cache=True, **options)
+        except RuntimeError:  # no folder for the cache can be written: compile in each process
+            compiled = make(function, **options)
+        if compiled.stats.cache_path:
+            _cache_folders.add(compiled.stats.cache_path)
 
     @functools.wraps(function)
     def launched(*arrays):
         recorder = getattr(_this_thread, "recorder", None)
         if recorder is not None:
-            recorder(function, arrays)
+            recorder(in_python, arrays)
             return None
         if is_compiled and _launched_before_fork and numba.threading_layer() == "omp":
             raise RuntimeError(
                 "this process was forked from one that had run jitconv's loops, which GNU OpenMP "
                 "does not survive; start it with multiprocessing.get_context('spawn')"
             )
-        with _launch, quiet():
+        with _launch:
             try:
                 return launch.compiled(*arrays)
             except (OSError, EOFError, pickle.UnpicklingError) as error:  # loops raise none of them
@@ -149,7 +208,7 @@ def njit(function: Callable | None = None, *, parallel: bool = False) -> Callabl
                     "the loops are compiled again in each process until it is deleted",
                     stacklevel=3,
                 )
-                launch.compiled = numba.njit(function, **options)
+                launch.compiled = make(function, **options)
                 return launch.compiled(*arrays)
 
     launch: Any = launched

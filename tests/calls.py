@@ -1,5 +1,6 @@
 """Hypothesis strategies: small calls of every public convolution, over shapes, strides, paddings, dilations and groups."""
 
+import functools
 import inspect
 import itertools
 from collections.abc import Callable
@@ -143,3 +144,17 @@ assert set(itertools.chain(*(v.keywords for v in VARIANTS.values()))) <= {
     "output_padding",
     "method",
 }
+
+
+def njit(function=None, *, parallel=False, jobs=False):
+    """Stand in for `jit.njit` where loops are changed and run in plain Python."""
+    if function is None:
+        return functools.partial(njit, jobs=jobs)
+    if not jobs:
+        return function
+
+    def all_jobs(*arrays):
+        for job in range(len(arrays[-1])):
+            function(job, *arrays)
+
+    return all_jobs

@@ -36,7 +36,7 @@ from ..call import Call, Deformed, Dense, empty
 from ..costs import formulas
 from ..costs.formula import Costs
 from ..costs.report import Pass
-from ..jit import njit, prange
+from ..jit import njit
 from ..variant import Variant
 from .method import Method
 from .tiled.lines import ONE, WIDE, long, long1, put, short, short1
@@ -260,16 +260,15 @@ def cut(x, image, H, W, above, before, tiles, rows, phases, patches, to):
                 patches[q + np.uintp(5) * far] = phases[k + far + np.uintp(1)]
 
 
-@njit
-def share_inputs(job, jobs, x, v, ends, padding, sizes):
+@njit(jobs=True)
+def input_loops(job, x, v, ends, top, left, TH, TW, first, count, some, counts):
     # x (N, C, H, W) -> the tiles of a band transformed: v (C / some, 36, LINE); again, those that
     # are too few for a vector: ends (36, left, C)
     _, C, H, W = x.shape
-    (top, left), (TH, TW, first, count, some) = padding, sizes
     flat, values, last = x.reshape(x.size), v.reshape(v.size), ends.reshape(ends.size)
     rows, phases, patches = aligned(26 * LINE, x), aligned(24 * LINE, x), aligned(36 * LINE, x)
     whole = count // LANES * LANES
-    multiplies, units = 0, v.shape[0]
+    multiplies, units, jobs = 0, v.shape[0], counts.size
     for unit in range(units * job // jobs, units * (job + 1) // jobs):
         c0, c1, to = unit * some, min(C, unit * some + some), unit * 36 * LINE
         for c in range(c0, c1):
@@ -291,15 +290,7 @@ def share_inputs(job, jobs, x, v, ends, padding, sizes):
                 for c in range(c0, c1):
                     p = to + xi * LINE + (c - c0) * count + whole + t
                     last[k + np.uintp(c)] = values[np.uintp(p)]
-    return multiplies
-
-
-@njit(parallel=True)
-def input_loops(x, v, ends, padding, sizes, counts):
-    # jobs share the input channels
-    jobs = counts.size
-    for job in prange(jobs):
-        counts[job] = share_inputs(np.intp(job), jobs, x, v, ends, padding, sizes)
+    counts[job] = multiplies
 
 
 def make_dots(CHANNELS, TILES):
@@ -417,12 +408,13 @@ def place(p, k, M, count):
     return m + k // run % channels, start + k // (channels * run) * run + k % run, run - k % run
 
 
-@njit
-def share_outputs(job, jobs, v, ends, weight, bias, kept, y, groups, sizes, block, counts):
-    # v, ends: see `share_inputs`; weight (M, CG, 3, 3); bias (M,); y (N, M, OH, OW); kept flat: all
+@njit(jobs=True)
+def output_loops(
+    job, v, ends, weight, bias, kept, y, groups, TH, TW, first, count, some, block, counts
+):
+    # v, ends: see `input_loops`; weight (M, CG, 3, 3); bias (M,); y (N, M, OH, OW); kept flat: all
     # transformed weights, or nothing where there is one band of tiles
     (_, M, OH, OW), C = y.shape, ends.shape[2]
-    TH, TW, first, count, some = sizes
     CG, MG, left = C // groups, M // groups, ends.shape[1]
     apart = (CG + DEPTH - 1) // DEPTH * 36 * STEP
     u = kept if kept.size > 0 else aligned(block * apart, y)
@@ -437,7 +429,7 @@ def share_outputs(job, jobs, v, ends, weight, bias, kept, y, groups, sizes, bloc
         sums[i] = 0
     flat_v, flat_e, flat_w = v.reshape(v.size), ends.reshape(ends.size), weight.reshape(weight.size)
     flat_y, parts = y.reshape(y.size), (MG + block - 1) // block
-    of_weights, of_products, of_outputs = 0, 0, 0
+    of_weights, of_products, of_outputs, jobs = 0, 0, 0, counts.shape[0]
     for unit in range(groups * parts * job // jobs, groups * parts * (job + 1) // jobs):
         g, m = unit // parts, unit // parts * MG + unit % parts * block
         channels = min(block, (g + 1) * MG - m)
@@ -478,16 +470,6 @@ def share_outputs(job, jobs, v, ends, weight, bias, kept, y, groups, sizes, bloc
                         flat_y[target + np.uintp(j)] = z[source + np.uintp(j)] + b
                 k += tiles
     counts[job, 0], counts[job, 1], counts[job, 2] = of_weights, of_products, of_outputs
-
-
-@njit(parallel=True)
-def output_loops(v, ends, weight, bias, kept, y, groups, sizes, block, counts):
-    # jobs share the blocks of output channels
-    jobs = counts.shape[0]
-    for job in prange(jobs):
-        share_outputs(
-            *(np.intp(job), jobs, v, ends, weight, bias, kept, y, groups, sizes, block, counts)
-        )
 
 
 def _dense(variant: Variant, call: Call) -> bool:
@@ -533,13 +515,13 @@ def _run(variant: Variant, call: Call) -> tuple[np.ndarray, tuple[Pass, ...]]:
         v = memory[kept : kept + units * 36 * LINE].reshape(units, 36, LINE)
         ends = memory[kept + v.size :][: 36 * (count % LANES) * C].reshape(36, count % LANES, C)
         done = np.zeros(min(units, 2 * threads), np.int64)
-        input_loops(x, v, ends, (top, left), sizes, done)
+        input_loops(x, v, ends, top, left, *sizes, done)
         parts = -(-MG // max(MANY, SIZE // max(count, CG)))
         parts = -(-parts * groups // threads) * threads // groups or 1  # as many for each thread
         block = -(-MG // (parts * MANY)) * MANY
         counts = np.zeros((min(groups * -(-MG // block), 2 * threads), 3), np.int64)
         output_loops(
-            v, ends, call.weight, call.bias, memory[:kept], y, groups, sizes, block, counts
+            v, ends, call.weight, call.bias, memory[:kept], y, groups, *sizes, block, counts
         )
         counted[1] += done.sum()
         counted[[0, 2, 3]] += counts.sum(axis=0)

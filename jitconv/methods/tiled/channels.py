@@ -13,7 +13,7 @@ import numpy as np
 
 from ...call import Dense, empty
 from ...costs.report import Pass
-from ...jit import njit, prange
+from ...jit import njit
 from .lines import fill, store
 from .regions import plan
 from .registers import REGISTERS, aligned, registers
@@ -83,12 +83,13 @@ def make_run(CHANNELS, LONG):
 run_four, run_one = make_run(4, FOUR), make_run(1, ONE)
 
 
-@njit
-def share(job, jobs, x, weight, bias, y, regions, tables, sizes):
+@njit(jobs=True)
+def channel_loops(job, x, weight, bias, y, regions, tables, sizes, counts):
     # x (N, C, H, W); weight (M, 1, KH, KW); bias (M,); y (N, M, OH, OW)
     N, C, H, W = x.shape
     M, OH, OW = y.shape[1:]
-    MG, fours, K = M // C, (C + 3) // 4, weight.shape[2] * weight.shape[3]
+    jobs, MG, fours = counts.size, M // C, (C + 3) // 4
+    K = weight.shape[2] * weight.shape[3]
     flat_x, flat_w, flat_y = x.reshape(x.size), weight.reshape(weight.size), y.reshape(y.size)
     lines, planes, kept = aligned(sizes[0], y), aligned(sizes[1], y), aligned(sizes[2], y)
     units, apart, more = N * fours * len(regions), np.uintp(MG * K), np.uintp(MG)
@@ -149,14 +150,7 @@ def share(job, jobs, x, weight, bias, y, regions, tables, sizes):
                     )
         if not region["contiguous"]:
             store(kept, region, n * M + c * MG, some * MG, OH, OW, flat_y)
-    return multiplies
-
-
-@njit(parallel=True)
-def channel_loops(x, weight, bias, y, regions, tables, sizes, counts):
-    jobs = counts.size
-    for job in prange(jobs):
-        counts[job] = share(np.intp(job), jobs, x, weight, bias, y, regions, tables, sizes)
+    counts[job] = multiplies
 
 
 def run(call: Dense) -> tuple[np.ndarray, tuple[Pass, ...]]:

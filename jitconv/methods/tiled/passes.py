@@ -12,7 +12,7 @@ import numpy as np
 
 from ...call import Separated, empty
 from ...costs.report import Pass
-from ...jit import njit, prange
+from ...jit import njit
 from .registers import aligned, registers
 
 VECTORS = 8  # of sums, which LLVM keeps in registers
@@ -56,44 +56,41 @@ def run(lines, shifts, weight, sums, at, count):
     return multiplies
 
 
-@njit(parallel=True)
-def pass_loops(x, column, row, y, before, stride, dilation, counts):
-    # x (N, C, H, W), column (KH,), row (KW,), y (N, C, OH, OW), before: zeros (above, left),
-    # counts (jobs, 2)
+@njit(jobs=True)
+def pass_loops(job, x, column, row, y, SH, SW, top, left, DH, DW, counts):
+    # x (N, C, H, W), column (KH,), row (KW,), y (N, C, OH, OW), counts (jobs, 2)
     N, C, H, W = x.shape
     OH, OW = y.shape[2:]
     KH, KW, jobs = column.size, row.size, counts.shape[0]
-    (SH, SW), (top, left), (DH, DW) = stride, before, dilation
     flat_x, flat_y = x.reshape(x.size), y.reshape(y.size)
-    for job in prange(jobs):
-        part = (max((KW - 1) * DW + OW * SW, left + W) + SW - 1) // SW
-        line = aligned(part * SW, y)  # of sums, zeros at its ends
-        line[:] = 0
-        apart = line if SW == 1 else aligned(part * SW, y)  # every SW-th sum, then those beside
-        edge, downs, rights = aligned(0, y), np.empty(KH, np.intp), np.empty(KW, np.intp)
-        for kw in range(KW):
-            rights[kw] = kw * DW % SW * part + kw * DW // SW
-        down, right = 0, 0
-        for out in range(N * C * OH * job // jobs, N * C * OH * (job + 1) // jobs):
-            first, ih = out // OH * H * W, out % OH * SH - top
-            if ih >= 0 and ih + (KH - 1) * DH < H:
-                for kh in range(KH):
-                    downs[kh] = first + (ih + kh * DH) * W
-                down += run(flat_x, downs, column, line, left, W)
-            else:  # rows of zeros above or below the image
-                if edge.size == 0:
-                    edge = aligned(KH * W, y)
-                for kh in range(KH):
-                    h, downs[kh] = ih + kh * DH, kh * W
-                    for iw in range(W):
-                        inside = 0 <= h < H
-                        edge[kh * W + iw] = flat_x[first + h * W + iw] if inside else 0
-                down += run(edge, downs, column, line, left, W)
-            for phase in range(SW if SW > 1 else 0):
-                for i in range(part):
-                    apart[phase * part + i] = line[i * SW + phase]
-            right += run(apart, rights, row, flat_y, out * OW, OW)
-        counts[job] = down, right
+    part = (max((KW - 1) * DW + OW * SW, left + W) + SW - 1) // SW
+    line = aligned(part * SW, y)  # of sums, zeros at its ends
+    line[:] = 0
+    apart = line if SW == 1 else aligned(part * SW, y)  # every SW-th sum, then those beside
+    edge, downs, rights = aligned(0, y), np.empty(KH, np.intp), np.empty(KW, np.intp)
+    for kw in range(KW):
+        rights[kw] = kw * DW % SW * part + kw * DW // SW
+    down, right = 0, 0
+    for out in range(N * C * OH * job // jobs, N * C * OH * (job + 1) // jobs):
+        first, ih = out // OH * H * W, out % OH * SH - top
+        if ih >= 0 and ih + (KH - 1) * DH < H:
+            for kh in range(KH):
+                downs[kh] = first + (ih + kh * DH) * W
+            down += run(flat_x, downs, column, line, left, W)
+        else:  # rows of zeros above or below the image
+            if edge.size == 0:
+                edge = aligned(KH * W, y)
+            for kh in range(KH):
+                h, downs[kh] = ih + kh * DH, kh * W
+                for iw in range(W):
+                    inside = 0 <= h < H
+                    edge[kh * W + iw] = flat_x[first + h * W + iw] if inside else 0
+            down += run(edge, downs, column, line, left, W)
+        for phase in range(SW if SW > 1 else 0):
+            for i in range(part):
+                apart[phase * part + i] = line[i * SW + phase]
+        right += run(apart, rights, row, flat_y, out * OW, OW)
+    counts[job] = down, right
 
 
 def run_both(call: Separated) -> tuple[np.ndarray, tuple[Pass, ...]]:
@@ -102,8 +99,8 @@ def run_both(call: Separated) -> tuple[np.ndarray, tuple[Pass, ...]]:
     (OH, OW), (KH, KW) = window.output, window.kernel
     y = empty("output", (N, C, OH, OW), call.x.dtype)
     counts = np.zeros((min(N * C * OH, 4 * numba.get_num_threads()), 2), np.int64)
-    before = (window.padding[0][0], window.padding[1][0])
-    pass_loops(call.x, call.column, call.row, y, before, window.stride, window.dilation, counts)
+    steps = *window.stride, window.padding[0][0], window.padding[1][0], *window.dilation
+    pass_loops(call.x, call.column, call.row, y, *steps, counts)
     down, right = counts.sum(axis=0).tolist()
     above = N * C * W * (OH * KH - window.taps[0])
     beside = N * C * OH * (OW * KW - window.taps[1])

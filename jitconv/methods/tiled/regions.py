@@ -16,7 +16,9 @@ from .strips import Strip, convolution, phases
 TAPS = 320  # taps whose sums stay in registers before they are added to the output
 LINES = 480 * 2**10  # bytes of lines: half of the second-level cache
 PIXELS = 4096  # of a region, at most
-UNITS = 16  # regions × blocks of channels that even a small call is cut into
+# Regions × blocks of channels that a call is cut into, at least, for threads to share; but none has
+# fewer multiplies than these.
+UNITS, WORK = 16, 2**17
 # Taps that lie outside the image are left out where that saves this much of the time, or where no
 # more than this share lies inside.
 SAVED, INSIDE = 0.2, 0.6
@@ -133,7 +135,8 @@ def plan(
         )
         if less <= INSIDE * all_pairs or cost(cut, lanes) <= (1 - SAVED) * cost(axes, lanes):
             axes = cut
-    few = -(-UNITS // max(1, N * groups * -(-MG // MANY)))
+    units = max(1, min(UNITS, N * M * CG * K * OH * OW // WORK))
+    few = -(-units // max(1, N * groups * -(-MG // MANY)))
     pieces = []
     for rows in axes[0]:
         for columns in axes[1]:

@@ -10,7 +10,7 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic, overload
+from numba.extending import lower_builtin, type_callable
 from numba.np.arrayobj import make_array, populate_array
 
 from ...jit import njit
@@ -44,45 +44,44 @@ def registers(like, rows, vectors):
     return np.empty((rows, max(LANES, vectors * (BYTES // like.itemsize))), like.dtype)
 
 
-@overload(registers, inline="always", prefer_literal=True)
-def _registers(like, rows, vectors):
-    return lambda like, rows, vectors: _on_stack(like, rows, vectors)
-
-
-@intrinsic
-def _on_stack(typing_context, like, rows, vectors):
-    # np.empty would lie on the heap, where LLVM must store and reload it at every step
-    if not all(isinstance(size, types.IntegerLiteral) for size in (rows, vectors)):
+@type_callable(registers)
+def _type(context):
+    def array(like, rows, vectors):
+        if all(isinstance(size, types.IntegerLiteral) for size in (rows, vectors)):
+            return types.Array(like.dtype, 2, "C")
         return None
-    array_type = types.Array(like.dtype, 2, "C")
 
-    def codegen(context, builder, signature, arguments):
-        element = context.get_data_type(array_type.dtype)
-        itemsize = context.get_abi_sizeof(element)
-        lanes = max(LANES, vectors.literal_value * (BYTES // itemsize))
-        shape = (rows.literal_value, lanes)
-        # For some processors LLVM fills only half of a register unless it is told otherwise;
-        # set.add, because llvmlite refuses the names of attributes that it does not know.
-        set.add(builder.function.attributes, f'"prefer-vector-width"="{8 * BYTES}"')
-        builder.function.attributes.add("noinline")
-        with builder.goto_entry_block():
-            memory = builder.alloca(ir.ArrayType(element, math.prod(shape)))
-            memory.align = BYTES
-        array = make_array(array_type)(context, builder)
-        integers = [
-            context.get_constant(types.intp, n) for n in (*shape, shape[1] * itemsize, itemsize)
-        ]
-        populate_array(
-            array,
-            data=builder.bitcast(memory, element.as_pointer()),
-            shape=cgutils.pack_array(builder, integers[:2]),
-            strides=cgutils.pack_array(builder, integers[2:]),
-            itemsize=integers[3],
-            meminfo=None,
-        )
-        return array._getvalue()
+    return array
 
-    return array_type(like, rows, vectors), codegen
+
+@lower_builtin(registers, types.Array, types.IntegerLiteral, types.IntegerLiteral)
+def _on_stack(context, builder, signature, arguments):
+    # np.empty would lie on the heap, where LLVM must store and reload it at every step
+    _, rows, vectors = signature.args
+    element = context.get_data_type(signature.return_type.dtype)
+    itemsize = context.get_abi_sizeof(element)
+    lanes = max(LANES, vectors.literal_value * (BYTES // itemsize))
+    shape = (rows.literal_value, lanes)
+    # For some processors LLVM fills only half of a register unless it is told otherwise;
+    # set.add, because llvmlite refuses the names of attributes that it does not know.
+    set.add(builder.function.attributes, f'"prefer-vector-width"="{8 * BYTES}"')
+    builder.function.attributes.add("noinline")
+    with builder.goto_entry_block():
+        memory = builder.alloca(ir.ArrayType(element, math.prod(shape)))
+        memory.align = BYTES
+    array = make_array(signature.return_type)(context, builder)
+    integers = [
+        context.get_constant(types.intp, n) for n in (*shape, shape[1] * itemsize, itemsize)
+    ]
+    populate_array(
+        array,
+        data=builder.bitcast(memory, element.as_pointer()),
+        shape=cgutils.pack_array(builder, integers[:2]),
+        strides=cgutils.pack_array(builder, integers[2:]),
+        itemsize=integers[3],
+        meminfo=None,
+    )
+    return array._getvalue()
 
 
 @njit

@@ -71,48 +71,47 @@ def make_sample(CHANNELS):
 four, one = make_sample(FOUR), make_sample(1)
 
 
-@njit(parallel=True)
-def sample_loops(fours, offset, mask, first, image, steps, C, samples, counts):
-    # the samples of some output rows of one image, from the first on: fours flat, image (H, W),
+@njit(jobs=True)
+def sample_loops(
+    job, fours, offset, mask, first, H, W, KW, SH, SW, top, left, DH, DW, C, samples, counts
+):
+    # the samples of some output rows of one image, from the first on: fours flat,
     # offset (2 * G * KH * KW, OH, OW), mask (·, OH, OW) or empty,
     # samples (C * KH * KW, rows, OW), counts (rows, 4)
     taps, rows, OW = samples.shape
-    H, W = image
-    KW, SH, SW, top, left, DH, DW = steps
     K = taps // C
     G, plane, flat = offset.shape[0] // (2 * K), (H + 3) * (W + 3), samples.reshape(samples.size)
-    for job in prange(rows):
-        oh = first + job
-        place, outside = np.empty(OW, np.intp), np.empty(OW, np.bool_)
-        corners = np.empty((4, OW), samples.dtype)
-        corner_weights, corner_values, masked, zeros = 0, 0, 0, 0
-        for tap in range(G * K):
-            g, t = tap // K, tap % K
-            dy, dx = offset[2 * tap, oh], offset[2 * tap + 1, oh]
-            h, w = oh * SH + t // KW * DH - top, t % KW * DW - left
-            corner_weights += place_samples(dy, dx, h, w, SW, H, W, place, corners, outside)
-            none = 0
-            for ow in range(OW):
-                none += outside[ow]
-            c, end = g * C // G, (g + 1) * C // G  # the channels of offset group g
-            zeros += none * (end - c)
-            while c < end:
-                to, apart = ((c * K + t) * rows + job) * OW, K * rows * OW
-                if end - c >= FOUR:
-                    some = FOUR
-                    corner_values += four(fours, c * plane, W, place, corners, flat, to, apart)
-                else:
-                    some = 1
-                    corner_values += one(fours, c * plane, W, place, corners, flat, to, apart)
-                if mask.size > 0:
-                    for i in range(some):
-                        line, factor = samples[(c + i) * K + t, job], mask[tap, oh]
-                        for ow in range(OW):
-                            line[ow] *= factor[ow]
-                            masked += 1
-                c += some
-        counts[job, 0], counts[job, 1] = corner_weights, corner_values
-        counts[job, 2], counts[job, 3] = masked, zeros
+    oh = first + job
+    place, outside = np.empty(OW, np.intp), np.empty(OW, np.bool_)
+    corners = np.empty((4, OW), samples.dtype)
+    corner_weights, corner_values, masked, zeros = 0, 0, 0, 0
+    for tap in range(G * K):
+        g, t = tap // K, tap % K
+        dy, dx = offset[2 * tap, oh], offset[2 * tap + 1, oh]
+        h, w = oh * SH + t // KW * DH - top, t % KW * DW - left
+        corner_weights += place_samples(dy, dx, h, w, SW, H, W, place, corners, outside)
+        none = 0
+        for ow in range(OW):
+            none += outside[ow]
+        c, end = g * C // G, (g + 1) * C // G  # the channels of offset group g
+        zeros += none * (end - c)
+        while c < end:
+            to, apart = ((c * K + t) * rows + job) * OW, K * rows * OW
+            if end - c >= FOUR:
+                some = FOUR
+                corner_values += four(fours, c * plane, W, place, corners, flat, to, apart)
+            else:
+                some = 1
+                corner_values += one(fours, c * plane, W, place, corners, flat, to, apart)
+            if mask.size > 0:
+                for i in range(some):
+                    line, factor = samples[(c + i) * K + t, job], mask[tap, oh]
+                    for ow in range(OW):
+                        line[ow] *= factor[ow]
+                        masked += 1
+            c += some
+    counts[job, 0], counts[job, 1] = corner_weights, corner_values
+    counts[job, 2], counts[job, 3] = masked, zeros
 
 
 def run(call: Deformed) -> tuple[np.ndarray, tuple[Pass, ...]]:
@@ -133,7 +132,7 @@ def run(call: Deformed) -> tuple[np.ndarray, tuple[Pass, ...]]:
         some = samples[: C * K * rows * OW].reshape(C * K, rows, OW)
         counts = np.zeros((rows, 4), np.int64)
         factors = mask[n] if mask.size else np.empty((0, 0, 0), y.dtype)
-        sample_loops(fours[n], call.offset[n], factors, first, (H, W), steps, C, some, counts)
+        sample_loops(fours[n], call.offset[n], factors, first, H, W, *steps, C, some, counts)
         size = (rows, OW)
         pixels = Window(size, (1, 1), (1, 1), ((0, 0), (0, 0)), (1, 1), size, size)
         planned = plan(1, C * K, M, call.groups, pixels, False, y.itemsize, 1)
