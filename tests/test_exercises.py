@@ -62,6 +62,23 @@ def test_parts_of_a_variant_of_several_passes():
     assert "M·C·V_h·V_w" in repr(check("multiplies", 4608, "transposed", X, weight, stride=2))
 
 
+@pytest.mark.parametrize(
+    ("what", "answer", "text"),
+    [
+        ("multiplies", 504 + 864 + 1152 + 960, "✓ 3,480 multiplies: 63·C·M + 108·C·T + 36·C·M·T"),
+        ("macs", 1152, "✓ 1,152 MACs: an add follows 1,152 of 3,480 multiplies."),
+        ("multiplies", 1152, "✗ Not 1,152. That is the products alone."),
+        ("multiplies", 960, "✗ Not 960. That is the output transform alone."),
+        ("multiplies", 4608, "✗ Not 4,608. That is the document's count"),
+        ("multiplies", 1740, "✗ Not 1,740. It is 1/2 of the right number"),
+        ("multiplies", 1, "✗ Not 1. The formula is 63·C·M + 108·C·T + 36·C·M·T + 60·M·T."),
+    ],
+)
+def test_verdicts_of_winograds_method(what, answer, text):
+    options = {"padding": 1, "method": "winograd"}
+    assert text in repr(check(what, answer, "standard", X, WEIGHT, **options))
+
+
 def test_the_output_by_hand():
     y = conv2d(X, WEIGHT).output
     assert check("output", y, "standard", X, WEIGHT)

@@ -16,6 +16,7 @@ from jitconv.plots.geometry import (
     plot_matrix,
     plot_receptive_field,
     plot_sampling_grids,
+    plot_winograd_tiles,
 )
 from jitconv.plots.networks import plot_networks
 from jitconv.plots.steps import show_steps
@@ -172,6 +173,75 @@ def test_a_matrix_of_zeros_is_drawn():
     figure.canvas.draw()
     titles = [ax.get_title() for ax in figure.axes[:2]]
     assert titles == ["convolution: 4 × 3, 100% zeros", "transposed: 3 × 4, 100% zeros"]
+
+
+def boxes(figure):
+    """Name the rectangles of the only panel: label -> [(row, column, rows, columns)]."""
+    found = {}
+    for box in figure.axes[0].patches:
+        (w, h), high, wide = box.get_xy(), box.get_height(), box.get_width()
+        found.setdefault(box.get_label(), []).append((h, w, high, wide))
+    return found
+
+
+def test_the_tiles_of_a_small_image():
+    figure = plot_winograd_tiles((10, 7), tile=(1, 0))
+    figure.canvas.draw()
+    assert figure.axes[0].get_title() == "10×7 outputs: 3×2 tiles, 26 of 96 outputs cut off"
+    assert boxes(figure) == {
+        "zeros beyond": [(-1, -1, 14, 10)],
+        "padding": [(-1, -1, 12, 9)],
+        "image": [(0, 0, 10, 7)],
+        "outputs": [(0, 0, 4, 4), (0, 4, 4, 3), (4, 0, 4, 4), (4, 4, 4, 3), (8, 0, 2, 4), (8, 4, 2, 3)],
+        "cut off": [(0, 4, 4, 4), (4, 4, 4, 4), (8, 0, 4, 4), (8, 4, 4, 4)],
+        "read by (1, 0)": [(3, -1, 6, 6)],
+        "by the next": [(3, 3, 6, 6)],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("padding", [0, 1, (0, 2), ((3, 0), (0, 1)), "same"])
+@pytest.mark.parametrize("size", [(3, 6), (8, 9)])
+def test_a_tile_reads_what_changes_its_outputs(size, padding):
+    """Found by a run for each pixel: the outputs that it changes, at the middle of their kernels."""
+    weight = np.ones((1, 1, 3, 3))
+    pixels = np.eye(size[0] * size[1]).reshape(-1, 1, *size)
+    y = conv2d(pixels, weight, padding=padding, method="direct").output
+    top, left = (ends[0] for ends in shapes.window(size, 3, padding=padding).padding)
+    TH, TW = (-(-n // 4) for n in y.shape[2:])
+    for th, tw in np.ndindex(TH, TW):
+        found = boxes(plot_winograd_tiles(size, padding=padding, tile=(th, tw)))
+        h, w, high, wide = found["outputs"][th * TW + tw]
+        h, w = h + top - 1, w + left - 1
+        changed = y[:, 0, h : h + high, w : w + wide].any(axis=(1, 2)).reshape(size)
+        ((h, w, high, wide),) = found[f"read by {(th, tw)}"]
+        inside = np.zeros(size, bool)
+        inside[max(0, h) : max(0, h + high), max(0, w) : max(0, w + wide)] = True
+        assert not (changed & ~inside).any()
+        if "cut off" not in found:
+            np.testing.assert_array_equal(changed, inside)
+        assert ("by the next" in found) == (tw + 1 < TW)
+        if tw + 1 < TW:
+            assert found["by the next"] == [(h, w + 4, high, wide)]
+    assert sum(h * w for _, _, h, w in found["outputs"]) == y[0, 0].size
+    assert ("padding" in found) == (padding != 0)
+    assert found.get("zeros beyond", [(0, 0, 0, 0)])[0][2:] in [(0, 0), (4 * TH + 2, 4 * TW + 2)]
+
+
+def test_tiles_that_are_none():
+    with pytest.raises(
+        ValueError, match=r"there is none at \(0, 3\); 10×10 outputs have 3×3 tiles"
+    ):
+        plot_winograd_tiles(10, tile=(0, 3))
+    with pytest.raises(ValueError, match=r"there is none at \(3, 3\).* the last at \(2, 2\)"):
+        plot_winograd_tiles(10, tile=3)
+    with pytest.raises(ValueError, match="tile: must be at least 0, got -1"):
+        plot_winograd_tiles(10, tile=-1)
+    with pytest.raises(ValueError, match="size: gives 65×4 outputs, too many to tell apart"):
+        plot_winograd_tiles((65, 4))
+    with pytest.raises(ValueError, match="so that the output would be empty"):
+        plot_winograd_tiles((2, 9), padding=0)
+    with pytest.raises(TypeError, match="size: must be an integer"):
+        plot_winograd_tiles(9.5)
 
 
 LESSONS = [

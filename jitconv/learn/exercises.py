@@ -57,7 +57,7 @@ def check(
     *arrays: ArrayLike,
     **options: Any,
 ) -> Verdict:
-    """Compare an answer with what a variant's textbook loops do, and give a hint where it differs.
+    """Compare an answer with what a variant's loops do, and give a hint where it differs.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ def check(
         The learner's, or None while there is none. Loops take x and the arrays and return the
         output and how many multiplies they did; those on padding may be done or left out.
     variant, x, arrays, options
-        As in `jitconv.trace`.
+        As in `jitconv.trace`; and `method`, if other loops than the textbook's are asked about.
 
     Returns
     -------
@@ -97,7 +97,7 @@ def check(
         raise ValueError(f"what: must be one of {', '.join(WORDS)}, got {what!r}")
     if variant not in VARIANTS:
         raise ValueError(f"variant: must be one of {', '.join(VARIANTS)}, got {variant!r}")
-    options["method"] = "direct"
+    options.setdefault("method", "direct")
 
     def run(*given: ArrayLike, **changed: Any) -> ConvResult:
         return VARIANTS[variant].function(x, *(given or arrays), **{**options, **changed})
@@ -139,7 +139,9 @@ def _formula(what: str, report: CostReport) -> str:
     if what == "multiplies_on_padding":
         return f"dense − in bounds = {dense.value:,} − {in_bounds.value:,}"
     if what == "multiplies":
-        return str(dense if report.multiplies == dense.value else in_bounds)
+        own = next((p.equals.split(",")[0] for p in report.passes if not p.by_definition), "dense")
+        counted = formulas[own]
+        return str(counted if report.multiplies == counted.value else in_bounds)
     if what == "parameters" and "bias" in formulas:
         return f"{formulas['parameters']}, and {formulas['bias']} of the bias"
     names = {"multiplies_in_bounds": "in bounds", "output_shape": "output size"}
@@ -177,7 +179,7 @@ def _another_number(answer: float, report: CostReport) -> str:
         ),
         "multiplies on padding alone": report.multiplies_on_padding,
         "document's count, over H·W: this output has another size": report.value("document"),
-        "dense count: these loops leave taps out": report.value("dense"),
+        "dense count: these loops do fewer": report.value("dense"),
         **{f"{name} alone": count for name, count in report.parts.items()},
     }
     return next((f"That is the {name}." for name, n in numbers.items() if n and n == answer), "")

@@ -16,6 +16,7 @@ from ..plots.geometry import (
     plot_matrix,
     plot_receptive_field,
     plot_sampling_grids,
+    plot_winograd_tiles,
 )
 from ..plots.networks import plot_network, plot_networks
 from ..plots.steps import show_steps
@@ -62,6 +63,11 @@ def gallery() -> Iterator[Picture]:
         "matrix",
         "a convolution is a sparse matrix, the transposed one its transpose",
         partial(plot_matrix, np.arange(-4.0, 5).reshape(1, 1, 3, 3), (1, 6, 6)),
+    )
+    yield Picture(
+        "winograd_tiles",
+        "a tile reads 6×6 pixels for 4×4 outputs; the last ones are cut",
+        partial(plot_winograd_tiles, (14, 18), tile=(0, 1)),
     )
     image, kernel = np.ones((1, 10, 10)), np.ones((1, 1, 3, 3))
     moved = np.random.default_rng(1).normal(scale=2, size=(18, 10, 10))

@@ -2,7 +2,13 @@
 
 from .comparison import plot_comparison
 from .costs import multiply_map, plot_cost_curve, plot_cost_curves, plot_costs, plot_multiply_map
-from .geometry import plot_effective_kernel, plot_matrix, plot_receptive_field, plot_sampling_grids
+from .geometry import (
+    plot_effective_kernel,
+    plot_matrix,
+    plot_receptive_field,
+    plot_sampling_grids,
+    plot_winograd_tiles,
+)
 from .networks import plot_network, plot_networks
 from .panels import plot_panels
 from .roofline import plot_roofline
@@ -23,5 +29,6 @@ __all__ = [
     "plot_receptive_field",
     "plot_roofline",
     "plot_sampling_grids",
+    "plot_winograd_tiles",
     "show_steps",
 ]

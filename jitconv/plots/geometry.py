@@ -1,15 +1,17 @@
-"""Where the variants look: sampling grids, receptive fields, and convolution as a matrix."""
+"""Where convolutions look: sampling grids, receptive fields, matrices, Winograd's tiles."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
@@ -19,7 +21,7 @@ from ..variants import VARIANTS
 from ..variants.dilated import dilated_conv2d
 from ..variants.front_door import conv2d
 from ..variants.transposed import convolution_matrix
-from .style import GROUPS, panel
+from .style import FORMULA, GROUPS, INK, MEASURED, SAMPLE, panel
 
 
 def plot_sampling_grids() -> Figure:
@@ -271,4 +273,105 @@ def plot_matrix(
         ax.set_xlabel("input pixel", fontsize=9)
         ax.set_ylabel("output pixel", fontsize=9)
     figure.colorbar(picture, ax=panels, label="weight", shrink=0.9)
+    return figure
+
+
+def plot_winograd_tiles(
+    size: int | Sequence[int],
+    *,
+    padding: int | str | Sequence = 1,
+    tile: int | Sequence[int] = 0,
+    ax: Axes | None = None,
+) -> Figure:
+    """Draw how Winograd's F(4×4, 3×3) cuts an image: 4×4 outputs a tile, and what one tile reads.
+
+    An output lies on the pixel under the middle of its kernel. The chosen tile reads 6×6 pixels,
+    two more than it has outputs, so that it shares two rows or columns with its neighbours. Where
+    the last tiles reach beyond the outputs, they read zeros, and what comes out there is cut off.
+
+    Parameters
+    ----------
+    size : int or (int, int)
+        Pixels of the image.
+    padding
+        As in `conv2d`.
+    tile : int or (int, int)
+        Row and column of the tile whose 6×6 pixels are drawn, counted from 0 at the top left.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; a new figure where it is left out.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Not shown.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the geometry is ill-formed, an axis has more than 64 outputs, or there is no such tile.
+
+    References
+    ----------
+    Lavin and Gray, arXiv:1509.09308.
+
+    Examples
+    --------
+    >>> figure = plot_winograd_tiles(10, tile=(1, 2))
+    >>> figure.axes[0].get_title()
+    '10×10 outputs: 3×3 tiles, 44 of 144 outputs cut off'
+    """
+    H, W = checks.height_width("size", size, 1)
+    window = shapes.window((H, W), 3, padding=padding)
+    (OH, OW), ((top, _), (left, _)) = window.output, window.padding
+    if max(OH, OW) > 64:
+        raise ValueError(f"size: gives {OH}×{OW} outputs, too many to tell apart; take at most 64")
+    TH, TW = -(-OH // 4), -(-OW // 4)
+    row, column = checks.height_width("tile", tile, 0)
+    if row >= TH or column >= TW:
+        raise ValueError(
+            f"tile: there is none at {(row, column)}; {OH}×{OW} outputs have {TH}×{TW} tiles, "
+            f"the last at {(TH - 1, TW - 1)}"
+        )
+    height, width = 4 * TH + 2, 4 * TW + 2  # what all tiles read together
+    figure, ax = panel(ax, (5.4, 5 * height / width + 1))
+
+    def draw(h: int, w: int, high: int, wide: int, **style: Any) -> None:
+        ax.add_patch(Rectangle((w, h), wide, high, **{"edgecolor": INK, "linewidth": 0, **style}))
+
+    padded = OH + 2, OW + 2
+    if padded != (height, width):
+        draw(-top, -left, height, width, facecolor="#f2f2f2", label="zeros beyond")
+    if padded != (H, W):
+        draw(-top, -left, *padded, facecolor="#d4d4d4", label="padding", zorder=1.1)
+    draw(0, 0, H, W, facecolor="white", linewidth=1.5, label="image", zorder=1.2)
+    lines: dict[str, Any] = {"color": "#bbbbbb", "linewidth": 0.6, "zorder": 1.3}
+    ax.vlines(np.arange(width + 1) - left, -top, height - top, **lines)
+    ax.hlines(np.arange(height + 1) - top, -left, width - left, **lines)
+    blue: dict[str, Any] = {"edgecolor": MEASURED, "linewidth": 1.6, "zorder": 1.5}
+    for th, tw in np.ndindex(TH, TW):
+        h, w = 4 * th - top + 1, 4 * tw - left + 1
+        high, wide = min(4, OH - 4 * th), min(4, OW - 4 * tw)
+        draw(h, w, high, wide, facecolor=f"{MEASURED}40", label="outputs", **blue)
+        if (high, wide) != (4, 4):
+            draw(h, w, 4, 4, fill=False, linestyle=":", label="cut off", **blue)
+    reads: dict[str, Any] = {"edgecolor": SAMPLE, "linewidth": 2.4, "zorder": 1.6}
+    h, w, name = 4 * row - top, 4 * column - left, f"read by {(row, column)}"
+    draw(h, w, 6, 6, facecolor=f"{FORMULA}50", label=name, **reads)
+    if column + 1 < TW:
+        draw(h, w + 4, 6, 6, fill=False, linestyle="--", label="by the next", **reads)
+    places, off = 16 * TH * TW, 16 * TH * TW - OH * OW
+    tiles = f"{OH}×{OW} outputs: {TH}×{TW} tiles"
+    ax.set_title(f"{tiles}, {off} of {places} outputs cut off", fontsize=10)
+    ax.set_xlim(-left - 0.2, width - left + 0.2)
+    ax.set_ylim(height - top + 0.2, -top - 0.2)
+    ax.set_aspect("equal")
+    ax.set_axis_off()
+    named = dict(zip(*ax.get_legend_handles_labels()[::-1], strict=True))
+    place: dict[str, Any] = {
+        "loc": "upper center",
+        "bbox_to_anchor": (0.5, 0),
+        "ncols": 3,
+        "frameon": False,
+    }
+    ax.legend(list(named.values()), list(named), fontsize=8, **place)
     return figure
