@@ -370,7 +370,7 @@ def plot_winograd_tiles(
     place: dict[str, Any] = {
         "loc": "upper center",
         "bbox_to_anchor": (0.5, 0),
-        "ncols": 4,
+        "ncols": 3,
         "frameon": False,
     }
     ax.legend(list(named.values()), list(named), fontsize=8, **place)
