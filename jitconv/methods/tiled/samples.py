@@ -17,73 +17,88 @@ from ...sampling import place_samples
 from ...shapes import Window
 from .lines import multiply
 from .regions import plan
+from .registers import aligned
 
 SAMPLES = 2**21  # bytes of samples that are gathered before they are multiplied: they stay in cache
-FOUR = 4  # channels whose pixels lie side by side, so that one load fetches them
+
+
+# Channels of an offset group whose pixels lie side by side, so that one load fetches many of them.
+# LLVM writes out loops over fewer than 32 one by one, and takes no vectors.
+MANY, FOUR = 32, 4
+
+
+@njit
+def together(c, channels):
+    # the first of those that channel c of so many lies side by side with, and how many they are
+    if c - c % MANY + MANY <= channels:
+        return c - c % MANY, MANY
+    if c - c % FOUR + FOUR <= channels:
+        return c - c % FOUR, FOUR
+    return c, 1
 
 
 @njit(parallel=True)
-def interleave_loops(x, G, fours):
-    # x (N, C, H, W); fours (N, C * (H + 3) * (W + 3)): one zero above and left, two below and
-    # right, the pixels of four channels of an offset group side by side, then those of single ones
+def interleave_loops(x, G, beside):
+    # x (N, C, H, W); beside (N, C * (H + 3) * (W + 3)): one zero above and left, two below and
+    # right, the pixels of some channels of an offset group side by side
     N, C, H, W = x.shape
-    plane = (H + 3) * (W + 3)
-    for job in prange(N * C):
-        n, c = job // C, job % C
-        begin, end = c // (C // G) * (C // G), (c // (C // G) + 1) * (C // G)
-        whole = begin + (end - begin) // FOUR * FOUR
-        at, step = c * plane, 1
-        if c < whole:
-            at, step = (c - (c - begin) % FOUR) * plane + (c - begin) % FOUR, FOUR
-        target = fours[n]
-        for h in range(H + 3):
-            k = at + h * (W + 3) * step
-            inside = 1 <= h <= H
+    for job in prange(N * (H + 3)):
+        n, h = job // (H + 3), job % (H + 3)
+        target, inside = beside[n], 1 <= h <= H
+        for c in range(C):
+            first, channels = together(c % (C // G), C // G)
+            lane = c % (C // G) - first
+            k = (c - lane) * (H + 3) * (W + 3) + lane + h * (W + 3) * channels
             for w in range(W + 3):
                 value = x[n, c, h - 1, w - 1] if inside and 1 <= w <= W else 0
                 target[np.uintp(k)] = value
-                k += step
+                k += channels
 
 
 def make_sample(CHANNELS):
     """Return the loops over an output row that sample some channels whose pixels lie together."""
+    STREAMS = min(8, CHANNELS)
 
     @njit
-    def sample(pixels, at, W, place, corners, line, to, apart):
+    def sample(pixels, at, W, place, corners, row, line, to, apart):
         # pixels flat ((H + 3) * (W + 3), CHANNELS) from `at` on; place (OW,), corners (4, OW);
-        # line flat: channel i's samples from to + i * apart on
+        # row flat (OW, CHANNELS); line flat: channel i's samples from to + i * apart on
         right, below = np.uintp(CHANNELS), np.uintp(CHANNELS * (W + 3))
         multiplies = 0
         for ow in range(place.size):
-            first = np.uintp(at + place[ow] * CHANNELS)
+            first, j = np.uintp(at + place[ow] * CHANNELS), np.uintp(ow * CHANNELS)
             a, b, c, d = corners[0, ow], corners[1, ow], corners[2, ow], corners[3, ow]
-            for i in range(CHANNELS):
+            for i in range(CHANNELS):  # across the lanes
                 k = first + np.uintp(i)
                 above = a * pixels[k] + b * pixels[k + right]
                 under = c * pixels[k + below] + d * pixels[k + below + right]
-                line[np.uintp(to + ow) + np.uintp(i) * np.uintp(apart)] = above + under
+                row[j + np.uintp(i)] = above + under
                 multiplies += 4
+        for first in range(0, CHANNELS, STREAMS):  # stores go to few places at a time
+            for ow in range(place.size):
+                for i in range(first, first + STREAMS):
+                    line[np.uintp(to + i * apart + ow)] = row[np.uintp(ow * CHANNELS + i)]
         return multiplies
 
     return sample
 
 
-four, one = make_sample(FOUR), make_sample(1)
+many, four, one = make_sample(MANY), make_sample(FOUR), make_sample(1)
 
 
 @njit(jobs=True)
 def sample_loops(
-    job, fours, offset, mask, first, H, W, KW, SH, SW, top, left, DH, DW, C, samples, counts
+    job, beside, offset, mask, first, H, W, KW, SH, SW, top, left, DH, DW, C, samples, counts
 ):
-    # the samples of some output rows of one image, from the first on: fours flat,
+    # the samples of some output rows of one image, from the first on: beside flat,
     # offset (2 * G * KH * KW, OH, OW), mask (·, OH, OW) or empty,
     # samples (C * KH * KW, rows, OW), counts (rows, 4)
     taps, rows, OW = samples.shape
     K = taps // C
     G, plane, flat = offset.shape[0] // (2 * K), (H + 3) * (W + 3), samples.reshape(samples.size)
-    oh = first + job
     place, outside = np.empty(OW, np.intp), np.empty(OW, np.bool_)
-    corners = np.empty((4, OW), samples.dtype)
+    corners, row = np.empty((4, OW), flat.dtype), aligned(MANY * OW, flat)
+    oh = first + job
     corner_weights, corner_values, masked, zeros = 0, 0, 0, 0
     for tap in range(G * K):
         g, t = tap // K, tap % K
@@ -96,13 +111,14 @@ def sample_loops(
         c, end = g * C // G, (g + 1) * C // G  # the channels of offset group g
         zeros += none * (end - c)
         while c < end:
-            to, apart = ((c * K + t) * rows + job) * OW, K * rows * OW
-            if end - c >= FOUR:
-                some = FOUR
-                corner_values += four(fours, c * plane, W, place, corners, flat, to, apart)
+            _, some = together(c - g * C // G, C // G)
+            at, to, apart = c * plane, ((c * K + t) * rows + job) * OW, K * rows * OW
+            if some == MANY:
+                corner_values += many(beside, at, W, place, corners, row, flat, to, apart)
+            elif some == FOUR:
+                corner_values += four(beside, at, W, place, corners, row, flat, to, apart)
             else:
-                some = 1
-                corner_values += one(fours, c * plane, W, place, corners, flat, to, apart)
+                corner_values += one(beside, at, W, place, corners, row, flat, to, apart)
             if mask.size > 0:
                 for i in range(some):
                     line, factor = samples[(c + i) * K + t, job], mask[tap, oh]
@@ -120,8 +136,8 @@ def run(call: Deformed) -> tuple[np.ndarray, tuple[Pass, ...]]:
     (H, W), (OH, OW), (KH, KW) = window.size, window.output, window.kernel
     K = KH * KW
     y = empty("output", (N, M, OH, OW), call.x.dtype)
-    fours = empty("padded x", (N, C * (H + 3) * (W + 3)), y.dtype)
-    interleave_loops(call.x, call.offset.shape[1] // (2 * K), fours)
+    beside = empty("padded x", (N, C * (H + 3) * (W + 3)), y.dtype)
+    interleave_loops(call.x, call.offset.shape[1] // (2 * K), beside)
     height = min(OH, max(1, SAMPLES // (OW * K * C * y.itemsize)))
     samples = empty("samples", (C * K * height * OW,), y.dtype)
     weight = call.weight.reshape(M, -1, 1, 1)
@@ -132,7 +148,7 @@ def run(call: Deformed) -> tuple[np.ndarray, tuple[Pass, ...]]:
         some = samples[: C * K * rows * OW].reshape(C * K, rows, OW)
         counts = np.zeros((rows, 4), np.int64)
         factors = mask[n] if mask.size else np.empty((0, 0, 0), y.dtype)
-        sample_loops(fours[n], call.offset[n], factors, first, H, W, *steps, C, some, counts)
+        sample_loops(beside[n], call.offset[n], factors, first, H, W, *steps, C, some, counts)
         size = (rows, OW)
         pixels = Window(size, (1, 1), (1, 1), ((0, 0), (0, 0)), (1, 1), size, size)
         planned = plan(1, C * K, M, call.groups, pixels, False, y.itemsize, 1)
