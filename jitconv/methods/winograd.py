@@ -15,9 +15,9 @@ for all output channels, each kernel once for all tiles, and the sum over the in
 taken before the outputs are read off. Many channels make the transforms cheap.
 
 The price: the transforms add large numbers and take them away again, so the outputs are rounded
-some ten times worse than by the other methods, and a NaN or an infinity spreads over its whole
-tile. Padding is transformed like any pixel. "auto" never takes this method. The points were chosen
-for small errors (±1 and ±2, the usual ones, give four times larger ones) and are exact in binary.
+several times worse than by the tiled loops, and a NaN or an infinity spreads over its whole tile.
+Padding is transformed like any pixel. "auto" never takes this method. The points were chosen for
+small errors (±1 and ±2, the usual ones, give about twice as large ones) and are exact in binary.
 
 References: Winograd, Arithmetic complexity of computations, 1980; Lavin and Gray, Fast algorithms
 for convolutional neural networks, arXiv:1509.09308; Barabasz et al., Error analysis and improving

@@ -50,7 +50,7 @@ def conv2d(
     method : {'auto', 'direct', 'tiled', 'winograd'}
         The textbook loops of the variant's own file, tiles that stay in registers, or whichever
         of the two should be faster; or Winograd's fewer multiplies, for 3×3 kernels with stride 1
-        and dilation 1. "auto" never takes these, since they round some ten times worse, and spread
+        and dilation 1. "auto" never takes these, since they round several times worse, and spread
         one NaN or infinity over a tile of 4×4 outputs.
 
     Returns
