@@ -139,3 +139,11 @@ def test_what_is_no_question_or_no_answer(error, what, answer, variant):
     options = {"groups": 3} if variant == "grouped" else {}
     with pytest.raises(error):
         check(what, answer, variant, X, WEIGHT, **options)
+
+
+def test_a_shape_of_unlike_sides_has_two_formulas():
+    x, weight = np.ones((2, 8, 9)), np.ones((4, 2, 3, 3))
+    right = repr(check("output_shape", (4, 6, 7), "standard", x, weight))
+    assert "= 6, ⌊(W − k" in right
+    wrong = repr(check("output_shape", (4, 7, 6), "standard", x, weight))
+    assert "The formula is ⌊(H − k + 2·P)/S⌋ + 1" in wrong

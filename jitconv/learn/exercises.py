@@ -144,8 +144,9 @@ def _formula(what: str, report: CostReport) -> str:
         return str(counted if report.multiplies == counted.value else in_bounds)
     if what == "parameters" and "bias" in formulas:
         return f"{formulas['parameters']}, and {formulas['bias']} of the bias"
-    names = {"multiplies_in_bounds": "in bounds", "output_shape": "output size"}
-    return str(formulas[names.get(what, what)])
+    if what == "output_shape":  # one formula for both axes, or one for each
+        return ", ".join(str(f) for name, f in formulas.items() if name.startswith("output"))
+    return str(formulas["in bounds" if what == "multiplies_in_bounds" else what])
 
 
 def _without(what: str, answer: Any, run: Run, options: dict[str, Any]) -> str:
