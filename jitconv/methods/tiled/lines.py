@@ -107,12 +107,6 @@ def put(value, target, at, count):
 
 
 @njit
-def copy(source, at, target, to, count):
-    for i in range(count):
-        target[np.uintp(to) + np.uintp(i)] = source[np.uintp(at) + np.uintp(i)]
-
-
-@njit
 def gather(source, at, places, target, to):
     for r in range(places.size):
         target[np.uintp(to) + np.uintp(r)] = source[at + places[r]]
@@ -158,84 +152,73 @@ def split(image, at, H, W, region, planes):
     pitch = (W + SW - 1) // SW
     for phase in range(region["row_phases"]):
         for i in range(rows):
-            h, to, step = (
-                region["ih"] + phase + i * SH,
-                (phase * SW * rows + i) * pitch,
-                rows * pitch,
-            )
-            if not 0 <= h < H:
-                for b in range(SW):
-                    put(planes.dtype.type(0), planes, to + b * step, pitch)
-                continue
-            source = np.uintp(at + h * W)
-            for b in range(SW):
-                columns = (W - b + SW - 1) // SW
-                if columns < pitch:
-                    planes[np.uintp(to + b * step + columns)] = 0
-                for j in range(columns if SW != 2 else 0):
-                    planes[np.uintp(to + b * step + j)] = image[source + np.uintp(j * SW + b)]
-            if SW == 2:  # both in one loop, or LLVM gathers them one by one
-                even, odd = np.uintp(to), np.uintp(to + step)
+            h, to = region["ih"] + phase + i * SH, (phase * SW * rows + i) * pitch
+            inside, begin = 0 <= h < H, np.intp(0)
+            if SW == 2 and inside:  # both in one loop, or LLVM gathers them one by one
+                even, odd, source = np.uintp(to), np.uintp(to + rows * pitch), np.uintp(at + h * W)
                 for j in range(W // 2):
                     k = np.uintp(j)
                     planes[even + k] = image[source + k + k]
                     planes[odd + k] = image[source + k + k + np.uintp(1)]
-                if W % 2:
-                    planes[even + np.uintp(W // 2)] = image[source + np.uintp(W - 1)]
-
-
-@njit
-def shift_rows(source, low, high, first, pitch, shift, lines, to, rows, width):
-    # pixel (i, j) of the line, from `to` on, is source[first + i * pitch + shift + j], but zero
-    # outside of its row, and of all rows, which lie between low and high
-    zero = lines.dtype.type(0)
-    if width == pitch:  # all rows at once, then zeros where one met its neighbour
-        size, start = rows * width, first + shift
-        begin = min(size, max(0, low - start))
-        end = max(begin, min(size, high - start))
-        put(zero, lines, to, begin)
-        copy(source, start + begin, lines, to + begin, end - begin)
-        put(zero, lines, to + end, size - end)
-        for j in range(min(width, abs(shift))):
-            k = to + (j if shift < 0 else width - 1 - j)
-            for _ in range(rows):
-                lines[np.uintp(k)] = 0
-                k += width
-    else:
-        begin = min(width, max(0, -shift))
-        end = max(begin, min(width, pitch - shift))
-        for i in range(rows):
-            start, k = first + i * pitch, to + i * width
-            if low <= start < high:
-                put(zero, lines, k, begin)
-                copy(source, start + shift + begin, lines, k + begin, end - begin)
-                put(zero, lines, k + end, width - end)
-            else:
-                put(zero, lines, k, width)
+                begin = W // 2
+            for b in range(SW):
+                for j in range(begin, pitch):
+                    column, k = j * SW + b, np.uintp(to + b * rows * pitch + j)
+                    planes[k] = image[at + h * W + column] if inside and column < W else 0
 
 
 @njit
 def fill(x, channel, some, H, W, region, planes, lines):
     # the lines of some channels, from `channel` on: of each, those of every column of taps.
     # x flat (·, H, W); lines flat (some, TW, row_phases, size)
-    SH, SW, rows, to = region["SH"], region["SW"], region["rows"], np.intp(0)
+    SH, SW, rows, width = region["SH"], region["SW"], region["rows"], region["width"]
+    to = np.intp(0)
     pitch = (W + SW - 1) // SW
-    for c in range(channel, channel + some):
-        strided = SH > 1 or SW > 1
-        if strided:
-            split(x, c * H * W, H, W, region, planes)
+    for c in range(some):
+        at = (channel + c) * H * W
+        low, high, top, source_plane = at, at + H * W, at + region["ih"] * W, x
+        if SH > 1 or SW > 1:
+            split(x, at, H, W, region, planes)
+            source_plane = planes
         for kw in range(region["TW"]):
             column = region["iw"] + kw * region["DW"]
+            shift = column // SW
             for phase in range(region["row_phases"]):
-                source, low, high = x, c * H * W, (c + 1) * H * W
-                first = low + region["ih"] * W
-                if strided:
-                    source, first = planes, (phase * SW + column % SW) * rows * pitch
-                    low, high = first, first + rows * pitch
-                shift_rows(
-                    *(source, low, high, first, pitch, column // SW),
-                    *(lines, to, rows, region["width"]),
-                )
+                # pixel (i, j) of the line is that at top + i * pitch + shift + j, or zero outside
+                # of the row, which lies between low and high
+                if SH > 1 or SW > 1:
+                    low = (phase * SW + column % SW) * rows * pitch
+                    high, top = low + rows * pitch, low
+                if width == pitch:  # all rows at once, then zeros where one met its neighbour
+                    size, start = rows * width, top + shift
+                    begin = min(size, max(0, low - start))
+                    end = max(begin, min(size, high - start))
+                    source, target = np.uintp(start + begin), np.uintp(to + begin)
+                    for i in range(to, to + begin):
+                        lines[np.uintp(i)] = 0
+                    for i in range(end - begin):
+                        lines[target + np.uintp(i)] = source_plane[source + np.uintp(i)]
+                    for i in range(to + end, to + size):
+                        lines[np.uintp(i)] = 0
+                    for j in range(min(width, abs(shift))):
+                        k = to + (j if shift < 0 else width - 1 - j)
+                        for _ in range(rows):
+                            lines[np.uintp(k)] = 0
+                            k += width
+                else:
+                    begin = min(width, max(0, -shift))
+                    end = max(begin, min(width, pitch - shift))
+                    for i in range(rows):
+                        start = top + i * pitch
+                        inside, k = low <= start < high, to + i * width
+                        for j in range(begin if inside else width):
+                            lines[np.uintp(k + j)] = 0
+                        if inside:
+                            source, target = np.uintp(start + shift + begin), np.uintp(k + begin)
+                            for j in range(end - begin):
+                                lines[target + np.uintp(j)] = source_plane[source + np.uintp(j)]
+                            for j in range(end, width):
+                                lines[np.uintp(k + j)] = 0
                 to += region["size"]
 
 
