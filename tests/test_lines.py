@@ -195,7 +195,8 @@ def test_regions_cover_every_output_once():
 
 def test_tile_extents_fit_the_registers():
     assert registers.BYTES in (16, 32, 64)
-    for channels, vectors in ((registers.MANY, lines.WIDE), (4, lines.FOUR), (1, lines.ONE)):
+    many, few, one = (registers.MANY, lines.WIDE), (4, lines.FEW), (1, lines.ONE)
+    for channels, vectors in (many, few, one):
         numbers = max(registers.LANES, vectors * registers.BYTES // 4)
         assert numbers % registers.LANES == 0
         assert (channels + 1) * numbers * 4 // registers.BYTES + 1 <= registers.REGISTERS

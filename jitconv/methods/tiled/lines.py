@@ -34,9 +34,9 @@ from ...jit import njit
 from .regions import Plan, plan
 from .registers import BYTES, LANES, MANY, REGISTERS, aligned, registers
 
-# vectors of pixels in a long tile of MANY, of 4 and of 1 output channels: the sums fill the
-# registers, and the pixels of a long tile are a multiple of those of a short one
-WIDE, FOUR, ONE = (2, 6, 8) if REGISTERS > 16 else (2, 2, 8)
+# vectors of pixels in a long tile of MANY, of a few (4 or 3), and of 1 output channels; more fill
+# the registers better, but the lines of one step no longer stay in the nearest cache for the next
+WIDE, FEW, ONE = (2, 3, 4) if REGISTERS > 16 else (2, 2, 4)
 
 
 def make_tile(CHANNELS, VECTORS):
@@ -96,7 +96,8 @@ def make_dots(CHANNELS):
 
 
 long, short, dots = make_tile(MANY, WIDE), make_tile(MANY, 1), make_dots(MANY)
-long4, short4 = make_tile(4, FOUR), make_tile(4, 1)
+long4, short4 = make_tile(4, FEW), make_tile(4, 1)
+long3, short3 = make_tile(3, FEW), make_tile(3, 1)
 long1, short1, dots1 = make_tile(1, ONE), make_tile(1, 1), make_dots(1)
 
 
@@ -278,9 +279,14 @@ def line_loops(
                 gather(values, np.uintp(base + end + p), shifts, windows, p * R)
             m = m0
             while m < m1:
-                channels = MANY if m1 - m >= MANY else 4 if m1 - m >= 4 else 1
-                vectors = WIDE if channels == MANY else FOUR if channels == 4 else ONE
-                tile_pixels = max(LANES, vectors * per_vector)
+                channels, vectors = 1, ONE
+                if m1 - m >= MANY:
+                    channels, vectors = MANY, WIDE
+                elif m1 - m == 3 or m1 - m == 6:
+                    channels, vectors = 3, FEW
+                elif m1 - m >= 4:
+                    channels, vectors = 4, FEW
+                tile_pixels = (vectors * per_vector + LANES - 1) // LANES * LANES
                 w, a = np.uintp(g * MG * CG * K + m * per_m + c0 * per_c), np.uintp(per_m)
                 middle, at = end // tile_pixels * tile_pixels, corner + (m - m0) * plane
                 f, e, k = base + middle, base + end, channels * middle
@@ -290,6 +296,9 @@ def line_loops(
                 elif channels == 4:
                     multiplies += long4(values, base, f, shifts, flat_w, w, taps, a, sums, zero)
                     multiplies += short4(values, f, e, shifts, flat_w, w, taps, a, sums, k)
+                elif channels == 3:
+                    multiplies += long3(values, base, f, shifts, flat_w, w, taps, a, sums, zero)
+                    multiplies += short3(values, f, e, shifts, flat_w, w, taps, a, sums, k)
                 else:
                     multiplies += long1(values, base, f, shifts, flat_w, w, taps, a, sums, zero)
                     multiplies += short1(values, f, e, shifts, flat_w, w, taps, a, sums, k)

@@ -83,15 +83,19 @@ def lines_of(rows: Strip) -> tuple[int, int]:
     return min(rows.per_output, reach + 1), reach // rows.per_output
 
 
-def cost(strips: list[list[Strip]], lanes: int) -> float:
+def vectors(pixels: int) -> float:
+    """Return how many vectors take about as long as so many pixels: those left over are slow."""
+    whole, left = divmod(pixels, LANES)
+    return whole + (1.3 + 0.07 * left if left else 0)
+
+
+def cost(strips: list[list[Strip]]) -> float:
     """Return about how long a tile takes for all regions, in taps of a vector."""
-    total = 0.0
-    for rows in strips[0]:
-        for columns in strips[1]:
-            vectors, rest = divmod(rows.outputs * columns.outputs, lanes)
-            part = len(strips[0]) * len(strips[1]) > 1
-            total += rows.taps * columns.taps * (vectors + (1.3 * part + 0.07 * rest) * (rest > 0))
-    return total
+    return sum(
+        rows.taps * columns.taps * vectors(rows.outputs * columns.outputs)
+        for rows in strips[0]
+        for columns in strips[1]
+    )
 
 
 @functools.lru_cache(256)
@@ -133,7 +137,7 @@ def plan(
             math.prod(sum(s.outputs * s.taps for s in strips) for strips in both)
             for both in (cut, axes)
         )
-        if less <= INSIDE * all_pairs or cost(cut, lanes) <= (1 - SAVED) * cost(axes, lanes):
+        if less <= INSIDE * all_pairs or cost(cut) <= (1 - SAVED) * cost(axes):
             axes = cut
     units = max(1, min(UNITS, N * M * CG * K * OH * OW // WORK))
     few = -(-units // max(1, N * groups * -(-MG // MANY)))
@@ -157,9 +161,12 @@ def plan(
                 least, min(share * PIXELS // width, numbers // (step * copies * width) - halo)
             )
             height = equal(rows.outputs, min(height, max(least, -(-rows.outputs // few))))
-            if height < rows.outputs:
-                fill = lanes // math.gcd(lanes, width)  # rows that fill vectors
-                height = -(-height // fill) * fill
+            # a few rows more may fill vectors, but leave fewer for the last region and its thread
+            fill = lanes // math.gcd(lanes, width)
+            height = min(
+                range(height, min(rows.outputs, height + fill - 1) + 1),
+                key=lambda some: -(-rows.outputs // some) * vectors(some * width),
+            )
             for a in range(0, rows.outputs, height):
                 for b in range(0, columns.outputs, width):
                     some = rows.some(a, min(height, rows.outputs - a))

@@ -38,10 +38,14 @@ MANY = 8 if REGISTERS > 16 else 4
 def registers(like, rows, vectors):
     """Return an uninitialised array that LLVM keeps in registers.
 
-    Its shape is (rows, numbers), as many numbers as so many vectors of like's type hold, but LANES
-    at least.
+    Its shape is (rows, numbers), as many numbers as so many vectors of like's type hold, rounded up
+    to a multiple of LANES.
     """
-    return np.empty((rows, max(LANES, vectors * (BYTES // like.itemsize))), like.dtype)
+    return np.empty((rows, _numbers(vectors, like.itemsize)), like.dtype)
+
+
+def _numbers(vectors: int, itemsize: int) -> int:
+    return -(-vectors * BYTES // itemsize // LANES) * LANES
 
 
 @type_callable(registers)
@@ -60,8 +64,7 @@ def _on_stack(context, builder, signature, arguments):
     _, rows, vectors = signature.args
     element = context.get_data_type(signature.return_type.dtype)
     itemsize = context.get_abi_sizeof(element)
-    lanes = max(LANES, vectors.literal_value * (BYTES // itemsize))
-    shape = (rows.literal_value, lanes)
+    shape = (rows.literal_value, _numbers(vectors.literal_value, itemsize))
     # For some processors LLVM fills only half of a register unless it is told otherwise;
     # set.add, because llvmlite refuses the names of attributes that it does not know.
     set.add(builder.function.attributes, f'"prefer-vector-width"="{8 * BYTES}"')
