@@ -91,14 +91,14 @@ def channel_loops(job, x, weight, bias, y, regions, tables, sizes, counts):
     jobs, MG, fours = counts.size, M // C, (C + 3) // 4
     K = weight.shape[2] * weight.shape[3]
     flat_x, flat_w, flat_y = x.reshape(x.size), weight.reshape(weight.size), y.reshape(y.size)
-    lines, planes, kept = aligned(sizes[0], y), aligned(sizes[1], y), aligned(sizes[2], y)
+    lines, kept = aligned(sizes[0], y), aligned(sizes[1], y)
     units, apart, more = N * fours * len(regions), np.uintp(MG * K), np.uintp(MG)
     multiplies = 0
     for unit in range(units * job // jobs, units * (job + 1) // jobs):
         region, rest = regions[unit % len(regions)], unit // len(regions)
         n, c = rest // fours, rest % fours * 4
         some = min(4, C - c)
-        fill(flat_x, n * C + c, some, H, W, region, planes, lines)
+        fill(flat_x, n * C + c, some, H, W, region, lines)
         R = region["TH"] * region["TW"]
         shifts, taps = tables[0, region["kind"], :R], tables[1, region["kind"], :R]
         beside = np.uintp(region["TW"] * region["row_phases"] * region["size"])

@@ -32,7 +32,7 @@ from ...call import Dense, empty
 from ...costs.report import Pass
 from ...jit import njit
 from .regions import Plan, plan
-from .registers import BYTES, LANES, MANY, REGISTERS, aligned, registers
+from .registers import BYTES, LANES, MANY, REGISTERS, aligned, move, registers
 
 # vectors of pixels in a long tile of MANY, of a few (4 or 3), and of 1 output channels; more fill
 # the registers better, but the lines of one step no longer stay in the nearest cache for the next
@@ -114,8 +114,9 @@ def gather(source, at, places, target, to):
 
 
 @njit
-def add_up(window, first, R, weight, w, apart, sums, at, channels, y, to, plane):
-    # what `dots` leaves of a pixel: the taps too few for a vector, and the sum of its lanes
+def add_up(window, first, R, weight, w, apart, sums, at, begun, channels, y, to, plane):
+    # what `dots` leaves of a pixel: the taps too few for a vector, and the sum of its lanes, if it
+    # has begun one
     multiplies = 0
     for i in range(channels):
         k, v = first, w + np.uintp(i) * apart
@@ -123,9 +124,15 @@ def add_up(window, first, R, weight, w, apart, sums, at, channels, y, to, plane)
         for r in range(R // LANES * LANES, R):
             total += window[k + np.uintp(r)] * weight[v + np.uintp(r)]
             multiplies += 1
-        for j in range(LANES):
-            total += sums[at + np.uintp(i * LANES + j)]
-            sums[at + np.uintp(i * LANES + j)] = 0
+        if begun:
+            lanes, half = at + np.uintp(i * LANES), LANES // 2
+            while half > 0:
+                for j in range(half):
+                    sums[lanes + np.uintp(j)] += sums[lanes + np.uintp(half) + np.uintp(j)]
+                half //= 2
+            total += sums[lanes]
+            for j in range(LANES):
+                sums[lanes + np.uintp(j)] = 0
         y[np.uintp(to + i * plane)] = total
     return multiplies
 
@@ -146,81 +153,71 @@ def add(sums, channels, long_pixels, middle, end, y, at, plane):
 
 
 @njit
-def split(image, at, H, W, region, planes):
-    # every SH-th row and SW-th column of a channel by itself, zeros where they leave the image:
-    # planes flat (row_phases, SW, rows, pitch)
-    SH, SW, rows = region["SH"], region["SW"], region["rows"]
-    pitch = (W + SW - 1) // SW
-    for phase in range(region["row_phases"]):
-        for i in range(rows):
-            h, to = region["ih"] + phase + i * SH, (phase * SW * rows + i) * pitch
-            inside, begin = 0 <= h < H, np.intp(0)
-            if SW == 2 and inside:  # both in one loop, or LLVM gathers them one by one
-                even, odd, source = np.uintp(to), np.uintp(to + rows * pitch), np.uintp(at + h * W)
-                for j in range(W // 2):
-                    k = np.uintp(j)
-                    planes[even + k] = image[source + k + k]
-                    planes[odd + k] = image[source + k + k + np.uintp(1)]
-                begin = W // 2
-            for b in range(SW):
-                for j in range(begin, pitch):
-                    column, k = j * SW + b, np.uintp(to + b * rows * pitch + j)
-                    planes[k] = image[at + h * W + column] if inside and column < W else 0
+def clear(target, to, count):
+    # in whole vectors: up to LANES - 1 numbers more are cleared
+    for first in range(0, count, LANES):
+        k = np.uintp(to + first)
+        for j in range(LANES):
+            target[k + np.uintp(j)] = 0
 
 
 @njit
-def fill(x, channel, some, H, W, region, planes, lines):
+def copy(source, at, pitch, step, target, to, width, count, rows):
+    # rows of `count` numbers, `step` apart, from source, where rows are pitch apart, to target,
+    # where they are width apart; up to LANES - 1 numbers after each are overwritten
+    end, whole = at + step * ((count + LANES - 1) // LANES * LANES), rows if step <= 2 else 0
+    while whole > 0 and end + (whole - 1) * pitch > source.size:
+        whole -= 1  # a row whose last vector would reach out of source
+    for i in range(whole):
+        a, b = np.uintp(at + i * pitch), np.uintp(to + i * width)
+        if step == 1:
+            for first in range(0, count, LANES):
+                move(source, a + np.uintp(first), 1, target, b + np.uintp(first))
+        else:
+            for first in range(0, count, LANES):
+                move(source, a + np.uintp(2 * first), 2, target, b + np.uintp(first))
+    for i in range(whole, rows):
+        a, b = np.uintp(at + i * pitch), np.uintp(to + i * width)
+        for j in range(count):
+            target[b + np.uintp(j)] = source[a + np.uintp(j) * np.uintp(step)]
+
+
+@njit
+def inside(first, step, count, end):
+    # of `count` numbers, `step` apart from the first on, those from 0 up to the end
+    begin, stop = -first, end - first
+    if step > 1:  # divisions take long
+        begin, stop = -(first // step), -(-stop // step)
+    begin = min(count, max(0, begin))
+    return begin, max(begin, min(count, stop))
+
+
+@njit
+def fill(x, channel, some, H, W, region, lines):
     # the lines of some channels, from `channel` on: of each, those of every column of taps.
     # x flat (·, H, W); lines flat (some, TW, row_phases, size)
     SH, SW, rows, width = region["SH"], region["SW"], region["rows"], region["width"]
-    to = np.intp(0)
-    pitch = (W + SW - 1) // SW
-    for c in range(some):
-        at = (channel + c) * H * W
-        low, high, top, source_plane = at, at + H * W, at + region["ih"] * W, x
-        if SH > 1 or SW > 1:
-            split(x, at, H, W, region, planes)
-            source_plane = planes
-        for kw in range(region["TW"]):
-            column = region["iw"] + kw * region["DW"]
-            shift = column // SW
-            for phase in range(region["row_phases"]):
-                # pixel (i, j) of the line is that at top + i * pitch + shift + j, or zero outside
-                # of the row, which lies between low and high
-                if SH > 1 or SW > 1:
-                    low = (phase * SW + column % SW) * rows * pitch
-                    high, top = low + rows * pitch, low
-                if width == pitch:  # all rows at once, then zeros where one met its neighbour
-                    size, start = rows * width, top + shift
-                    begin = min(size, max(0, low - start))
-                    end = max(begin, min(size, high - start))
-                    source, target = np.uintp(start + begin), np.uintp(to + begin)
-                    for i in range(to, to + begin):
-                        lines[np.uintp(i)] = 0
-                    for i in range(end - begin):
-                        lines[target + np.uintp(i)] = source_plane[source + np.uintp(i)]
-                    for i in range(to + end, to + size):
-                        lines[np.uintp(i)] = 0
-                    for j in range(min(width, abs(shift))):
-                        k = to + (j if shift < 0 else width - 1 - j)
-                        for _ in range(rows):
-                            lines[np.uintp(k)] = 0
-                            k += width
-                else:
-                    begin = min(width, max(0, -shift))
-                    end = max(begin, min(width, pitch - shift))
-                    for i in range(rows):
-                        start = top + i * pitch
-                        inside, k = low <= start < high, to + i * width
-                        for j in range(begin if inside else width):
-                            lines[np.uintp(k + j)] = 0
-                        if inside:
-                            source, target = np.uintp(start + shift + begin), np.uintp(k + begin)
-                            for j in range(end - begin):
-                                lines[target + np.uintp(j)] = source_plane[source + np.uintp(j)]
-                            for j in range(end, width):
-                                lines[np.uintp(k + j)] = 0
-                to += region["size"]
+    line, apart = np.intp(0), region["TW"] * region["row_phases"] * region["size"]
+    for kw in range(region["TW"]):
+        w = region["iw"] + kw * region["DW"]
+        left, right = inside(w, SW, width, W)
+        for phase in range(region["row_phases"]):
+            h = region["ih"] + phase
+            top, bottom = inside(h, SH, rows, H)
+            runs, count = bottom - top, right - left
+            if SH == SW == 1 and width == W and runs > 0 and count > 0:  # one run of all rows
+                runs, count = 1, count + (runs - 1) * width
+            for c in range(some):
+                at = ((channel + c) * H + h + top * SH) * W + w + left * SW
+                to = c * apart + line
+                clear(lines, to, top * width)
+                copy(x, at, SH * W, SW, lines, to + top * width + left, width, count, runs)
+                clear(lines, to + bottom * width, (rows - bottom) * width)
+                for j in range(width):
+                    if j < left or j >= right:
+                        for i in range(top, bottom):
+                            lines[np.uintp(to + i * width + j)] = 0
+            line += region["size"]
 
 
 @njit
@@ -245,9 +242,8 @@ def line_loops(
     M, OH, OW = y.shape[1:]
     CG, MG, per_vector = C // groups, M // groups, BYTES // y.itemsize
     flat_x, flat_w, flat_y = x.reshape(x.size), weight.reshape(weight.size), y.reshape(y.size)
-    lines, planes, kept = aligned(sizes[0], y), aligned(sizes[1], y), aligned(sizes[2], y)
-    windows, lane_sums = aligned(sizes[3], y), aligned(sizes[4], y)
-    sums, packed = aligned(sizes[5], y), aligned(sizes[6], y)
+    lines, kept, windows = aligned(sizes[0], y), aligned(sizes[1], y), aligned(sizes[2], y)
+    lane_sums, sums, packed = aligned(sizes[3], y), aligned(sizes[4], y), aligned(sizes[5], y)
     # without lines the image is its own
     jobs, blocks, own = counts.size, (MG + MANY - 1) // MANY, sizes[0] == 0
     units = N * groups * parts * len(regions)
@@ -269,12 +265,13 @@ def line_loops(
         for c0 in range(0, CG, region["step"]):
             some, channel = min(region["step"], CG - c0), n * C + g * CG + c0
             R = some * region["TH"] * region["TW"]
+            begun = c0 > 0 or R >= LANES
             shifts, taps = tables[0, region["kind"], :R], tables[1, region["kind"], :R]
             values, base = lines, zero
             if own:
                 values, base = flat_x, channel * H * W + region["ih"] * W
             else:
-                fill(flat_x, channel, some, H, W, region, planes, lines)
+                fill(flat_x, channel, some, H, W, region, lines)
             for p in range(left):
                 gather(values, np.uintp(base + end + p), shifts, windows, p * R)
             m = m0
@@ -319,8 +316,8 @@ def line_loops(
                     if R % LANES > 0 or c0 + some == CG:
                         to = at + end + p
                         multiplies += add_up(
-                            *(windows, q, R, side, w, a, lane_sums, np.uintp(k), channels),
-                            *(out, to, plane),
+                            *(windows, q, R, side, w, a, lane_sums, np.uintp(k)),
+                            *(begun, channels, out, to, plane),
                         )
                 m += channels
         if not region["contiguous"]:

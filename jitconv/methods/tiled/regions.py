@@ -49,9 +49,9 @@ class Plan(NamedTuple):
     tables : numpy.ndarray (2, kinds, R)
         Of each kind of region and each tap of some channels: how far it lies from a line's first
         pixel, and from the weight's first number.
-    sizes : numpy.ndarray (7,)
-        Numbers that a job's buffers hold: lines, an image split by the stride, sums of a region
-        that is not contiguous, the last pixels' taps, their sums, a block's sums, a block's taps.
+    sizes : numpy.ndarray (6,)
+        Numbers that a job's buffers hold: lines, sums of a region that is not contiguous, the last
+        pixels' taps, their sums, a block's sums, a block's taps.
     parts : int
         Into how many the output channels are cut at least, so that the sums stay in cache.
     outside : int
@@ -180,7 +180,8 @@ def plan(
         shape = (rows.outputs, *rows[4:], columns.outputs, *columns[4:], step)
         if shape not in known:
             phase, halo = lines_of(rows)
-            size = -(-(rows.outputs + halo) * columns.outputs // LANES) * LANES
+            # a vector more than its pixels: what is copied last may reach so far
+            size = (-(-(rows.outputs + halo) * columns.outputs // LANES) + 1) * LANES
             c, kh, kw = np.ogrid[:step, : rows.taps, : columns.taps]
             line, down = (c * columns.taps + kw) * phase, kh * rows.per_tap
             shift = (
@@ -210,15 +211,11 @@ def plan(
     regions = np.array(listed, REGION)
     pixels, most = regions["height"] * regions["width"], tables.shape[2]
     rest = int((pixels % lanes).max())
-    split = -(-W // window.stride[1]) * window.stride[1]
-    if transposed or window.stride == (1, 1):
-        split = 0
     sizes = (
         0
         if own
         else share
         * (regions["step"] * regions["TW"] * regions["row_phases"] * regions["size"]).max(),
-        split * (regions["row_phases"] * regions["rows"]).max(),
         share * MG * (pixels * (1 - regions["contiguous"])).max(),
         rest * most,
         rest * lanes * -(-MG // MANY) * MANY,
@@ -228,5 +225,5 @@ def plan(
     equals = "phases" if transposed else "dense"
     if outside == 0 and (transposed or pairs < K * OH * OW):
         equals = "in bounds"
-    parts = min(-(-MG // MANY), max(1, int(sizes[2]) // numbers))
+    parts = min(-(-MG // MANY), max(1, int(sizes[1]) // numbers))
     return Plan(regions, tables, np.array(sizes, np.intp), parts, outside, equals)

@@ -1,4 +1,4 @@
-"""The one trick that is not plain Python: an array that LLVM keeps in vector registers."""
+"""What is not plain Python: arrays that LLVM keeps in vector registers, and copies of a vector."""
 
 from __future__ import annotations
 
@@ -85,6 +85,37 @@ def _on_stack(context, builder, signature, arguments):
         meminfo=None,
     )
     return array._getvalue()
+
+
+def move(source, at, step, target, to):
+    """Copy LANES numbers, a constant step apart in source; LLVM would copy them one by one."""
+    at, to = int(at), int(to)
+    target[to : to + LANES] = source[at : at + step * LANES : step]
+
+
+@type_callable(move)
+def _type_of_move(context):
+    def nothing(source, at, step, target, to):
+        return types.none if isinstance(step, types.IntegerLiteral) else None
+
+    return nothing
+
+
+@lower_builtin(move, types.Array, types.Integer, types.IntegerLiteral, types.Array, types.Integer)
+def _move(context, builder, signature, arguments):
+    source, at, _, target, to = arguments
+    step, element = signature.args[2].literal_value, context.get_data_type(signature.args[0].dtype)
+    align, number = context.get_abi_sizeof(element), ir.IntType(32)
+    lanes = ir.Constant(ir.VectorType(number, LANES), [number(step * j) for j in range(LANES)])
+
+    def vector(array, index, size):
+        first = builder.gep(make_array(signature.args[0])(context, builder, array).data, [index])
+        return builder.bitcast(first, ir.VectorType(element, size).as_pointer())
+
+    values = builder.load(vector(source, at, step * LANES), align=align)
+    values = builder.shuffle_vector(values, ir.Constant(values.type, ir.Undefined), lanes)
+    builder.store(values, vector(target, to, LANES), align=align)
+    return context.get_dummy_value()
 
 
 @njit
