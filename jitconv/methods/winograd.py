@@ -40,7 +40,7 @@ from ..jit import njit
 from ..variant import Variant
 from .method import Method
 from .tiled.lines import ONE, WIDE, long, long1, put, short, short1
-from .tiled.registers import BYTES, LANES, MANY, aligned, registers
+from .tiled.registers import BYTES, LANES, MANY, aligned, move, registers
 
 A, B = 5 / 8, 3 / 2  # the points, besides 0 and infinity
 AA, BB = A * A, B * B
@@ -226,11 +226,10 @@ def copy(source, at, target, to, count):
 
 
 @njit
-def cut(x, image, H, W, above, before, tiles, rows, phases, patches, to):
+def cut(x, image, H, W, above, before, tiles, rows, patches, to):
     # neighbouring tiles of an image (H, W) of x: pixel (i, j) of each goes to line 6 * i + j of
-    # patches. rows flat (6, 4 * LINE): what the tiles meet, zeros where that is padding;
-    # phases flat (6, 4, LINE): every fourth number of it together
-    zero, size, far = x.dtype.type(0), 4 * tiles + 2, np.uintp(LINE)
+    # patches. rows flat (6, 4 * LINE): what the tiles meet, zeros where that is padding
+    zero, size = x.dtype.type(0), 4 * tiles + 2
     begin, end = min(size, max(0, -before)), max(0, min(size, W - before))
     for i in range(6):
         h, k = above + i, i * 4 * LINE
@@ -240,24 +239,11 @@ def cut(x, image, H, W, above, before, tiles, rows, phases, patches, to):
             put(zero, rows, k + end, size - end)
         else:
             put(zero, rows, k, size)
-    for first in range(0, tiles + 1, LANES):
-        for t in range(LANES):  # whole vectors: what is too much is overwritten by the next tiles
-            for i in range(6):
-                k = np.uintp(4 * i * LINE + first) + np.uintp(t)
-                q = np.uintp(4 * (i * LINE + first)) + np.uintp(4) * np.uintp(t)
-                phases[k], phases[k + far] = rows[q], rows[q + np.uintp(1)]
-                phases[k + far + far] = rows[q + np.uintp(2)]
-                phases[k + far + far + far] = rows[q + np.uintp(3)]
-    for first in range(0, tiles, LANES):
-        for t in range(LANES):
-            for i in range(6):
-                k = np.uintp(4 * i * LINE + first) + np.uintp(t)
-                q = np.uintp(6 * i * LINE + to + first) + np.uintp(t)
-                patches[q], patches[q + far] = phases[k], phases[k + far]
-                patches[q + np.uintp(2) * far] = phases[k + np.uintp(2) * far]
-                patches[q + np.uintp(3) * far] = phases[k + np.uintp(3) * far]
-                patches[q + np.uintp(4) * far] = phases[k + np.uintp(1)]
-                patches[q + np.uintp(5) * far] = phases[k + far + np.uintp(1)]
+    for i in range(6):
+        for first in range(0, tiles, LANES):  # what is too much is overwritten by the next tiles
+            for j in range(6):
+                source, target = 4 * (i * LINE + first) + j, (6 * i + j) * LINE + to + first
+                move(rows, np.uintp(source), 4, patches, np.uintp(target))
 
 
 @njit(jobs=True)
@@ -266,7 +252,7 @@ def input_loops(job, x, v, ends, top, left, TH, TW, first, count, some, counts):
     # are too few for a vector: ends (36, left, C)
     _, C, H, W = x.shape
     flat, values, last = x.reshape(x.size), v.reshape(v.size), ends.reshape(ends.size)
-    rows, phases, patches = aligned(26 * LINE, x), aligned(24 * LINE, x), aligned(36 * LINE, x)
+    rows, patches = aligned(26 * LINE, x), aligned(36 * LINE, x)
     whole = count // LANES * LANES
     multiplies, units, jobs = 0, v.shape[0], counts.size
     for unit in range(units * job // jobs, units * (job + 1) // jobs):
@@ -277,7 +263,7 @@ def input_loops(job, x, v, ends, top, left, TH, TW, first, count, some, counts):
                 n, th, tw = tile // (TH * TW), tile // TW % TH, tile % TW
                 tiles, image = min(first + count - tile, TW - tw), (n * C + c) * H * W
                 above, before, k = 4 * th - top, 4 * tw - left, (c - c0) * count + tile - first
-                cut(flat, image, H, W, above, before, tiles, rows, phases, patches, k)
+                cut(flat, image, H, W, above, before, tiles, rows, patches, k)
                 tile += tiles
         end = (c1 - c0) * count
         for k in range(0, end - LANES + 1, LANES):
