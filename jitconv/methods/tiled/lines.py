@@ -138,16 +138,17 @@ def add_up(window, first, R, weight, w, apart, sums, at, begun, channels, y, to,
 
 
 @njit
-def add(sums, channels, long_pixels, middle, end, y, at, plane):
+def add(sums, channels, long_pixels, middle, end, bias, m, c0, y, at, plane):
     # sums flat, of long tiles up to the middle pixel, then of short ones, onto y flat: from `at`
-    # on, a plane further for the next channel
+    # on, a plane further for the next channel; those of the first input channels onto the bias
     p, source = np.intp(0), np.uintp(0)
     while p < end:
         pixels = long_pixels if p < middle else LANES
         for i in range(channels):
-            target = np.uintp(at + p + i * plane)
+            target, b = np.uintp(at + p + i * plane), bias[np.uintp(m + i)]
             for j in range(pixels):
-                y[target + np.uintp(j)] += sums[source + np.uintp(j)]
+                before = y[target + np.uintp(j)] if c0 > 0 else b
+                y[target + np.uintp(j)] = before + sums[source + np.uintp(j)]
             source += np.uintp(pixels)
         p += pixels
 
@@ -260,7 +261,7 @@ def line_loops(
             out, plane = flat_y, OH * OW
             corner = ((n * M + g * MG + m0) * OH + region["oh"]) * OW + region["ow"]
         for m in range(m1 - m0):
-            put(bias[g * MG + m0 + m], out, corner + m * plane, pixels)
+            put(bias[g * MG + m0 + m], out, corner + m * plane + end, left)
         put(out.dtype.type(0), lane_sums, zero, (m1 - m0) * left * LANES)
         for c0 in range(0, CG, region["step"]):
             some, channel = min(region["step"], CG - c0), n * C + g * CG + c0
@@ -299,7 +300,19 @@ def line_loops(
                 else:
                     multiplies += long1(values, base, f, shifts, flat_w, w, taps, a, sums, zero)
                     multiplies += short1(values, f, e, shifts, flat_w, w, taps, a, sums, k)
-                add(sums, channels, tile_pixels, middle, end, out, at, plane)
+                add(
+                    sums,
+                    channels,
+                    tile_pixels,
+                    middle,
+                    end,
+                    bias,
+                    g * MG + m,
+                    c0 > 0,
+                    out,
+                    at,
+                    plane,
+                )
                 side = flat_w
                 if left > 0 and not region["in_order"]:  # the taps side by side
                     for i in range(channels):
