@@ -25,6 +25,8 @@ dilated one is cut where many of its taps meet nothing but padding.
 
 from __future__ import annotations
 
+import functools
+
 import numba
 import numpy as np
 
@@ -300,19 +302,7 @@ def line_loops(
                 else:
                     multiplies += long1(values, base, f, shifts, flat_w, w, taps, a, sums, zero)
                     multiplies += short1(values, f, e, shifts, flat_w, w, taps, a, sums, k)
-                add(
-                    sums,
-                    channels,
-                    tile_pixels,
-                    middle,
-                    end,
-                    bias,
-                    g * MG + m,
-                    c0 > 0,
-                    out,
-                    at,
-                    plane,
-                )
+                add(sums, channels, tile_pixels, middle, end, bias, g * MG + m, c0, out, at, plane)
                 side = flat_w
                 if left > 0 and not region["in_order"]:  # the taps side by side
                     for i in range(channels):
@@ -338,6 +328,18 @@ def line_loops(
     counts[job] = multiplies
 
 
+@functools.lru_cache(256)
+def parts_of(channels: int, shares: int, threads: int, least: int) -> int:
+    """Return into how many parts to cut the output channels, so that no thread waits for others."""
+    blocks = -(-channels // MANY)
+
+    def longest(parts: int) -> int:  # filling lines takes as long as about two channels
+        return -(-shares * parts // threads) * (min(channels, -(-blocks // parts) * MANY) + 2)
+
+    most = max(least, min(blocks, 8 * threads // shares))
+    return min(range(least, most + 1), key=longest)
+
+
 def multiply(
     planned: Plan,
     x: np.ndarray,
@@ -355,9 +357,8 @@ def multiply(
         regions["oh"] += first_row
     N, C = x.shape[:2]
     M, K, threads = bias.size, weight.shape[2] * weight.shape[3], numba.get_num_threads()
-    shares, blocks, parts = N * groups * regions.size, -(-M // groups // MANY), planned.parts
-    while parts < blocks and shares * parts % threads and shares * parts < 8 * threads:
-        parts += 1
+    shares = N * groups * regions.size
+    parts = parts_of(M // groups, shares, threads, planned.parts)
     counts = np.zeros(min(shares * parts, 2 * threads), np.int64)
     steps = (K, M // groups * K) if transposed else (C // groups * K, K)
     line_loops(x, weight, bias, y, K, *steps, regions, tables, sizes, groups, parts, counts)
