@@ -357,7 +357,7 @@ def multiply(
         regions["oh"] += first_row
     N, C = x.shape[:2]
     M, K, threads = bias.size, weight.shape[2] * weight.shape[3], numba.get_num_threads()
-    shares = N * groups * regions.size
+    shares = max(1, N) * groups * regions.size
     parts = parts_of(M // groups, shares, threads, planned.parts)
     counts = np.zeros(min(shares * parts, 2 * threads), np.int64)
     steps = (K, M // groups * K) if transposed else (C // groups * K, K)
