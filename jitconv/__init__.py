@@ -11,7 +11,7 @@ the like, in the references, is a section of docs/document.md.
 
 import sys
 
-from . import shapes
+from . import gradients, shapes
 from .costs import formulas
 from .costs.formula import Formula
 from .costs.report import ConvResult, CostReport, CountMismatch, Pass
@@ -72,6 +72,7 @@ __all__ = [
     "factor_kernel",
     "filters",
     "formulas",
+    "gradients",
     "grouped_conv2d",
     "info",
     "max_pool2d",

@@ -475,6 +475,28 @@ def transposed_window(
     return Window(size, kernel, stride, ends, dilation, (OH, OW), (V_h, V_w), extra)
 
 
+def reversed_window(window: Window) -> Window:
+    """Return the window of the gradient with respect to the input: outputs spread over the image.
+
+    Parameters
+    ----------
+    window : Window
+        Of a convolution, or of a transposed one.
+
+    Returns
+    -------
+    Window
+        Of a transposed convolution, or of a convolution, with the same taps in bounds.
+
+    Examples
+    --------
+    >>> back = reversed_window(window(8, 3, stride=2, padding=1))
+    >>> back.size, back.output
+    ((4, 4), (8, 8))
+    """
+    return window._replace(size=window.output, output=window.size, output_padding=(0, 0))
+
+
 def _pairs(size, kernel_size, stride, dilation) -> tuple[Pair, Pair, Pair, Pair]:
     return (
         checks.height_width("size", size, 1),

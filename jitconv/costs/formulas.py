@@ -18,6 +18,8 @@ in the image; a ratio compares what the document's formulas give.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from .. import checks
 from ..shapes import Window, taps_of_phases
 from .formula import Costs, Formula
@@ -435,6 +437,199 @@ def winograd(N: int, C: int, M: int, window: Window, *, groups: int = 1) -> Cost
     )
 
 
+def gradient(
+    N: int,
+    C: int,
+    M: int,
+    window: Window,
+    *,
+    groups: int = 1,
+    transposed: bool = False,
+    parts: Sequence[str] = ("input", "weight"),
+) -> Costs:
+    """Return what the gradients of a convolution cost, or of a transposed one.
+
+    In bounds, each of the two parts costs what the forward pass does. The gradient with respect to
+    the input is a transposed convolution of the outputs' gradients, whose `dense` and `phases` are
+    those of section 3; of a transposed convolution it is a convolution.
+
+    Parameters
+    ----------
+    N, C, M, groups : int
+        Images, input channels, output channels, groups.
+    window : Window
+        The geometry of the forward pass.
+    transposed : bool
+        Whether that is a transposed convolution.
+    parts : sequence of str
+        Which of "input" and "weight" are wanted.
+
+    Returns
+    -------
+    Costs
+        Parameters, document, dense, in bounds and phases (all parts, then each), output size.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a number is no integer, negative, or 2³¹ and more, or `groups` does not divide C and M.
+
+    References
+    ----------
+    Document §8, once for each part.
+
+    Examples
+    --------
+    >>> from jitconv.shapes import window
+    >>> costs = gradient(1, 64, 128, window(56, 3, padding=1))
+    >>> for name in ("in bounds, input", "in bounds, weight"):
+    ...     print(name, "|", costs[name])
+    in bounds, input | M·C·V_h·V_w = 128·64·166·166 = 225,738,752
+    in bounds, weight | M·C·V_h·V_w = 128·64·166·166 = 225,738,752
+    """
+    put = _Put(N, window, transposed=transposed, C=C, I=C, M=M, O=M, g=groups).phases_of_input()
+    K, shared = put.K, "/g" if groups > 1 else ""
+    each = f"{put.n}M·C{shared}"
+    outputs = "H·W" if transposed else "OH·OW"
+    of = {"input": ("H·W", "U_h·U_w"), "weight": (outputs, f"{K}·{outputs}")}
+    if transposed:
+        of["input"] = ("H·W", f"{K}·H·W")
+    counts = {
+        part: (f"{each}·{K}·{size}", f"{each}·V_h·V_w", f"{each}·{phases}")
+        for part, (size, phases) in of.items()
+        if part in parts
+    }
+    times = f"{len(parts)}·" if len(parts) > 1 else ""
+    return Costs(
+        [
+            put("parameters", "§1", f"I·O·{K}{shared}"),
+            put("document", "§8 for each part", f"{times}{put.n}{K}·C·M{shared}·H·W"),
+            *put.parts(counts),
+            *put.output(),
+        ]
+    )
+
+
+def separable_gradient(N: int, C: int, window: Window, *, parts: Sequence[str]) -> Costs:
+    """Return what the gradients of a spatially separable convolution cost, pass by pass.
+
+    Both passes of the gradient with respect to the input, the row's first, cost in bounds what the
+    forward passes do, and so do the gradients of the row and of the column. The gradient of the row
+    meets what the column pass made, and so that pass runs once more.
+
+    Parameters
+    ----------
+    N, C : int
+        Images, channels.
+    window : Window
+        The geometry, from `jitconv.shapes.window`.
+    parts : sequence of str
+        Which of "column pass", "row input", "column input", "row weight" and "column weight" are
+        run.
+
+    Returns
+    -------
+    Costs
+        Parameters, document, dense, in bounds and phases (all parts, then each), output size.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a number is no integer, negative, or 2³¹ and more.
+
+    References
+    ----------
+    Document §4.
+
+    Examples
+    --------
+    >>> from jitconv.shapes import window
+    >>> costs = separable_gradient(1, 3, window(8, 3, padding=1), parts=["row input"])
+    >>> print(costs["in bounds, row input"])
+    C·OH·V_w = 3·8·22 = 528
+    """
+    put = _Put(N, window, C=C).phases_of_input()
+    n = put.n
+    counts = {
+        "column pass": (f"{n}C·KH·OH·W", f"{n}C·V_h·W", f"{n}C·KH·OH·W"),
+        "row input": (f"{n}C·KW·OH·W", f"{n}C·OH·V_w", f"{n}C·OH·U_w"),
+        "column input": (f"{n}C·KH·H·W", f"{n}C·V_h·W", f"{n}C·U_h·W"),
+        "row weight": (f"{n}C·KW·OH·OW", f"{n}C·OH·V_w", f"{n}C·KW·OH·OW"),
+        "column weight": (f"{n}C·KH·OH·W", f"{n}C·V_h·W", f"{n}C·KH·OH·W"),
+    }
+    document = [f"{n}C·{'KW' if 'row' in part else 'KH'}·H·W" for part in parts]
+    return Costs(
+        [
+            put("parameters", "§1 for both passes", "KH + KW"),
+            put("document", "§8 for each pass", " + ".join(document) or "0"),
+            *put.parts({part: counts[part] for part in parts}),
+            *put.output(),
+        ]
+    )
+
+
+def depthwise_separable_gradient(
+    N: int, C: int, middle: int, M: int, window: Window, *, parts: Sequence[str]
+) -> Costs:
+    """Return what the gradients of a depthwise separable convolution cost, part by part.
+
+    In bounds, each gradient costs what its forward pass does. The gradient of the pointwise weight
+    meets what the depthwise convolution made, and so that runs once more.
+
+    Parameters
+    ----------
+    N, C, middle, M : int
+        Images, input channels, depthwise outputs (C × multiplier), output channels.
+    window : Window
+        The geometry of the depthwise convolution, from `jitconv.shapes.window`.
+    parts : sequence of str
+        Which of "depthwise", "pointwise input", "pointwise weight", "depthwise input" and
+        "depthwise weight" are run.
+
+    Returns
+    -------
+    Costs
+        Parameters, document, dense, in bounds and phases (all parts, then each), output size.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a number is no integer, negative, or 2³¹ and more.
+
+    References
+    ----------
+    Document §6.
+
+    Examples
+    --------
+    >>> from jitconv.shapes import window
+    >>> costs = depthwise_separable_gradient(
+    ...     1, 64, 64, 128, window(56, 3, padding=1), parts=["pointwise weight"]
+    ... )
+    >>> print(costs["in bounds"])
+    B·M·OH·OW = 64·128·56·56 = 25,690,112
+    """
+    put = _Put(N, window, C=C, M=M, B=middle).phases_of_input()
+    n, K = put.n, put.K
+    outputs, across, inside = f"{n}B·{K}·OH·OW", f"{n}B·M·OH·OW", f"{n}B·V_h·V_w"
+    counts = {
+        "depthwise": (outputs, inside, outputs),
+        "pointwise input": (across, across, across),
+        "pointwise weight": (across, across, across),
+        "depthwise input": (f"{n}B·{K}·H·W", inside, f"{n}B·U_h·U_w"),
+        "depthwise weight": (outputs, inside, outputs),
+    }
+    document = [f"{n}{K}·B·H·W" if "depth" in part else f"{n}B·M·H·W" for part in parts]
+    return Costs(
+        [
+            put("parameters", "§8 for both parts", f"B·{K} + B·M"),
+            put("document", "§8 for each part", " + ".join(document) or "0"),
+            *put.parts({part: counts[part] for part in parts}),
+            *put.output(),
+        ]
+    )
+
+
 def grouped(N: int, C: int, M: int, window: Window, *, groups: int, bias: bool = False) -> Costs:
     """Return the costs of a grouped convolution: g convolutions of C/g channels to M/g.
 
@@ -631,6 +826,24 @@ class _Put:
                 ("dense", "in bounds"), ("every tap", in_bounds), both, strict=True
             )
         ]
+
+    def phases_of_input(self) -> _Put:
+        """Let U_h and U_w be those of the gradient with respect to the input, and return it."""
+        _, kernel, stride, padding, dilation, *_ = self.window
+        axes = zip(self.window.size, kernel, stride, padding, dilation, strict=True)
+        self.values["U_h"], self.values["U_w"] = (
+            taps_of_phases(size, k, s, before, d) for size, k, s, (before, _), d in axes
+        )
+        return self
+
+    def parts(self, parts: dict[str, tuple[str, str, str]]) -> list[Formula]:
+        """Dense counts, those in bounds and those of phases: of all parts, then of each."""
+        found = []
+        for i, count in enumerate(("dense", "in bounds", "phases")):
+            symbols = {part: of[i] for part, of in parts.items()}
+            found.append(self(count, "every part", " + ".join(symbols.values()) or "0"))
+            found += [self(f"{count}, {part}", "§8", text) for part, text in symbols.items()]
+        return found
 
     def output(self) -> list[Formula]:
         """Return the output size, and the effective kernel where it differs from the kernel."""

@@ -10,16 +10,51 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import checks
-from ..call import dense
+from ..call import Dense, dense
 from ..costs import formulas
 from ..costs.report import ConvResult, CostReport
 from ..methods import run
 from ..variant import Array, Variant
 from .depthwise import DEPTHWISE
 from .pointwise import pointwise_conv2d
+
+
+def depthwise_separable_call(
+    x: object,
+    depthwise_weight: object,
+    pointwise_weight: object,
+    stride: int | Sequence[int],
+    padding: int | str | Sequence,
+    dilation: int | Sequence[int],
+) -> tuple[Dense, np.ndarray]:
+    """Check the arrays: return the depthwise call, and the pointwise weight."""
+    images, batched = checks.image(x)
+    pointwise_weight = checks.floats("pointwise_weight", pointwise_weight, images.dtype)
+    call = dense(
+        images if batched else images[0],
+        depthwise_weight,
+        None,
+        groups=None,
+        name="depthwise_weight",
+        stride=stride,
+        padding=padding,
+        dilation=dilation,
+    )
+    middle = call.sizes[2]
+    if pointwise_weight.ndim not in (2, 4) or pointwise_weight.shape[1:] not in (
+        (middle,),
+        (middle, 1, 1),
+    ):
+        raise ValueError(
+            f"pointwise_weight: must be (M, {middle}, 1, 1) or (M, {middle}) to take "
+            f"the {middle} channels that depthwise_weight {call.weight.shape} makes, "
+            f"got shape {pointwise_weight.shape}"
+        )
+    return call, pointwise_weight
 
 
 def depthwise_separable_conv2d(
@@ -73,30 +108,12 @@ def depthwise_separable_conv2d(
     >>> report.parts, float(y[0, 2, 2])
     ({'depthwise': 1296, 'pointwise': 1152}, 36.0)
     """
-    images, batched = checks.image(x)
-    pointwise_weight = checks.floats("pointwise_weight", pointwise_weight, images.dtype)
-    call = dense(
-        images if batched else images[0],
-        depthwise_weight,
-        None,
-        groups=None,
-        name="depthwise_weight",
-        stride=stride,
-        padding=padding,
-        dilation=dilation,
+    call, pointwise_weight = depthwise_separable_call(
+        x, depthwise_weight, pointwise_weight, stride, padding, dilation
     )
     N, C, middle = call.sizes
-    if pointwise_weight.ndim not in (2, 4) or pointwise_weight.shape[1:] not in (
-        (middle,),
-        (middle, 1, 1),
-    ):
-        raise ValueError(
-            f"pointwise_weight: must be (M, {middle}, 1, 1) or (M, {middle}) to take "
-            f"the {middle} channels that depthwise_weight {call.weight.shape} makes, "
-            f"got shape {pointwise_weight.shape}"
-        )
     M = pointwise_weight.shape[0]
-    checks.biases(bias, M, images.dtype)
+    checks.biases(bias, M, call.x.dtype)
     between, depthwise = run(DEPTHWISE, call, method)
     y, pointwise = pointwise_conv2d(between, pointwise_weight, bias, method=method)
     report = CostReport(

@@ -52,6 +52,20 @@ def _costs(call: Dense) -> Callable[[], Costs]:
     return partial(formulas.pointwise, *call.sizes, call.window, bias=call.has_bias)
 
 
+def pointwise_call(x: object, weight: object, bias: object, stride: int | Sequence[int]) -> Dense:
+    """Check the arrays of a pointwise convolution, whose weight may have two axes."""
+    images, batched = checks.image(x)
+    weight = checks.floats("weight", weight, images.dtype)
+    if weight.ndim == 2:
+        weight = weight[:, :, np.newaxis, np.newaxis]
+    if weight.ndim == 4 and weight.shape[2:] != (1, 1):
+        raise ValueError(
+            f"weight: must be (M, C, 1, 1) or (M, C), got shape {weight.shape}; "
+            "conv2d takes larger kernels"
+        )
+    return dense(images if batched else images[0], weight, bias, stride=stride)
+
+
 def pointwise_conv2d(
     x: ArrayLike,
     weight: ArrayLike,
@@ -98,18 +112,7 @@ def pointwise_conv2d(
     (array([[ 4.,  6.],
            [ 8., 10.]]), 24)
     """
-    images, batched = checks.image(x)
-    weight = checks.floats("weight", weight, images.dtype)
-    if weight.ndim == 2:
-        weight = weight[:, :, np.newaxis, np.newaxis]
-    if weight.ndim == 4 and weight.shape[2:] != (1, 1):
-        raise ValueError(
-            f"weight: must be (M, C, 1, 1) or (M, C), got shape {weight.shape}; "
-            "conv2d takes larger kernels"
-        )
-    return run(
-        POINTWISE, dense(images if batched else images[0], weight, bias, stride=stride), method
-    )
+    return run(POINTWISE, pointwise_call(x, weight, bias, stride), method)
 
 
 POINTWISE = Variant(

@@ -86,6 +86,25 @@ def _costs(call: Separated) -> Callable[[], Costs]:
     return partial(formulas.separable, call.x.shape[0], call.x.shape[1], call.window)
 
 
+def separable_call(
+    x: object,
+    column: object,
+    row: object,
+    stride: int | Sequence[int],
+    padding: int | str | Sequence,
+    dilation: int | Sequence[int],
+) -> Separated:
+    """Check the arrays and the geometry of a separable convolution."""
+    x, batched = checks.image(x)
+    column, row = (
+        checks.floats(name, taps, x.dtype) for name, taps in (("column", column), ("row", row))
+    )
+    checks.axes("column", column, "(KH,)")
+    checks.axes("row", row, "(KW,)")
+    window = shapes.window(x.shape[2:], (column.size, row.size), stride, padding, dilation)
+    return Separated(x, batched, window, column.size + row.size, column, row)
+
+
 def separable_conv2d(
     x: ArrayLike,
     column: ArrayLike,
@@ -134,14 +153,7 @@ def separable_conv2d(
     >>> report.parts, report.value("ratio to depthwise")
     ({'column pass': 48, 'row pass': 48}, Fraction(2, 3))
     """
-    x, batched = checks.image(x)
-    column, row = (
-        checks.floats(name, taps, x.dtype) for name, taps in (("column", column), ("row", row))
-    )
-    checks.axes("column", column, "(KH,)")
-    checks.axes("row", row, "(KW,)")
-    window = shapes.window(x.shape[2:], (column.size, row.size), stride, padding, dilation)
-    call = Separated(x, batched, window, column.size + row.size, column, row)
+    call = separable_call(x, column, row, stride, padding, dilation)
     return run(SEPARABLE, call, method)
 
 

@@ -25,7 +25,7 @@ def _run(variant: Variant, call: Call) -> tuple[np.ndarray, tuple[Pass, ...]]:
     if isinstance(call, Deformed):
         return samples.run(call)
     C, M = call.sizes[1:]
-    if call.groups == C and M // C < 4 and not call.transposed:
+    if call.groups == C and (M == C or (M // C < 4 and not call.transposed)):
         return channels.run(call)
     return lines.run(call)
 

@@ -154,10 +154,13 @@ def channel_loops(job, x, weight, bias, y, regions, tables, sizes, counts):
 
 
 def run(call: Dense) -> tuple[np.ndarray, tuple[Pass, ...]]:
-    """Run the lines of a convolution whose groups have one input channel each."""
+    """Run the lines of a convolution whose groups have one input channel each.
+
+    Of a transposed one, too, if they have one output channel each.
+    """
     (N, C, M), window, threads = call.sizes, call.window, numba.get_num_threads()
     y = empty("output", (N, M, *window.output), call.x.dtype)
-    planned = plan(N, C, M, C, window, False, y.itemsize, 4)
+    planned = plan(N, C, M, C, window, call.transposed, y.itemsize, 4)
     regions, tables, sizes, *_ = planned
     counts = np.zeros(min(N * -(-C // 4) * regions.size, 2 * threads), np.int64)
     channel_loops(call.x, call.weight, call.bias, y, regions, tables, sizes, counts)

@@ -1,0 +1,154 @@
+"""Gradients of weights as products of lines.
+
+What a weight's gradient sums over all outputs is dy at the output times what the weight's tap met
+there. A line holds just that, pixel after pixel: so the gradient of some channels' weights is the
+product of their dy, channels × pixels, and of the lines, taps × pixels. The same lines as in the
+forward pass, the same regions; but now the pixels lie across the lanes of every sum, and the lanes
+are added up at the end of a region.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+from ...costs.report import Pass
+from ...jit import njit
+from ...shapes import Window
+from .lines import copy, fill, parts_of
+from .regions import plan
+from .registers import LANES, REGISTERS, aligned, registers
+
+# channels × taps of a tile: their sums, a vector of pixels each, fill the registers
+CHANNELS, TAPS = (4, 6) if REGISTERS > 16 else (2, 3)
+
+
+def make_products(CHANNELS, TAPS):
+    """Return the loops over the pixels of a region, for some channels and taps."""
+    SUMS = CHANNELS * TAPS
+
+    @njit
+    def products(dy, at, plane, lines, base, shifts, r, end, sums):
+        # dy flat: channel i's pixels from at + i * plane on; lines flat: where tap r + t meets
+        # pixel p at base + shifts[r + t] + p; filled: sums flat (CHANNELS, TAPS, LANES)
+        acc = registers(dy, SUMS, 1)
+        multiplies = 0
+        for j in range(LANES):
+            for i in range(SUMS):
+                acc[i, j] = 0
+        for p in range(0, end - LANES + 1, LANES):
+            value, tap = at + np.uintp(p), base + np.uintp(p)
+            for j in range(LANES):
+                for i in range(CHANNELS):
+                    for t in range(TAPS):
+                        acc[i * TAPS + t, j] += (
+                            dy[value + np.uintp(i) * plane + np.uintp(j)]
+                            * lines[tap + shifts[r + np.uintp(t)] + np.uintp(j)]
+                        )
+                        multiplies += 1
+        for j in range(LANES):
+            for i in range(SUMS):
+                sums[np.uintp(i * LANES) + np.uintp(j)] = acc[i, j]
+        return multiplies
+
+    return products
+
+
+many, few = make_products(CHANNELS, TAPS), make_products(CHANNELS, 1)
+many1, few1 = make_products(1, TAPS), make_products(1, 1)
+
+
+@njit
+def add_up(
+    dy, at, plane, lines, base, shifts, r, pixels, sums, channels, some, dweight, w, apart, taps
+):
+    # what `products` leaves: the sums of the lanes, and the pixels too few for a vector
+    multiplies = 0
+    for i in range(channels):
+        for t in range(some):
+            k, half = np.uintp((i * some + t) * LANES), LANES // 2
+            while half > 0:
+                for j in range(half):
+                    sums[k + np.uintp(j)] += sums[k + np.uintp(half) + np.uintp(j)]
+                half //= 2
+            total, value = sums[k], at + np.uintp(i) * plane
+            tap = base + shifts[r + np.uintp(t)]
+            for p in range(pixels // LANES * LANES, pixels):
+                total += dy[value + np.uintp(p)] * lines[tap + np.uintp(p)]
+                multiplies += 1
+            dweight[w + np.uintp(i) * apart + taps[r + np.uintp(t)]] += total
+    return multiplies
+
+
+@njit(jobs=True)
+def product_loops(job, x, dy, dweight, regions, tables, sizes, groups, step, parts, counts):
+    # x (N, C, H, W); dy (N, M, OH, OW); dweight (M, C/g, KH, KW) zeros; regions, tables, sizes:
+    # see `Plan`. A job has input channels or output channels to itself, and adds over the images.
+    (N, C, H, W), (_, M, OH, OW), (_, CG, KH, KW) = x.shape, dy.shape, dweight.shape
+    MG, K = M // groups, KH * KW
+    flat_x, flat_dy, flat_dw = x.reshape(x.size), dy.reshape(dy.size), dweight.reshape(dweight.size)
+    lines, kept = aligned(sizes[0], dy), aligned(sizes[1] + LANES, dy)
+    sums = aligned(CHANNELS * TAPS * LANES, dy)
+    jobs, own, chunks = counts.size, sizes[0] == 0, (CG + step - 1) // step
+    blocks, apart = (MG + CHANNELS - 1) // CHANNELS, np.uintp(CG * K)
+    multiplies, units = 0, groups * chunks * parts
+    for unit in range(units * job // jobs, units * (job + 1) // jobs):
+        part, c0, g = unit % parts, unit // parts % chunks * step, unit // parts // chunks
+        m0 = g * MG + blocks * part // parts * CHANNELS
+        m1 = g * MG + min(MG, blocks * (part + 1) // parts * CHANNELS)
+        some = min(step, CG - c0)
+        for n in range(N):
+            for region in regions:
+                R, pixels = some * region["TH"] * region["TW"], region["height"] * region["width"]
+                shifts, taps = tables[0, region["kind"], :R], tables[1, region["kind"], :R]
+                values, base = lines, np.uintp(0)
+                channel = n * C + g * CG + c0
+                if own:
+                    values, base = flat_x, np.uintp(channel * H * W + region["ih"] * W)
+                else:
+                    fill(flat_x, channel, some, H, W, region, lines)
+                source, plane = flat_dy, OH * OW
+                at = ((n * M + m0) * OH + region["oh"]) * OW + region["ow"]
+                if not region["contiguous"]:
+                    width = region["width"]
+                    for m in range(m1 - m0):
+                        k, first = m * pixels, at + m * plane
+                        copy(flat_dy, first, OW, 1, kept, k, width, width, region["height"])
+                    source, plane, at = kept, pixels, 0
+                m, p = m0, np.uintp(plane)
+                while m < m1:
+                    channels = CHANNELS if m1 - m >= CHANNELS else 1
+                    a, w = np.uintp(at + (m - m0) * plane), np.uintp(m * CG * K + c0 * K)
+                    tap = 0
+                    while tap < R:
+                        taps_now, r = TAPS if R - tap >= TAPS else 1, np.uintp(tap)
+                        if channels > 1 and taps_now > 1:
+                            multiplies += many(source, a, p, values, base, shifts, r, pixels, sums)
+                        elif channels > 1:
+                            multiplies += few(source, a, p, values, base, shifts, r, pixels, sums)
+                        elif taps_now > 1:
+                            multiplies += many1(source, a, p, values, base, shifts, r, pixels, sums)
+                        else:
+                            multiplies += few1(source, a, p, values, base, shifts, r, pixels, sums)
+                        multiplies += add_up(
+                            *(source, a, p, values, base, shifts, r, pixels, sums),
+                            *(channels, taps_now, flat_dw, w, apart, taps),
+                        )
+                        tap += taps_now
+                    m += channels
+    counts[job] = multiplies
+
+
+def run(x: np.ndarray, dy: np.ndarray, window: Window, groups: int) -> tuple[np.ndarray, Pass]:
+    """Return the gradient of a weight, x (N, C, H, W) and dy (N, M, OH, OW) given."""
+    (N, C), M, threads = x.shape[:2], dy.shape[1], numba.get_num_threads()
+    CG, MG = C // groups, M // groups
+    planned = plan(N, C, M, groups, window, False, dy.itemsize, 1)
+    regions, tables, sizes, *_ = planned
+    dweight = np.zeros((M, CG, *window.kernel), dy.dtype)
+    step = int(regions["step"].min())
+    shares = groups * -(-CG // step)
+    parts = min(-(-MG // CHANNELS), parts_of(MG, shares, threads, 1))
+    counts = np.zeros(min(shares * parts, 2 * threads), np.int64)
+    product_loops(x, dy, dweight, regions, tables, sizes, groups, step, parts, counts)
+    return dweight, planned.done("weight", sum(counts.tolist()), N * M * CG)

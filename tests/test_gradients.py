@@ -1,0 +1,212 @@
+"""Gradients: against what each function makes of a direction, torch's autograd, and the forward counts."""
+
+import inspect
+import json
+import re
+from pathlib import Path
+
+import calls
+import naive
+import numba
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import jitconv
+from jitconv import gradients
+from jitconv.gradients import weights
+from jitconv.methods.tiled import products
+
+STORED = np.load(Path(__file__).parent / "golden" / "gradients.npz")
+CASES = json.loads(str(STORED["cases"]))
+FUNCTIONS = [
+    name for name in calls.FUNCTIONS if name in gradients.__all__ and name != "deform_conv2d"
+]
+
+
+def backward(call, dy, **more):
+    """The gradients of a drawn call, whose bias they do not take."""
+    function = getattr(gradients, call.function.__name__)
+    names = [n for n in inspect.signature(call.function).parameters if n in call.variant.arrays]
+    arrays = [
+        a for n, a in zip(names, call.arrays, strict=False) if call.variant.arrays[n].role != "bias"
+    ]
+    return function(dy, *arrays, **call.options, method=call.method, **more)
+
+
+def along(call, name, direction):
+    """What the oracle makes of a direction in place of an array: functions are linear in each."""
+    parameters = inspect.signature(call.function).parameters
+    arrays = {n: a for n, a in zip(parameters, call.arrays, strict=False) if n != "bias"}
+    arrays[name] = direction
+    if name == "bias":  # the rest is zero
+        arrays["x"] = np.zeros_like(arrays["x"])
+    arrays = [arrays.get(n) for n in list(parameters)[: len(call.arrays)]]
+    return getattr(naive, call.function.__name__)(*arrays, **call.options)
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+@given(data=st.data())
+def test_a_gradient_is_what_a_direction_changes(function, data):
+    call = data.draw(calls.calls(function))
+    expected = call.expected()
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
+    dtype = call.arrays[0].dtype
+    dy = rng.normal(size=expected.shape).astype(dtype)
+    grads, report = backward(call, dy)
+    report.verify()
+    tolerance = 2e-4 if dtype == np.float32 else 1e-10
+    for name, array in call.given().items():
+        found = getattr(grads, name)
+        assert found.shape == array.shape
+        assert found.dtype == dtype
+        direction = rng.normal(size=array.shape)
+        changes = dy * along(call, name, direction)
+        scale = max(1, np.abs(changes).sum(), np.abs(found * direction).sum())
+        np.testing.assert_allclose(
+            (found * direction).sum(), changes.sum(), atol=tolerance * scale, rtol=0
+        )
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+@given(data=st.data())
+def test_each_part_costs_the_forward_pass(function, data):
+    call = data.draw(calls.calls(function))
+    forward = call.run().report
+    dy = np.zeros(forward.output_shape, call.arrays[0].dtype)
+    report = backward(call, dy).report.verify()
+    again = {"separable_conv2d": "column pass", "depthwise_separable_conv2d": "depthwise"}
+    extra = report.value(f"in bounds, {again[function]}") if function in again else 0
+    assert report.multiplies_in_bounds == 2 * forward.multiplies_in_bounds + extra
+    multiplies, on_padding = naive.counts(function, *call.arrays, **call.options)
+    for kind in ("input", "weight"):
+        parts = [p for p in report.passes if p.name.endswith(kind)]
+        assert sum(p.multiplies - p.on_padding for p in parts) == multiplies - on_padding
+
+
+@pytest.mark.parametrize("case", CASES, ids=[f"{c['function']}-{c['options']}" for c in CASES])
+@pytest.mark.parametrize("method", ["direct", "tiled"])
+def test_same_as_torch(case, method):
+    arrays = {name: STORED[f"{case['key']}_{name}"] for name in ("dy", "x", "weight")}
+    grads, report = getattr(gradients, case["function"])(**arrays, **case["options"], method=method)
+    report.verify()
+    for name in ("x", "weight", "bias"):
+        expected = STORED[f"{case['key']}_d{name}"]
+        np.testing.assert_allclose(getattr(grads, name), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_a_step_of_training_costs_three_forward_passes():
+    rng = np.random.default_rng(0)
+    x, weight = rng.normal(size=(2, 8, 14, 14)), rng.normal(size=(12, 8, 3, 3))
+    y, forward = jitconv.conv2d(x, weight, padding=1)
+    report = gradients.conv2d(y, x, weight, padding=1).report
+    assert forward.multiplies + report.multiplies == 3 * forward.multiplies
+    assert report.parts == {"input": forward.multiplies, "weight": forward.multiplies}
+
+
+def test_what_is_not_needed_costs_nothing():
+    x, weight = np.ones((4, 6, 6)), np.ones((8, 4, 3, 3))
+    dy = np.ones((8, 4, 4))
+    for needs in ([], ["bias"], ["weight"], ("x", "bias"), {"x", "weight"}):
+        grads, report = gradients.conv2d(dy, x, weight, needs=needs)
+        assert {name for name in grads._fields if getattr(grads, name) is not None} == set(needs)
+        parts = {"x": "input", "weight": "weight"}
+        assert set(report.verify().parts) == {parts[name] for name in needs if name in parts}
+    each = np.ones((4, 1, 3, 3))
+    for needs in ([], ["x"], ["depthwise_weight"], ["pointwise_weight"]):
+        grads, report = gradients.depthwise_separable_conv2d(
+            dy, x, each, np.ones((8, 4)), needs=needs
+        )
+        assert [name for name in grads._fields if getattr(grads, name) is not None] == needs
+        report.verify()
+    for needs in ([], ["x"], ["column"], ["row"]):
+        grads, report = gradients.separable_conv2d(
+            np.ones((4, 4, 4)), x, np.ones(3), np.ones(3), needs=needs
+        )
+        assert [name for name in grads._fields if getattr(grads, name) is not None] == needs
+        report.verify()
+
+
+@pytest.mark.parametrize("g", [1, 2, 12])
+def test_same_bits_on_any_number_of_threads(g):
+    rng = np.random.default_rng(g)
+    x = rng.normal(size=(2, 12, 12, 11)).astype(np.float32)
+    weight = rng.normal(size=(24, 12 // g, 3, 3)).astype(np.float32)
+    dy = rng.normal(size=(2, 24, 6, 6)).astype(np.float32)
+    most, found = numba.get_num_threads(), []
+    try:
+        for threads in {1, min(2, most), most}:
+            numba.set_num_threads(threads)
+            found.append(gradients.conv2d(dy, x, weight, stride=2, padding=1, groups=g).grads)
+    finally:
+        numba.set_num_threads(most)
+    for other in found[1:]:
+        for one, two in zip(found[0], other, strict=True):
+            np.testing.assert_array_equal(one, two)
+
+
+def test_empty_batch_and_single_image():
+    weight = np.ones((4, 3, 3, 3))
+    grads, report = gradients.conv2d(np.zeros((0, 4, 6, 6)), np.zeros((0, 3, 8, 8)), weight)
+    assert grads.x.shape == (0, 3, 8, 8)
+    assert not grads.weight.any()
+    assert not grads.bias.any()
+    assert report.verify().multiplies == 0
+    grads, _ = gradients.conv2d(np.ones((4, 6, 6)), np.ones((3, 8, 8)), weight)
+    assert grads.x.shape == (3, 8, 8)
+
+
+def test_bad_arguments():
+    x, weight, dy = np.zeros((1, 3, 8, 8)), np.zeros((4, 3, 3, 3)), np.zeros((1, 4, 6, 6))
+    shape = re.escape("dy: needs the shape that the forward pass gives, (1, 4, 6, 6), got shape (")
+    for wrong in (dy[0], dy[:, :3], dy[..., :5], np.zeros((2, 4, 6, 6))):
+        with pytest.raises(ValueError, match=shape):
+            gradients.conv2d(wrong, x, weight)
+    with pytest.raises(TypeError, match="dy: must be float64 as x is, got float32"):
+        gradients.conv2d(dy.astype(np.float32), x, weight)
+    with pytest.raises(TypeError, match="dy: must be float32 or float64, got int"):
+        gradients.conv2d(dy.astype(int), x, weight)
+    for needs in ("x", ["y"], ("weight", "x", "offset")):
+        with pytest.raises(ValueError, match="needs: must hold some of 'x', 'weight', 'bias'"):
+            gradients.conv2d(dy, x, weight, needs=needs)
+    for method in ("winograd", "fast", None):
+        with pytest.raises(ValueError, match="method: must be one of 'auto', 'direct', 'tiled'"):
+            gradients.conv2d(dy, x, weight, method=method, needs=["weight"])
+    with pytest.raises(ValueError, match="groups: 2 does not divide 3"):
+        gradients.conv2d(dy, x, weight, groups=2)
+
+
+def test_inputs_are_not_modified():
+    rng = np.random.default_rng(0)
+    x, weight, dy = (
+        rng.normal(size=(1, 3, 8, 8)),
+        rng.normal(size=(4, 3, 3, 3)),
+        np.ones((1, 4, 6, 6)),
+    )
+    arrays = [dy, x, weight]
+    before = [a.copy() for a in arrays]
+    for a in arrays:
+        a.setflags(write=False)
+    gradients.conv2d(*arrays)
+    for a, b in zip(arrays, before, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("method", ["direct", "tiled"])
+def test_a_tap_left_out_is_noticed(monkeypatch, method):
+    rng = np.random.default_rng(0)
+    x, weight, dy = (rng.normal(size=s) for s in ((2, 9, 6), (3, 2, 3, 3), (3, 7, 4)))
+    report = gradients.conv2d(dy, x, weight, method=method).report.verify()
+    module, loops, right, wrong = {
+        "direct": (weights, "weight_loops", "for kw in range(KW):", "for kw in range(1, KW):"),
+        "tiled": (products, "product_loops", "tap = 0\n", "tap = 1\n"),
+    }[method]
+    source = inspect.getsource(module)
+    assert source.count(right) == 1
+    namespace = {"__name__": "jitconv.broken", "__package__": module.__name__.rpartition(".")[0]}
+    exec(source.replace(right, wrong), namespace)
+    monkeypatch.setattr(module, loops, namespace[loops])
+    report = gradients.conv2d(dy, x, weight, method=method).report
+    with pytest.raises(jitconv.CountMismatch, match=r"weight \S+ measured, but dense, weight"):
+        report.verify()
