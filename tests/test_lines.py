@@ -195,11 +195,13 @@ def test_regions_cover_every_output_once():
 
 def test_tile_extents_fit_the_registers():
     assert registers.BYTES in (16, 32, 64)
-    many, few, one = (registers.MANY, lines.WIDE), (4, lines.FEW), (1, lines.ONE)
-    for channels, vectors in (many, few, one):
+    few = [(4, lines.FEW)] if registers.MANY > 4 else []
+    few += [(3, lines.FEW), (1, lines.ONE)]
+    for channels, vectors in [(registers.MANY, lines.WIDE), *few]:
         numbers = max(registers.LANES, vectors * registers.BYTES // 4)
         assert numbers % registers.LANES == 0
-        assert (channels + 1) * numbers * 4 // registers.BYTES + 1 <= registers.REGISTERS
+        sums = channels * numbers * 4 // registers.BYTES  # with a weight of each channel, a vector
+        assert sums + channels + 1 <= registers.REGISTERS
     for dtype in (np.float32, np.float64):
         rows, numbers = registers.registers(np.zeros(1, dtype), 6, 4).shape
         assert (rows, numbers) == (6, max(16, 4 * registers.BYTES // np.dtype(dtype).itemsize))
@@ -234,7 +236,7 @@ def compiled_tile(values, shifts, weight):
         return lines.long(
             values,
             zero,
-            sums.size // 8,
+            sums.size // registers.MANY,
             shifts,
             weight,
             np.uintp(0),

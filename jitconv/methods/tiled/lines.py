@@ -6,16 +6,16 @@ multiplies are done on numbers that stay in the processor's registers, in three 
 1. *Fill.* For each input channel and each column of taps the image's rows are copied once, shifted
    to where that column meets them, zeros where it meets padding. Such a line holds, as one run of
    memory, what a tap meets in all outputs of a region, row after row; the tap below it meets the
-   same line, some rows further. A 1×1 kernel needs no copy: the image is its own line.
+   same line, some rows further. A 1×1 kernel without stride or padding needs no copy: the image is its own line.
 2. *Multiply.* The sums of some output channels × some neighbouring pixels, a tile, stay in
    registers while the loop goes over all taps (c, kh, kw):
 
        acc[channel, pixel] += lines[shift[tap] + pixel] * weight[channel, tap]
 
-   A vector of pixels, once fetched, serves all channels of the tile, a weight all of its pixels.
+   Once fetched, a vector of pixels serves every channel of the tile, and a weight every pixel.
    The last pixels of a region, too few for a vector, lay their taps across its lanes: `dots`.
-3. *Add.* After some hundred taps the sums are added to the output. Sums cut so short keep float32
-   errors small.
+3. *Add.* After a few hundred taps the sums are added to the output. Short sums keep float32 errors
+   small.
 
 The dense variants differ in nothing but which outputs make a region, and `strips` says it. All of
 a standard convolution is one region, cut where its lines would leave the cache. A transposed one
@@ -36,9 +36,10 @@ from ...jit import njit
 from .regions import Plan, plan
 from .registers import BYTES, LANES, MANY, REGISTERS, aligned, move, registers
 
-# vectors of pixels in a long tile of MANY, of a few (4 or 3), and of 1 output channels; more fill
-# the registers better, but the lines of one step no longer stay in the nearest cache for the next
-WIDE, FEW, ONE = (2, 3, 4) if REGISTERS > 16 else (2, 2, 4)
+# vectors of pixels in a long tile of MANY, of a few (4 or 3), and of 1 output channels; more would
+# fill the registers better, but then what a tap reads has left the nearest cache when the tap below
+# it reads it again
+WIDE, FEW, ONE = (2, 3, 4) if REGISTERS > 16 else (2, 4, 8)
 
 
 def make_tile(CHANNELS, VECTORS):
@@ -167,7 +168,8 @@ def clear(target, to, count):
 @njit
 def copy(source, at, pitch, step, target, to, width, count, rows):
     # rows of `count` numbers, `step` apart, from source, where rows are pitch apart, to target,
-    # where they are width apart; up to LANES - 1 numbers after each are overwritten
+    # where they are width apart; up to LANES - 1 numbers after each are overwritten. Numbers more
+    # than two apart are as fast to fetch one by one
     end, whole = at + step * ((count + LANES - 1) // LANES * LANES), rows if step <= 2 else 0
     while whole > 0 and end + (whole - 1) * pitch > source.size:
         whole -= 1  # a row whose last vector would reach out of source
@@ -189,7 +191,7 @@ def copy(source, at, pitch, step, target, to, width, count, rows):
 def inside(first, step, count, end):
     # of `count` numbers, `step` apart from the first on, those from 0 up to the end
     begin, stop = -first, end - first
-    if step > 1:  # divisions take long
+    if step > 1:  # division is slow
         begin, stop = -(first // step), -(-stop // step)
     begin = min(count, max(0, begin))
     return begin, max(begin, min(count, stop))
@@ -216,7 +218,7 @@ def fill(x, channel, some, H, W, region, lines):
                 clear(lines, to, top * width)
                 copy(x, at, SH * W, SW, lines, to + top * width + left, width, count, runs)
                 clear(lines, to + bottom * width, (rows - bottom) * width)
-                for j in range(width):
+                for j in range(width):  # beside the image; a run left other rows' pixels there
                     if j < left or j >= right:
                         for i in range(top, bottom):
                             lines[np.uintp(to + i * width + j)] = 0
@@ -240,14 +242,15 @@ def line_loops(
     job, x, weight, bias, y, K, per_m, per_c, regions, tables, sizes, groups, parts, counts
 ):
     # x (N, C, H, W); weight (·, ·, KH, KW), whose output channels lie per_m apart, input channels
-    # per_c; bias (M,); y (N, M, OH, OW); regions, tables, sizes: see `Plan`
+    # per_c; K taps; bias (M,); y (N, M, OH, OW); regions, tables, sizes: see `Plan`; output
+    # channels are cut into parts; counts (jobs,)
     N, C, H, W = x.shape
     M, OH, OW = y.shape[1:]
     CG, MG, per_vector = C // groups, M // groups, BYTES // y.itemsize
     flat_x, flat_w, flat_y = x.reshape(x.size), weight.reshape(weight.size), y.reshape(y.size)
     lines, kept, windows = aligned(sizes[0], y), aligned(sizes[1], y), aligned(sizes[2], y)
     lane_sums, sums, packed = aligned(sizes[3], y), aligned(sizes[4], y), aligned(sizes[5], y)
-    # without lines the image is its own
+    # a call without lines reads the image itself
     jobs, blocks, own = counts.size, (MG + MANY - 1) // MANY, sizes[0] == 0
     units = N * groups * parts * len(regions)
     multiplies, zero = 0, np.intp(0)
@@ -315,7 +318,7 @@ def line_loops(
                     for i in range(channels if channels < MANY else 0):
                         v, to = w + np.uintp(i) * a, np.uintp(k + i * LANES)
                         multiplies += dots1(windows, q, R, side, v, a, lane_sums, to)
-                    # else the lane sums wait for the next channels
+                    # else the lane sums wait for the next input channels
                     if R % LANES > 0 or c0 + some == CG:
                         to = at + end + p
                         multiplies += add_up(
@@ -350,7 +353,7 @@ def multiply(
     transposed: bool = False,
     first_row: int = 0,
 ) -> int:
-    """Deal the regions out to jobs, run the loops from `first_row` on, return the count."""
+    """Deal the regions out to jobs, whose outputs begin at `first_row`; return the count."""
     regions, tables, sizes, *_ = planned
     if first_row:
         regions = regions.copy()
