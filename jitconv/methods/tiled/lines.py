@@ -6,7 +6,8 @@ multiplies are done on numbers that stay in the processor's registers, in three 
 1. *Fill.* For each input channel and each column of taps the image's rows are copied once, shifted
    to where that column meets them, zeros where it meets padding. Such a line holds, as one run of
    memory, what a tap meets in all outputs of a region, row after row; the tap below it meets the
-   same line, some rows further. A 1×1 kernel without stride or padding needs no copy: the image is its own line.
+   same line, some rows further. A 1×1 kernel without stride or padding needs no copy: the image is
+   its own line.
 2. *Multiply.* The sums of some output channels × some neighbouring pixels, a tile, stay in
    registers while the loop goes over all taps (c, kh, kw):
 
@@ -168,8 +169,8 @@ def clear(target, to, count):
 @njit
 def copy(source, at, pitch, step, target, to, width, count, rows):
     # rows of `count` numbers, `step` apart, from source, where rows are pitch apart, to target,
-    # where they are width apart; up to LANES - 1 numbers after each are overwritten. Numbers more
-    # than two apart are as fast to fetch one by one
+    # where they are width apart; up to LANES - 1 numbers after each are overwritten. Wider steps
+    # than two are rare, and fetched one by one
     end, whole = at + step * ((count + LANES - 1) // LANES * LANES), rows if step <= 2 else 0
     while whole > 0 and end + (whole - 1) * pitch > source.size:
         whole -= 1  # a row whose last vector would reach out of source
