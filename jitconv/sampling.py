@@ -12,16 +12,17 @@ from .jit import njit
 
 
 @njit
-def place_samples(dy, dx, h, w, step, H, W, place, corners, outside):
+def place_samples(dy, dx, h, w, step, H, W, place, corners, outside, slopes=False):
     # dy, dx (OW,): offsets of one tap along an output row; h, w: its first place without offset;
     # filled: place (OW,), the upper left corner pixel in a padded plane of (H + 3) * (W + 3),
-    # corners (4, OW), the weights of the four corner pixels, outside (OW,), none is in the image
+    # corners (4, OW), the weights of the four corner pixels, outside (OW,), none is in the image.
+    # Where slopes are wanted, a sample at −1 itself stays: it is zero, but grows from there on
     multiplies = 0
     for ow in range(dy.size):
         ih, iw = h + np.float64(dy[ow]), w + ow * step + np.float64(dx[ow])
         # before any conversion to an integer, and true for NaN
         outside[ow] = not (ih > -1 and ih < H and iw > -1 and iw < W)
-        if outside[ow]:
+        if outside[ow] and not (slopes and -1 <= ih < H and -1 <= iw < W):
             ih, iw = float(H), float(W)  # there the padding is zero at all four corners
         below, right = ih - np.floor(ih), iw - np.floor(iw)
         place[ow] = (int(np.floor(ih)) + 1) * (W + 3) + int(np.floor(iw)) + 1

@@ -630,6 +630,95 @@ def depthwise_separable_gradient(
     )
 
 
+def deformable_gradient(
+    N: int,
+    C: int,
+    M: int,
+    window: Window,
+    *,
+    groups: int = 1,
+    offset_groups: int = 1,
+    masked: int = 0,
+    branches: Sequence[str] = (),
+    biases: Sequence[str] = (),
+    parts: Sequence[str],
+) -> Costs:
+    """Return what the gradients of a deformable convolution cost, part by part.
+
+    The gradients of the samples, "columns", and of the weight cost what the forward kernel does.
+    Besides, each sample of each channel takes 4 multiplies where its value is needed again, 6 for
+    the gradients of its two offsets, and 4 to spread its own gradient over the four corner pixels.
+
+    Parameters
+    ----------
+    N, C, M, groups, offset_groups : int
+        Images, input channels, output channels, weight groups, offset groups.
+    window : Window
+        The geometry, from `jitconv.shapes.window`.
+    masked : int
+        How many times each sample of a channel meets its mask.
+    branches, biases : sequence of str
+        Which of "offset" and "mask" are made by convolutions, and which of these have a bias.
+    parts : sequence of str
+        Which of "columns", "corner weights", "corner values", "mask", "positions", "input" and
+        "weight" are run; of a branch also its forward pass, "offset branch", and its gradients,
+        "offset branch input" and "offset branch weight".
+
+    Returns
+    -------
+    Costs
+        Parameters, document, dense, in bounds and phases (the same: all parts, then each), output
+        size.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a number is no integer, negative, or 2³¹ and more, `groups` does not divide C and M, or
+        `offset_groups` does not divide C.
+
+    References
+    ----------
+    Document §9; Dai et al., arXiv:1703.06211.
+
+    Examples
+    --------
+    >>> from jitconv.shapes import window
+    >>> costs = deformable_gradient(1, 3, 2, window(8, 3), parts=["positions", "input"])
+    >>> print(costs["dense, positions"], "|", costs["dense, input"])
+    6·C·K²·OH·OW = 6·3·9·6·6 = 5,832 | 4·C·K²·OH·OW = 4·3·9·6·6 = 3,888
+    """
+    put = _Put(N, window, C=C, I=C, M=M, O=M, g=groups, G=offset_groups).phases_of_input()
+    K, shared = put.K, "/g" if groups > 1 else ""
+    each = {
+        "columns": f"M·C{shared}",
+        "corner weights": "4·G",
+        "corner values": "4·C",
+        "mask": f"{masked}·C",
+        "positions": "6·C",
+        "input": "4·C",
+        "weight": f"M·C{shared}",
+    }
+    counts = {part: (f"{put.n}{of}·{K}·OH·OW",) * 3 for part, of in each.items()}
+    made = {"offset": f"2·G·{K}", "mask": f"G·{K}"}
+    for name in branches:
+        channels = f"{put.n}{made[name]}·C"
+        forward, inside = f"{channels}·{K}·OH·OW", f"{channels}·V_h·V_w"
+        counts[f"{name} branch"] = counts[f"{name} branch weight"] = forward, inside, forward
+        back = f"{channels}·{K}·H·W", inside, f"{channels}·U_h·U_w"
+        counts[f"{name} branch input"] = back
+    weights = [f"I·O·{K}{shared}", *(f"I·{made[name]}·{K}" for name in branches)]
+    held = " + ".join(made[name] for name in biases)
+    return Costs(
+        [
+            put("parameters", "§1", " + ".join(weights)),
+            *([put("bias", "one a channel", held)] if biases else []),
+            put("document", "§8 forward", f"{put.n}{K}·C·M{shared}·H·W"),
+            *put.parts({part: counts[part] for part in parts}),
+            *put.output(),
+        ]
+    )
+
+
 def grouped(N: int, C: int, M: int, window: Window, *, groups: int, bias: bool = False) -> Costs:
     """Return the costs of a grouped convolution: g convolutions of C/g channels to M/g.
 

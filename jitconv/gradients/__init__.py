@@ -11,6 +11,7 @@
 """
 
 from .backward import GradResult
+from .deformable import DeformableGradients, LayerGradients, deform_conv2d, deformable_layer
 from .dense import (
     Gradients,
     conv2d,
@@ -24,12 +25,16 @@ from .depthwise_separable import DepthwiseSeparableGradients, depthwise_separabl
 from .separable import SeparableGradients, separable_conv2d
 
 __all__ = [
+    "DeformableGradients",
     "DepthwiseSeparableGradients",
     "GradResult",
     "Gradients",
+    "LayerGradients",
     "SeparableGradients",
     "conv2d",
     "conv_transpose2d",
+    "deform_conv2d",
+    "deformable_layer",
     "depthwise_conv2d",
     "depthwise_separable_conv2d",
     "dilated_conv2d",

@@ -102,6 +102,7 @@ def result(
     parameters: int,
     passes: Sequence[Pass],
     costs: Callable[..., Costs],
+    besides: tuple[str, ...] = (),
 ) -> GradResult:
     """Return gradients with their report; `costs` takes the parts that were run."""
     parts = [done.name for done in passes]
@@ -112,6 +113,6 @@ def result(
         parameters,
         tuple(passes),
         lambda: costs(parts=parts),
-        NOT_COUNTED,
+        NOT_COUNTED + besides,
     )
     return GradResult(grads, report)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -141,11 +142,25 @@ def deform_conv2d(
     >>> y, report.parts
     (array([[[15., 30., 20.]]]), {'corner weights': 12, 'corner values': 12, 'kernel': 3})
     """
-    call = _dense(x, weight, bias, stride, padding, dilation)
-    return run(DEFORMABLE, _deformed(call, offset, mask), method)
+    call = deformed_call(x, offset, weight, bias, mask, stride, padding, dilation)
+    return run(DEFORMABLE, call, method)
 
 
-def _dense(
+def deformed_call(
+    x: object,
+    offset: object,
+    weight: object,
+    bias: object,
+    mask: object,
+    stride: int | Sequence[int],
+    padding: int | str | Sequence,
+    dilation: int | Sequence[int],
+) -> Deformed:
+    """Check the arrays and the geometry of a deformable convolution."""
+    return _deformed(deformable_dense(x, weight, bias, stride, padding, dilation), offset, mask)
+
+
+def deformable_dense(
     x: object,
     weight: object,
     bias: object,
@@ -212,6 +227,37 @@ def _each_sample(
     return array
 
 
+def branches_of(
+    call: Dense, offset_weight: object, offset_bias: object, mask_weight: object, mask_bias: object
+) -> dict[str, tuple[np.ndarray, Any]]:
+    """Check the branches of a layer: return the weight and the bias of each by its name."""
+    (_, C, _), kernel = call.sizes, call.window.kernel
+    if mask_weight is None and mask_bias is not None:
+        raise ValueError("mask_bias: has no meaning without mask_weight; pass both or neither")
+    branches = {}
+    for name, given, added, each in (
+        ("offset", offset_weight, offset_bias, 2 * kernel[0] * kernel[1]),
+        ("mask", mask_weight, mask_bias, kernel[0] * kernel[1]),
+    ):
+        if name == "mask" and given is None:
+            continue
+        made = checks.floats(f"{name}_weight", given, call.x.dtype)
+        if made.ndim != 4 or made.shape[0] % each or made.shape[1:] != (C, *kernel):
+            raise ValueError(
+                f"{name}_weight: must be (G·{each}, {C}, {kernel[0]}, {kernel[1]}), "
+                f"{each} values for each offset group and the size of weight, "
+                f"got shape {made.shape}"
+            )
+        checks.biases(added, made.shape[0], call.x.dtype, f"{name}_bias")
+        branches[name] = made, added
+    return branches
+
+
+def sigmoid(values: np.ndarray) -> np.ndarray:
+    """Return 1/(1 + e^−v), without overflow."""
+    return np.tanh(values / 2) / 2 + 0.5
+
+
 def deformable_layer(
     x: ArrayLike,
     offset_weight: ArrayLike,
@@ -271,35 +317,15 @@ def deformable_layer(
     >>> bool(np.allclose(y, conv2d(x, weight, padding=1).output)), report.parts["offset branch"]
     (True, 31104)
     """
-    call = _dense(x, weight, bias, stride, padding, dilation)
-    (_, C, _), kernel = call.sizes, call.window.kernel
-    if mask_weight is None and mask_bias is not None:
-        raise ValueError("mask_bias: has no meaning without mask_weight; pass both or neither")
-    branches = {}
-    for name, given, added, each in (
-        ("offset", offset_weight, offset_bias, 2 * kernel[0] * kernel[1]),
-        ("mask", mask_weight, mask_bias, kernel[0] * kernel[1]),
-    ):
-        if name == "mask" and given is None:
-            continue
-        made = checks.floats(f"{name}_weight", given, call.x.dtype)
-        if made.ndim != 4 or made.shape[0] % each or made.shape[1:] != (C, *kernel):
-            raise ValueError(
-                f"{name}_weight: must be (G·{each}, {C}, {kernel[0]}, {kernel[1]}), "
-                f"{each} values for each offset group and the size of weight, "
-                f"got shape {made.shape}"
-            )
-        checks.biases(added, made.shape[0], call.x.dtype, f"{name}_bias")
-        branches[name] = made, added
+    call = deformable_dense(x, weight, bias, stride, padding, dilation)
+    branches = branches_of(call, offset_weight, offset_bias, mask_weight, mask_bias)
     done = {
         name: conv2d(
             call.x, *arrays, stride=stride, padding=padding, dilation=dilation, method=method
         )
         for name, arrays in branches.items()
     }
-    mask = None
-    if "mask" in done:
-        mask = np.tanh(done["mask"].output / 2) / 2 + 0.5  # the sigmoid, without overflow
+    mask = sigmoid(done["mask"].output) if "mask" in done else None
     deformed = _deformed(call, done["offset"].output, mask)
     y, inner = run(DEFORMABLE, deformed, method)
     biases = {f"{name}_bias": added is not None for name, (_, added) in branches.items()}
