@@ -304,7 +304,8 @@ class _Recorder:
             other = getattr(scope.get(name), "py_func", None)
             if other is not None:
                 scope[name] = self._rescoped(other)
-        return types.FunctionType(function.__code__, scope)
+        code, name, defaults = function.__code__, function.__name__, function.__defaults__
+        return types.FunctionType(code, scope, name, defaults)
 
     def _jobs(self, count: int) -> Iterator[int]:
         for self.job in range(count):
