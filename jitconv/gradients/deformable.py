@@ -223,14 +223,23 @@ def deform_conv2d(
     doffset, dmask = np.zeros_like(call.offset), np.zeros_like(call.mask)
     places, corners = np.empty((taps, OH, OW), np.intp), np.empty((taps, OH, 4, OW), dtype)
     samples = empty("samples", (C * K, OH, OW), dtype) if "weight" in needed else none
-    counts = dict.fromkeys(
-        ("columns", "corner weights", "corner values", "mask", "positions", "input", "weight"), 0
-    )
+    of_samples, of_values = needed & {"x", "offset", "mask"}, needed & {"weight", "mask"}
+    masked = call.has_mask * (bool(of_samples) + len(of_values))
+    ran = {
+        "columns": of_samples,
+        "corner weights": needed - {"bias"},
+        "corner values": of_values,
+        "mask": masked,
+        "positions": "offset" in needed,
+        "input": "x" in needed,
+        "weight": "weight" in needed,
+    }
+    counts = {part: 0 for part, run in ran.items() if run}
     for n in range(N if needed - {"bias"} else 0):
         columns = none
-        if needed & {"x", "offset", "mask"}:
-            of_samples, done = of_input(dy[n : n + 1], kernel, pixels, groups, method)
-            columns = of_samples[0]
+        if of_samples:
+            made, done = of_input(dy[n : n + 1], kernel, pixels, groups, method)
+            columns = made[0]
             counts["columns"] += done.multiplies
         each = np.zeros((taps * OH, 4), np.int64)
         sample_loops(
@@ -243,12 +252,10 @@ def deform_conv2d(
             dmask[n] if "mask" in needed else none,
             *(places, corners, window.size, steps, each),
         )
-        for part, multiplies in zip(
-            ("corner weights", "corner values", "mask", "positions"),
-            each.sum(axis=0).tolist(),
-            strict=True,
-        ):
-            counts[part] += multiplies
+        placed = ("corner weights", "corner values", "mask", "positions")
+        for part, multiplies in zip(placed, each.sum(axis=0).tolist(), strict=True):
+            if part in counts:
+                counts[part] += multiplies
         if "x" in needed:
             each = np.zeros(C, np.int64)
             spread_loops(columns, places, corners, dx[n], W, each)
@@ -267,21 +274,9 @@ def deform_conv2d(
     if not call.batched:
         found |= {name: found[name][0] for name in ("x", "offset", "mask") if found[name].size}
     grads = DeformableGradients(*(found[name] if name in needed else None for name in names))
-    columns_are_masked = bool(needed & {"x", "offset", "mask"})
-    masked = call.has_mask * (columns_are_masked + ("weight" in needed) + ("mask" in needed))
-    ran = {
-        "columns": columns_are_masked,
-        "corner weights": bool(needed - {"bias"}),
-        "corner values": bool(needed & {"weight", "mask"}),
-        "mask": masked > 0,
-        "positions": "offset" in needed,
-        "input": "x" in needed,
-        "weight": "weight" in needed,
-    }
     passes = [
         Pass(part, multiplies, accumulates=part not in ("corner weights", "mask")).within(part)
         for part, multiplies in counts.items()
-        if ran[part]
     ]
     costs = partial(
         formulas.deformable_gradient,
