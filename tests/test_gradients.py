@@ -201,15 +201,17 @@ def test_inputs_are_not_modified():
         np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("method", ["direct", "tiled"])
-def test_a_tap_left_out_is_noticed(monkeypatch, method):
-    rng = np.random.default_rng(0)
-    x, weight, dy = (rng.normal(size=s) for s in ((2, 9, 6), (3, 2, 3, 3), (3, 7, 4)))
+@pytest.mark.parametrize("broken", ["direct", "tiled", "turned"])
+def test_a_tap_left_out_is_noticed(monkeypatch, broken):
+    rng, method = np.random.default_rng(0), "direct" if broken == "direct" else "tiled"
+    C, M = (10, 9) if broken == "turned" else (2, 3)  # lines are turned for many channels
+    x, weight, dy = (rng.normal(size=s) for s in ((C, 9, 6), (M, C, 3, 3), (M, 7, 4)))
     report = gradients.conv2d(dy, x, weight, method=method).report.verify()
     module, loops, right, wrong = {
         "direct": (weights, "weight_loops", "for kw in range(KW):", "for kw in range(1, KW):"),
         "tiled": (products, "product_loops", "tap = 0\n", "tap = 1\n"),
-    }[method]
+        "turned": (products, "product_loops", "range(end, R):", "range(end + 1, R):"),
+    }[broken]
     source = inspect.getsource(module)
     assert source.count(right) == 1
     namespace = {"__name__": "jitconv.broken", "__package__": module.__name__.rpartition(".")[0]}

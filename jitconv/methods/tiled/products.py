@@ -5,6 +5,10 @@ there. A line holds just that, pixel after pixel: so the gradient of some channe
 product of their dy, channels × pixels, and of the lines, taps × pixels. The same lines as in the
 forward pass, the same regions; but now the pixels lie across the lanes of every sum, and the lanes
 are added up at the end of a region.
+
+Where a region has few pixels, that would take longer than the products. There the lines are turned,
+all taps of a pixel side by side, and the tiles of the forward pass run over them, with the taps in
+the place of pixels and the pixels in that of taps.
 """
 
 from __future__ import annotations
@@ -15,12 +19,13 @@ import numpy as np
 from ...costs.report import Pass
 from ...jit import njit
 from ...shapes import Window
-from .lines import copy, fill, parts_of
+from .lines import ONE, WIDE, copy, fill, gather, long, long1, parts_of, short, short1
 from .regions import plan
-from .registers import LANES, REGISTERS, aligned, registers
+from .registers import BYTES, LANES, MANY, REGISTERS, aligned, registers
 
 # channels × taps of a tile: their sums, a vector of pixels each, fill the registers
 CHANNELS, TAPS = (4, 6) if REGISTERS > 16 else (2, 3)
+PIXELS = 1024  # fewer in a region, and its lines are turned
 
 
 def make_products(CHANNELS, TAPS):
@@ -54,8 +59,8 @@ def make_products(CHANNELS, TAPS):
     return products
 
 
-many, few = make_products(CHANNELS, TAPS), make_products(CHANNELS, 1)
-many1, few1 = make_products(1, TAPS), make_products(1, 1)
+many, thin = make_products(CHANNELS, TAPS), make_products(CHANNELS, 1)
+many1, thin1 = make_products(1, TAPS), make_products(1, 1)
 
 
 @njit
@@ -80,22 +85,69 @@ def add_up(
     return multiplies
 
 
+@njit
+def add_tiles(sums, channels, long_taps, middle, end, dweight, w, apart, taps):
+    # sums flat, of long tiles up to the middle tap, then of short ones, onto dweight flat
+    r, k = np.intp(0), np.uintp(0)
+    while r < end:
+        some = long_taps if r < middle else LANES
+        for i in range(channels):
+            for j in range(some):
+                dweight[w + np.uintp(i) * apart + taps[np.uintp(r + j)]] += sums[k + np.uintp(j)]
+            k += np.uintp(some)
+        r += some
+
+
+@njit
+def turned(windows, R, in_order, dy, at, plane, pixels, channels, sums, dweight, w, apart, taps):
+    # windows flat (pixels, R): what each tap meets; dy flat: channel i's pixels from at + i * plane
+    per_vector, end, multiplies, m = BYTES // dy.itemsize, R // LANES * LANES, 0, np.intp(0)
+    shifts, none = np.uintp(R) * in_order, np.intp(0)
+    while m < channels:
+        a, v = np.uintp(at + m * plane), w + np.uintp(m) * apart
+        now, vectors = (MANY, WIDE) if channels - m >= MANY else (1, ONE)
+        long_taps = (vectors * per_vector + LANES - 1) // LANES * LANES
+        middle, p = end // long_taps * long_taps, np.uintp(plane)
+        f, k = none + middle, now * middle
+        if now == MANY:
+            multiplies += long(windows, none, f, shifts, dy, a, in_order, p, sums, none)
+            multiplies += short(windows, f, end, shifts, dy, a, in_order, p, sums, k)
+        else:
+            multiplies += long1(windows, none, f, shifts, dy, a, in_order, p, sums, none)
+            multiplies += short1(windows, f, end, shifts, dy, a, in_order, p, sums, k)
+        add_tiles(sums, now, long_taps, middle, end, dweight, v, apart, taps)
+        for i in range(now):
+            for r in range(end, R):  # taps too few for a vector
+                total = dweight.dtype.type(0)
+                for q in range(pixels):
+                    value = windows[np.uintp(q * R + r)]
+                    total += dy[a + np.uintp(i) * p + np.uintp(q)] * value
+                    multiplies += 1
+                dweight[v + np.uintp(i) * apart + taps[np.uintp(r)]] += total
+        m += now
+    return multiplies
+
+
 @njit(jobs=True)
-def product_loops(job, x, dy, dweight, regions, tables, sizes, groups, step, parts, counts):
+def product_loops(job, x, dy, dweight, regions, tables, sizes, groups, step, parts, few, counts):
     # x (N, C, H, W); dy (N, M, OH, OW); dweight (M, C/g, KH, KW) zeros; regions, tables, sizes:
     # see `Plan`. A job has input channels or output channels to itself, and adds over the images.
     (N, C, H, W), (_, M, OH, OW), (_, CG, KH, KW) = x.shape, dy.shape, dweight.shape
     MG, K = M // groups, KH * KW
     flat_x, flat_dy, flat_dw = x.reshape(x.size), dy.reshape(dy.size), dweight.reshape(dweight.size)
     lines, kept = aligned(sizes[0], dy), aligned(sizes[1] + LANES, dy)
-    sums = aligned(CHANNELS * TAPS * LANES, dy)
+    most = tables.shape[2]
+    sums = aligned(max(CHANNELS * TAPS * LANES, MANY * most), dy)
+    windows = aligned(few * most, dy)
+    in_order = np.arange(few).astype(np.uintp)
     jobs, own, chunks = counts.size, sizes[0] == 0, (CG + step - 1) // step
-    blocks, apart = (MG + CHANNELS - 1) // CHANNELS, np.uintp(CG * K)
+    block = MANY if few > 0 else CHANNELS
+    blocks, apart = (MG + block - 1) // block, np.uintp(CG * K)
     multiplies, units = 0, groups * chunks * parts
     for unit in range(units * job // jobs, units * (job + 1) // jobs):
         part, c0, g = unit % parts, unit // parts % chunks * step, unit // parts // chunks
-        m0 = g * MG + blocks * part // parts * CHANNELS
-        m1 = g * MG + min(MG, blocks * (part + 1) // parts * CHANNELS)
+        m0 = g * MG + blocks * part // parts * block
+        m1 = g * MG + min(MG, blocks * (part + 1) // parts * block)
         some = min(step, CG - c0)
         for n in range(N):
             for region in regions:
@@ -115,6 +167,15 @@ def product_loops(job, x, dy, dweight, regions, tables, sizes, groups, step, par
                         k, first = m * pixels, at + m * plane
                         copy(flat_dy, first, OW, 1, kept, k, width, width, region["height"])
                     source, plane, at = kept, pixels, 0
+                if few > 0:
+                    for q in range(pixels):
+                        gather(values, base + np.uintp(q), shifts, windows, q * R)
+                    w = np.uintp(m0 * CG * K + c0 * K)
+                    multiplies += turned(
+                        *(windows, R, in_order[:pixels], source, at, plane, pixels, m1 - m0),
+                        *(sums, flat_dw, w, apart, taps),
+                    )
+                    continue
                 m, p = m0, np.uintp(plane)
                 while m < m1:
                     channels = CHANNELS if m1 - m >= CHANNELS else 1
@@ -125,11 +186,11 @@ def product_loops(job, x, dy, dweight, regions, tables, sizes, groups, step, par
                         if channels > 1 and taps_now > 1:
                             multiplies += many(source, a, p, values, base, shifts, r, pixels, sums)
                         elif channels > 1:
-                            multiplies += few(source, a, p, values, base, shifts, r, pixels, sums)
+                            multiplies += thin(source, a, p, values, base, shifts, r, pixels, sums)
                         elif taps_now > 1:
                             multiplies += many1(source, a, p, values, base, shifts, r, pixels, sums)
                         else:
-                            multiplies += few1(source, a, p, values, base, shifts, r, pixels, sums)
+                            multiplies += thin1(source, a, p, values, base, shifts, r, pixels, sums)
                         multiplies += add_up(
                             *(source, a, p, values, base, shifts, r, pixels, sums),
                             *(channels, taps_now, flat_dw, w, apart, taps),
@@ -148,7 +209,11 @@ def run(x: np.ndarray, dy: np.ndarray, window: Window, groups: int) -> tuple[np.
     dweight = np.zeros((M, CG, *window.kernel), dy.dtype)
     step = int(regions["step"].min())
     shares = groups * -(-CG // step)
-    parts = min(-(-MG // CHANNELS), parts_of(MG, shares, threads, 1))
+    parts = parts_of(MG, shares, threads, 1)
     counts = np.zeros(min(shares * parts, 2 * threads), np.int64)
-    product_loops(x, dy, dweight, regions, tables, sizes, groups, step, parts, counts)
+    pixels = int((regions["height"] * regions["width"]).max())
+    if pixels > PIXELS or MG < MANY or tables.shape[2] < 2 * LANES:
+        pixels = 0
+    settings = (regions, tables, sizes, groups, step, parts, pixels)
+    product_loops(x, dy, dweight, *settings, counts)
     return dweight, planned.done("weight", sum(counts.tolist()), N * M * CG)
