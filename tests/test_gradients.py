@@ -288,11 +288,11 @@ def test_a_sample_left_out_is_noticed(monkeypatch, loops):
     dy, x, offset, weight, _ = deformed(4, 1, 2, 3, (5, 6), 3, 1, 1, False)
     source = inspect.getsource(deformable)
     right = "for ow in range(OW):"
-    assert source.count(right) == 2
+    assert source.count(right) >= 2
     namespace = {"__name__": "jitconv.broken", "__package__": "jitconv.gradients"}
     exec(source.replace(right, "for ow in range(1, OW):"), namespace)
     monkeypatch.setattr(deformable, loops, namespace[loops])
-    part = "corner values" if loops == "sample_loops" else "input"
+    part = "positions" if loops == "sample_loops" else "input"
     report = gradients.deform_conv2d(dy, x, offset, weight).report
     with pytest.raises(jitconv.CountMismatch, match=rf"{part} \S+ measured, but dense, {part}"):
         report.verify()

@@ -25,7 +25,7 @@ from ..call import empty, pad
 from ..costs import formulas
 from ..costs.report import Pass
 from ..jit import njit, prange
-from ..sampling import place_samples
+from ..sampling import place_samples, sample_row
 from ..variants.deformable import branches_of, deformable_dense, deformed_call, sigmoid
 from ..variants.front_door import conv2d as jitconv_conv2d
 from . import weights
@@ -87,35 +87,37 @@ def sample_loops(
         h, w = oh * SH + t // KW * DH - top, t % KW * DW - left
         down, right = offset[2 * tap, oh], offset[2 * tap + 1, oh]
         placed = place_samples(down, right, h, w, SW, H, W, place, corners[tap, oh], outside, True)
-        values, masked, positions = 0, 0, 0
+        values, masked, positions, value = 0, 0, 0, np.empty(OW, x.dtype)
         for ci in range(g * C // G, (g + 1) * C // G):  # the channels of offset group g
-            pixels, below = x[ci], x[ci, W + 3 :]
-            for ow in range(OW):
-                i, j = np.uintp(place[ow]), np.uintp(place[ow] + 1)
-                if samples.size > 0 or dmask.size > 0:
-                    value = a[ow] * pixels[i] + b[ow] * pixels[j]
-                    value += c[ow] * below[i] + d[ow] * below[j]
-                    values += 4
-                    if dmask.size > 0:
-                        dmask[tap, oh, ow] += columns[ci * K + t, oh, ow] * value
-                        masked += 1
-                    if samples.size > 0 and mask.size > 0:
-                        value *= mask[tap, oh, ow]
-                        masked += 1
-                    if samples.size > 0:
-                        samples[ci * K + t, oh, ow] = value
-                if columns.size > 0 and mask.size > 0:
-                    columns[ci * K + t, oh, ow] *= mask[tap, oh, ow]
+            pixels, below, column = x[ci], x[ci, W + 3 :], value
+            if columns.size > 0:
+                column = columns[ci * K + t, oh]
+            if samples.size > 0 or dmask.size > 0:
+                values += sample_row(pixels, W, place, corners[tap, oh], value)
+            if dmask.size > 0:
+                for ow in range(OW):
+                    dmask[tap, oh, ow] += column[ow] * value[ow]
                     masked += 1
-                if doffset.size > 0:
-                    # the slopes between the upper and the lower two corners, and the left and right
-                    column = columns[ci * K + t, oh, ow]
+            if samples.size > 0:
+                samples[ci * K + t, oh] = value
+                if mask.size > 0:
+                    for ow in range(OW):
+                        samples[ci * K + t, oh, ow] *= mask[tap, oh, ow]
+                        masked += 1
+            if columns.size > 0 and mask.size > 0:
+                for ow in range(OW):
+                    column[ow] *= mask[tap, oh, ow]
+                    masked += 1
+            if doffset.size > 0:
+                for ow in range(OW):
+                    i, j = np.uintp(place[ow]), np.uintp(place[ow] + 1)
+                    # how steep between the upper and the lower corners, and the left and the right
                     slope = (a[ow] + c[ow]) * (below[i] - pixels[i])
                     slope += (b[ow] + d[ow]) * (below[j] - pixels[j])
-                    doffset[2 * tap, oh, ow] += column * slope
+                    doffset[2 * tap, oh, ow] += column[ow] * slope
                     slope = (a[ow] + b[ow]) * (pixels[j] - pixels[i])
                     slope += (c[ow] + d[ow]) * (below[j] - below[i])
-                    doffset[2 * tap + 1, oh, ow] += column * slope
+                    doffset[2 * tap + 1, oh, ow] += column[ow] * slope
                     positions += 6
         counts[job] = placed, values, masked, positions
 
