@@ -37,9 +37,8 @@ from ...jit import njit
 from .regions import Plan, plan
 from .registers import BYTES, LANES, MANY, REGISTERS, aligned, move, registers
 
-# vectors of pixels in a long tile of MANY, of a few (4 or 3), and of 1 output channels; more would
-# fill the registers better, but then what a tap reads has left the nearest cache when the tap below
-# it reads it again
+# vectors of pixels in a long tile of MANY, of a few (4 or 3), and of 1 output channels; longer ones
+# were slower, though they fill the registers better
 WIDE, FEW, ONE = (2, 3, 4) if REGISTERS > 16 else (2, 4, 8)
 
 
