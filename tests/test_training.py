@@ -1,0 +1,100 @@
+"""The layers around the gradients: their ways back beside differences, and that training learns."""
+
+import numpy as np
+import pytest
+
+import jitconv
+from jitconv.learn import training
+from jitconv.learn.training import Layer
+
+RNG = np.random.default_rng(0)
+
+
+def slope(loss_of, array):
+    """The gradient of a function of an array, by central differences."""
+    grad = np.empty_like(array)
+    for place in np.ndindex(array.shape):
+        value, sides = array[place], []
+        for step in (1e-6, -1e-6):
+            array[place] = value + step
+            sides.append(loss_of())
+        array[place] = value
+        grad[place] = (sides[0] - sides[1]) / 2e-6
+    return grad
+
+
+@pytest.mark.parametrize(
+    "layer", [training.relu, training.pool, training.upsample, training.mean, training.flatten]
+)
+def test_ways_back_without_weights(layer):
+    x = RNG.standard_normal((2, 3, 4, 6))
+    y, back = layer(x)
+    dy = RNG.standard_normal(y.shape)
+    np.testing.assert_allclose(
+        back(dy), slope(lambda: (layer(x)[0] * dy).sum(), x), rtol=1e-6, atol=1e-8
+    )
+
+
+@pytest.mark.parametrize("shape", [(3, 1, 1), (3, 4, 5)])
+def test_losses(shape):
+    scores, labels = RNG.standard_normal((2, *shape)), RNG.integers(0, 3, (2, *shape[1:]))
+    for loss, wanted in ((training.cross_entropy, labels), (training.squared_error, 0.5 * scores)):
+        _, grad = loss(scores, wanted)
+        expected = slope(lambda: loss(scores, wanted)[0], scores)  # noqa: B023
+        np.testing.assert_allclose(grad, expected, rtol=1e-6, atol=1e-9)
+
+
+def test_a_network_goes_back_through_every_layer():
+    w = RNG.standard_normal
+    x, labels = w((2, 2, 8, 8)), RNG.integers(0, 3, (2, 1, 1))
+    deformable = {"offset_weight": 0.1 * w((18, 4, 3, 3)), "offset_bias": 0.1 * w(18)}
+    layers = [
+        Layer(jitconv.conv2d, weight=w((4, 2, 3, 3)), bias=w(4), padding=1),
+        training.relu,
+        training.pool,
+        Layer(jitconv.separable_conv2d, column=w(3), row=w(3), padding=1),
+        Layer(jitconv.deformable_layer, weight=w((4, 4, 3, 3)), bias=w(4), **deformable, padding=1),
+        Layer(jitconv.conv_transpose2d, weight=w((4, 2, 2, 2)), bias=w(2), stride=2),
+        training.flatten,
+        Layer(jitconv.pointwise_conv2d, weight=w((3, 128, 1, 1)), bias=w(3)),
+    ]
+
+    def loss():
+        return training.cross_entropy(training.forward(layers, x)[0], labels)
+
+    y, backs = training.forward(layers, x)
+    training.backward(backs, training.cross_entropy(y, labels)[1])
+    learning = [layer for layer in layers if isinstance(layer, Layer)]
+    assert learning[0].reports[1].parts.keys() == {"weight"}  # nothing needs the photo's gradient
+    for layer in learning:
+        grads = dict(layer.grads)
+        for name, array in layer.arrays.items():
+            some = array.reshape(-1)[:20]  # a view: a step in it is a step in the layer
+            expected = slope(lambda: loss()[0], some)
+            np.testing.assert_allclose(
+                grads[name].reshape(-1)[:20], expected, rtol=2e-4, atol=1e-7, err_msg=name
+            )
+
+
+def test_it_learns_which_way_a_line_runs():
+    x = np.zeros((40, 1, 6, 6), np.float32)
+    labels = np.arange(40) % 2
+    for image, label, place in zip(x[:, 0], labels, RNG.integers(0, 6, 40), strict=True):
+        image[(slice(None), place)[:: 1 - 2 * label]] = 1
+
+    def made():
+        rng = np.random.default_rng(1)
+        return [
+            Layer(jitconv.conv2d, weight=training.weights(rng, 4, 1, 3, 3), bias=training.zeros(4)),
+            training.relu,
+            training.mean,
+            Layer(jitconv.pointwise_conv2d, weight=training.weights(rng, 2, 4, 1, 1)),
+        ]
+
+    layers, again = made(), made()
+    losses = training.train(layers, x, labels[:, None, None], epochs=15, batch=7)
+    assert training.train(again, x, labels[:, None, None], epochs=15, batch=7) == losses
+    assert training.accuracy(layers, x, labels[:, None, None]) == 1
+    costs = training.costs(layers, x[:1])
+    # 4 filters × 9 taps × 16 places, and 2 × 4 weights; the first layer has no input gradient
+    assert costs == (36 + 4 + 8, 576 + 8, 2 * 576 + 3 * 8)
