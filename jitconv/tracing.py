@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from . import jit
-from .variant import Variant
+from . import gradients, jit
+from .costs.report import ConvResult
+from .variant import Array, Variant
 from .variants import VARIANTS
 
 Place = tuple[int, ...] | None
@@ -61,10 +62,68 @@ class Step(NamedTuple):
     around: Place = None
     inside: bool = True
 
+    @property
+    def target(self) -> str:
+        """The sum that it adds to, as a reader would write it; of one image, without n."""
+        outputs = {"kernel": "y", "row pass": "y", "input": "dx", "weight": "dweight"}
+        of_image = len(self.output) == 4 and self.part != "weight"
+        place = ", ".join(map(str, self.output[1:] if of_image else self.output))
+        return f"{outputs.get(self.part, self.part)}[{place}]"
+
     def __str__(self) -> str:
-        target = "y" if self.part in ("kernel", "row pass") else self.part
-        place = ", ".join(map(str, self.output[1:] if len(self.output) == 4 else self.output))
-        return f"{target}[{place}] += {self.value:g} · {self.factor:g} → {self.sum:g}"
+        return f"{self.target} += {self.value:g} · {self.factor:g} → {self.sum:g}"
+
+
+class Gradient(NamedTuple):
+    """What is traced of a gradient of `conv2d`, as a `Variant` says it of a variant.
+
+    Attributes
+    ----------
+    function : callable
+        Takes dy, x, weight and the keywords of `conv2d`.
+    passes : dict of str to str
+        The part of its report, and the array that its loops multiply by.
+    arrays : dict of str to Array
+        Those that it takes; of one with the role "shape" only that is read.
+    """
+
+    function: Callable[..., ConvResult]
+    passes: dict[str, str]
+    arrays: dict[str, Array]
+    place: None = None
+
+
+def _input_gradient(dy: ArrayLike, x: ArrayLike, weight: ArrayLike, **options: Any) -> ConvResult:
+    grads, report = gradients.conv2d(dy, x, weight, **options, needs={"x"})
+    return ConvResult(grads.x, report)
+
+
+def _weight_gradient(dy: ArrayLike, x: ArrayLike, weight: ArrayLike, **options: Any) -> ConvResult:
+    grads, report = gradients.conv2d(dy, x, weight, **options, needs={"weight"})
+    return ConvResult(grads.weight, report)
+
+
+TRACED: dict[str, Variant | Gradient] = {
+    **VARIANTS,
+    "input gradient": Gradient(
+        _input_gradient,
+        {"input": "weight"},
+        {
+            "dy": Array("image", "N, M, OH, OW"),
+            "x": Array("shape", "N, C, H, W"),
+            "weight": Array("weight", "M, C, KH, KW"),
+        },
+    ),
+    "weight gradient": Gradient(  # dy walks over the image like a kernel
+        _weight_gradient,
+        {"weight": "dy"},
+        {
+            "dy": Array("weight", "N, M, KH, KW"),
+            "x": Array("image", "N, C, H, W"),
+            "weight": Array("shape", "M, C, KH, KW"),
+        },
+    ),
+}
 
 
 def trace(variant: str, x: ArrayLike, *arrays: ArrayLike, **options: Any) -> list[Step]:
@@ -74,12 +133,13 @@ def trace(variant: str, x: ArrayLike, *arrays: ArrayLike, **options: Any) -> lis
     ----------
     variant : str
         "standard", "dilated", "transposed", "separable", "depthwise", "depthwise separable",
-        "pointwise", "grouped" or "deformable".
+        "pointwise", "grouped" or "deformable"; or "input gradient" or "weight gradient", those of a
+        standard convolution.
     x : array_like (N, C, H, W) or (C, H, W)
-        A small image.
+        A small image; for a gradient, dy.
     *arrays : array_like
         What the variant's function takes after x: weights, before them the offset of a deformable
-        convolution.
+        convolution. For a gradient, x and weight.
     **options
         Its keywords.
 
@@ -104,10 +164,19 @@ def trace(variant: str, x: ArrayLike, *arrays: ArrayLike, **options: Any) -> lis
     y[0, 0, 1] += 3 · 20 → 80
     >>> steps[3].input, steps[3].weight
     ((0, 0, 0, 2), (0, 0, 0, 1))
+
+    Backwards, each product goes to the pixel that it came from:
+
+    >>> for step in trace("input gradient", [[[1.0, 2.0]]], [[[1, 2, 3.0]]], [[[[10.0, 20.0]]]]):
+    ...     print(step)
+    dx[0, 0, 0] += 1 · 10 → 10
+    dx[0, 0, 1] += 1 · 20 → 20
+    dx[0, 0, 1] += 2 · 10 → 40
+    dx[0, 0, 2] += 2 · 20 → 40
     """
-    if variant not in VARIANTS:
-        raise ValueError(f"variant: must be one of {', '.join(VARIANTS)}, got {variant!r}")
-    record, options = VARIANTS[variant], {**options, "method": "direct"}
+    if variant not in TRACED:
+        raise ValueError(f"variant: must be one of {', '.join(TRACED)}, got {variant!r}")
+    record, options = TRACED[variant], {**options, "method": "direct"}
     report = record.function(x, *arrays, **options).report
     if report.multiplies > LIMIT:
         raise ValueError(
@@ -119,10 +188,13 @@ def trace(variant: str, x: ArrayLike, *arrays: ArrayLike, **options: Any) -> lis
     for name, array in record.arrays.items():
         if call.arguments.get(name) is not None:
             values = np.asarray(call.arguments[name], np.float64)
-            if array.role == "image" and values.ndim == 3:  # places of one image begin with n = 0
-                values = recorder.numbered(name, values[np.newaxis])[0]
-            elif array.role != "positions":
-                values = recorder.numbered(name, values)
+            of_images = array.role in ("image", "weight") and array.shape.startswith("N")
+            known_as = "x" if array.role == "image" else name  # in the loops
+            if of_images:  # places of a single one begin with n = 0
+                batch = values.reshape(-1, *values.shape[-3:])
+                values = recorder.numbered(known_as, batch).reshape(values.shape)
+            elif array.role not in ("positions", "shape"):
+                values = recorder.numbered(known_as, values)
             call.arguments[name] = values
     with jit.recording(recorder):
         record.function(*call.args, **call.kwargs)
@@ -243,7 +315,7 @@ class _Recorder:
     and a kernel that sees 0 sees padding.
     """
 
-    def __init__(self, variant: Variant) -> None:
+    def __init__(self, variant: Variant | Gradient) -> None:
         self.variant, self.stage = variant, -1
         self.steps: list[Step] = []
         self.parts = {factor: part for part, factor in variant.passes.items()}
@@ -259,16 +331,17 @@ class _Recorder:
     def __call__(self, loops: Callable, arrays: tuple) -> None:
         names = inspect.signature(loops).parameters
         self.stage += 1
+        self.output = "y" if "y" in names else "dweight"
         self.arguments = dict(zip(names, arrays, strict=True))
         wrapped = {name: self._wrapped(name, array) for name, array in self.arguments.items()}
         self._rescoped(loops)(**wrapped)
-        y, cells = self.arguments["y"], wrapped["y"].cells
+        y, cells = self.arguments[self.output], wrapped[self.output].cells
         y[...] = self.numbered("x", np.vectorize(lambda cell: float(cell.number), [float])(cells))
 
     def _wrapped(self, name: str, array: Any) -> Any:
         if not isinstance(array, np.ndarray) or array.dtype.kind != "f":
             return array
-        if name == "y":
+        if name == self.output:
             return _zeros(array.shape, "y", self._note)
         role = self.variant.arrays[name].role if name in self.variant.arrays else ""
         cells, shift = np.empty(array.shape, object), None

@@ -51,6 +51,32 @@ def test_steps_are_drawn_with_their_sums(variant):
     assert last.endswith(f"= {y.flat[-1]:.3g} ")
 
 
+@pytest.mark.parametrize(("part", "K"), [("input", 4), ("weight", 3)])
+def test_steps_of_a_gradient(part, K):
+    """Nine products a tap of 3×3 outputs, each at the pixel or the weight that it goes to."""
+    dy, x, weight = (
+        np.ones((1, 1, 4, 4)),
+        np.arange(16.0).reshape(1, 4, 4),
+        np.full((1, 1, 3, 3), 2.0),
+    )
+    figure = show_steps(f"{part} gradient", dy[0], x, weight, padding=1)
+    figure.canvas.draw()
+    assert len(figure.axes) == K * K
+    texts = [text.get_text() for text in figure.axes[-1].texts]
+    name, walks, result = ("dy", "weight", "dx") if part == "input" else ("x", "dy", "dweight")
+    assert {name, walks, result} <= set(texts)
+    assert texts[-1].startswith(("dx[0, 3, 3] = 1·2 + ", "dweight[0, 0, 2, 2] = 5·1 + "))
+    assert texts[-1].endswith({"input": "= 8 ", "weight": "= 90 "}[part])
+    assert multiply_map(f"{part} gradient", dy[0], x, weight, padding=1).sum() == 100
+
+
+def test_a_weight_gradient_of_two_images_is_one_sum():
+    arrays = np.ones((2, 1, 2, 2)), np.ones((2, 1, 2, 2)), np.ones((1, 1, 1, 1))
+    with pytest.raises(ValueError, match=r"dweight\[0, 0, 0, 0\] sums over all images"):
+        show_steps("weight gradient", *arrays)
+    assert len(show_steps("weight gradient", *arrays, by="multiply").axes) == 8
+
+
 def test_a_picture_for_each_multiply_and_none_left_out():
     arrays, options = CASES["standard"]
     multiplies = len(trace("standard", *arrays, **options))

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 import jitconv
-from jitconv import jit
+from jitconv import gradients, jit
 from jitconv.tracing import trace
 from jitconv.variants import VARIANTS
 
@@ -45,6 +45,34 @@ def test_a_trace_is_what_the_loops_do(variant, data):
         list(sums.values()),
         atol=1e-4 * max(1, np.abs(y).max(initial=0)),
     )
+
+
+@pytest.mark.parametrize("part", ["input", "weight"])
+@settings(max_examples=25)
+@given(data=st.data())
+def test_a_trace_of_a_gradient_is_what_its_loops_do(part, data):
+    call = data.draw(calls.calls("conv2d"))._replace(method="direct")
+    (x, weight, *_), options = call.arrays, {k: call.options[k] for k in calls.OPTIONS}
+    options["groups"] = call.options["groups"]
+    y = np.asarray(call.run()[0])
+    dy = np.random.default_rng(0).standard_normal(y.shape).astype(y.dtype)
+    grads, report = gradients.conv2d(
+        dy, x, weight, **options, needs={{"input": "x"}.get(part, part)}
+    )
+    assume(report.multiplies < 4000)
+    steps = trace(f"{part} gradient", dy, x, weight, **options)
+    assert (
+        len(steps) == gradients.conv2d(dy, x, weight, **options, method="direct").report.parts[part]
+    )
+    assert sum(step.inside for step in steps) == report.multiplies_in_bounds
+    found, factors = (grads.x, weight) if part == "input" else (grads.weight, dy)
+    values = dy if part == "input" else x
+    found, factors, values = (a.reshape(-1, *a.shape[-3:]) for a in (found, factors, values))
+    for step in steps:
+        assert step.factor == factors[step.weight]
+        assert step.value == (values[step.input] if step.input else 0)
+    sums = {step.output: step.sum for step in steps}
+    np.testing.assert_allclose([found[o] for o in sums], list(sums.values()), atol=1e-3)
 
 
 def test_the_order_is_that_of_the_loops():

@@ -13,8 +13,7 @@ from matplotlib.ticker import EngFormatter, MaxNLocator
 from numpy.typing import ArrayLike
 
 from ..costs.report import CostReport
-from ..tracing import trace
-from ..variants import VARIANTS
+from ..tracing import TRACED, trace
 from ..variants.dilated import dilated_conv2d
 from ..variants.front_door import conv2d
 from ..variants.grouped import grouped_conv2d
@@ -234,7 +233,7 @@ def multiply_map(variant: str, x: ArrayLike, *arrays: ArrayLike, **options: Any)
            [4, 6, 4]])
     """
     steps = trace(variant, x, *arrays, **options)
-    y, report = VARIANTS[variant].function(x, *arrays, **options)
+    y, report = TRACED[variant].function(x, *arrays, **options)
     OH, OW = y.shape[-2:]
     # parts whose multiplies all count as in bounds: their two formulas are one
     whole = {

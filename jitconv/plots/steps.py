@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import tempfile
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from matplotlib.patches import Rectangle
 from numpy.typing import ArrayLike
 
 from .. import shapes
-from ..tracing import Place, Step, trace
+from ..tracing import TRACED, Place, Step, trace
 from ..variants import VARIANTS
 from .style import GROUPS, INK, OUTPUT, SAMPLE
 
@@ -34,6 +35,7 @@ class Stage(NamedTuple):
     """One pass over one image: from x to y by the steps of a kernel."""
 
     name: str
+    titles: tuple[str, str, str]  # of what is read, what walks over it, and what comes out
     x: np.ndarray  # (N, C, H, W)
     weight: np.ndarray
     letters: list[str]  # of the weight's axes, as its formula writes them
@@ -183,20 +185,23 @@ def show_steps(
 
 def _stages(variant: str, x: ArrayLike, arrays: tuple, options: dict) -> Iterator[Stage]:
     steps = trace(variant, x, *arrays, **options)  # which refuses what is no variant
-    record = VARIANTS[variant]
+    record = TRACED[variant]
+    call = inspect.signature(record.function).bind(x, *arrays, **options)
     given = {
         name: np.asarray(array, float)
-        for name, array in zip(record.arrays, (x, *arrays), strict=False)
-        if array is not None
+        for name, array in call.arguments.items()
+        if name in record.arrays and array is not None
     }
     y = np.asarray(record.function(x, *arrays, **options))
-    image, last = _batch(given["x"]), max((step.stage for step in steps), default=0)
+    (source,) = (name for name, array in record.arrays.items() if array.role == "image")
+    image, last = _batch(given[source]), max((step.stage for step in steps), default=0)
     for stage in range(last + 1):
         mine = [step for step in steps if step.stage == stage and len(step.output) == 4]
         if not mine:
             return
         name = mine[0].part
         weight = given[record.passes[name]]
+        weight = weight[np.newaxis] if weight.ndim == 3 else weight  # dy of one image
         letters = record.arrays[record.passes[name]].shape.split(", ")[: weight.ndim]
         made = _batch(y)
         if stage < last:
@@ -210,7 +215,10 @@ def _stages(variant: str, x: ArrayLike, arrays: tuple, options: dict) -> Iterato
             kernel = weight.shape[2:]
             points = _points(image, _batch(positions[0]), kernel, made.shape, options)
             corners = _corners(steps, made.shape)
-        yield Stage(name, image, weight, letters, made, mine, points, corners)
+        titles = "input", "kernel", "output"
+        if variant not in VARIANTS:
+            titles = source, record.passes[name], mine[0].target.partition("[")[0]
+        yield Stage(name, titles, image, weight, letters, made, mine, points, corners)
         image = made
 
 
@@ -266,6 +274,11 @@ def _frames(stage: Stage, by: str) -> Iterator[Frame]:
     for step in stage.steps:
         grouped.setdefault(step.output, []).append(step)
     for output, steps in sorted(grouped.items()):
+        if len({step.around[0] for step in steps if step.around}) > 1:
+            raise ValueError(
+                f"by: {steps[0].target} sums over all images, and a picture shows one of them; "
+                "take a single image, or by='multiply'"
+            )
         done = {**done, output: steps[-1].sum}
         yield Frame(stage, output, steps, done)
 
@@ -294,7 +307,8 @@ def _draw(ax: Axes, frame: Frame, size: tuple[float, float], points: float) -> N
     (_, C, H, W), (_, M, OH, OW), (KH, KW) = stage.x.shape, stage.y.shape, stage.kernel
     kernel_at, output_at, _ = _layout(stage)
     small = {"fontsize": max(4, min(9, points * 0.33)), "ha": "center", "va": "center"}
-    n = output[0]
+    images = [step.around[0] for step in steps if step.around and len(step.around) == 4]
+    n = images[0] if images else output[0]
 
     def cell(row, column, value, face="white", style="-"):
         box = {"facecolor": face, "edgecolor": "#999999", "linewidth": 0.6, "linestyle": style}
@@ -338,7 +352,7 @@ def _draw(ax: Axes, frame: Frame, size: tuple[float, float], points: float) -> N
         top = m * (OH + 0.6)
         for oh in range(OH):
             for ow in range(OW):
-                here = (n, m, oh, ow)
+                here = (output[0], m, oh, ow)
                 cell(
                     top + oh,
                     output_at + ow,
@@ -346,19 +360,18 @@ def _draw(ax: Axes, frame: Frame, size: tuple[float, float], points: float) -> N
                     OUTPUT + "66" if here == output else "white",
                 )
     bottom = max(C * _block(stage), M * (OH + 0.6))
-    titles = (
-        ("input", left + W / 2),
-        ("kernel", kernel_at + KW / 2),
-        ("output", output_at + OW / 2),
-    )
-    for word, place in titles:
+    middles = left + W / 2, kernel_at + KW / 2, output_at + OW / 2
+    for word, place in zip(stage.titles, middles, strict=True):
         ax.text(place, -0.25, word, ha="center", va="bottom", fontsize=small["fontsize"], color=INK)
     style: dict[str, Any] = {"ha": "left", "va": "top", "color": INK, "wrap": True}
-    name = "" if stage.name == "kernel" else f"{stage.name}, "
+    target = steps[0].target
+    if stage.titles[2] == "output":
+        name = "y" if stage.name == "kernel" else f"{stage.name}, y"
+        target = f"{name}[{target.partition('[')[2]}"
     ax.text(
         0,
         bottom,
-        name + _sum(output, steps, int(size[0] * 3.3)),
+        _sum(target, steps, int(size[0] * 3.3)),
         fontsize=small["fontsize"],
         **style,
     )
@@ -368,11 +381,10 @@ def _draw(ax: Axes, frame: Frame, size: tuple[float, float], points: float) -> N
     ax.set_axis_off()
 
 
-def _sum(output: tuple[int, ...], steps: list[Step], width: int) -> str:
+def _sum(target: str, steps: list[Step], width: int) -> str:
     """Write the sum out with its numbers, in lines of so many letters."""
-    place = ", ".join(map(str, output[1:]))
     before = steps[0].sum - steps[0].value * steps[0].factor
-    words = [f"y[{place}] ="] + ([f"{before:.3g} +"] if abs(before) > 1e-9 else [])
+    words = [f"{target} ="] + ([f"{before:.3g} +"] if abs(before) > 1e-9 else [])
     products = [f"{_signed(step.value)}·{_signed(step.factor)}" for step in steps]
     words += [product + " +" for product in products[:-1]] + [
         products[-1],
