@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import os
 import pickle
 import platform
@@ -97,10 +98,30 @@ def _in_turn(function: Callable, *arguments: Any) -> None:
         function(job, *arguments)
 
 
+def _numba_njit(function: Callable, **options: Any) -> Any:
+    """Compile by `numba.njit`, whose cache files are named by what they hold.
+
+    Numba numbers them. Of two processes that compile at once, one for float32 and one for float64,
+    both take the same number, and then one may load, and run, the other's machine code.
+    """
+    dispatcher = numba.njit(function, **options)
+    if options.get("cache") and not numba.config.DISABLE_JIT:
+        file = dispatcher._cache._cache_file
+        numbered, save = file._data_name, file.save
+
+        def save_by_name(key: Any, data: Any) -> None:
+            name = hashlib.sha256(repr(key).encode()).hexdigest()[:16]
+            file._data_name = lambda number: f"{numbered(number).removesuffix('.nbc')}.{name}.nbc"
+            save(key, data)
+
+        file.save = save_by_name
+    return dispatcher
+
+
 class _Jobs:
     def __init__(self, function: Callable, **options: Any) -> None:
-        self.job = numba.njit(function, **UNWRAPPED, **options)
-        self.all = numba.njit(_all_jobs, **{**options, "parallel": True})
+        self.job = _numba_njit(function, **UNWRAPPED, **options)
+        self.all = _numba_njit(_all_jobs, **{**options, "parallel": True})
         self.stats = self.all.stats
         self.addresses: dict[bytes, int] = {}  # of the job, compiled for some types
 
@@ -176,7 +197,7 @@ def njit(
             kernel.py_func = function
         return kernel
     in_python: Callable = functools.partial(_in_turn, function) if jobs else function
-    make: Any = _Jobs if jobs else numba.njit
+    make: Any = _Jobs if jobs else _numba_njit
     is_compiled = not numba.config.DISABLE_JIT
     if not is_compiled:  # compiled loops never warn about Inf or NaN
         compiled = np.errstate(all="ignore")(in_python)

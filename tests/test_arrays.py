@@ -13,7 +13,9 @@ from hypothesis import given
 
 import jitconv
 from jitconv import checks
+from jitconv.methods.tiled.lines import line_loops
 from jitconv.variants import VARIANTS
+from jitconv.variants.standard import standard_loops
 
 WEIGHT = np.random.default_rng(1).normal(size=(3, 2, 3, 2))
 PLAIN = np.random.default_rng(2).normal(size=(2, 2, 6, 5))
@@ -214,6 +216,20 @@ print(jitconv.conv2d(np.ones((1, 3, 3)), np.ones((1, 1, 3, 3))).output.item())
     done = run_python(code)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "9.0"
+
+
+@pytest.mark.skipif(numba.config.DISABLE_JIT, reason="nothing is cached")
+@pytest.mark.parametrize("jobs", [False, True])
+def test_processes_that_compile_at_once_write_files_of_their_own(monkeypatch, jobs):
+    """Both see an empty index; one name for two signatures would run one's code on the other's arrays."""
+    dispatcher = line_loops.compiled.all if jobs else standard_loops.compiled
+    file, names = dispatcher._cache._cache_file, []
+    monkeypatch.setattr(file, "_load_index", dict)
+    monkeypatch.setattr(file, "_save_index", lambda overloads: None)
+    monkeypatch.setattr(file, "_save_data", lambda name, data: names.append(name))
+    for key in ("float32", "float64", "float32"):
+        file.save(key, None)
+    assert names[0] == names[2] != names[1]
 
 
 @pytest.mark.skipif(numba.config.DISABLE_JIT, reason="nothing is cached")

@@ -283,7 +283,7 @@ def test_deformable_of_one_image_and_of_none():
     assert not none.weight.any()
 
 
-@pytest.mark.parametrize("loops", ["sample_loops", "spread_loops"])
+@pytest.mark.parametrize("loops", ["corner_loops", "spread_loops"])
 def test_a_sample_left_out_is_noticed(monkeypatch, loops):
     dy, x, offset, weight, _ = deformed(4, 1, 2, 3, (5, 6), 3, 1, 1, False)
     source = inspect.getsource(deformable)
@@ -292,7 +292,7 @@ def test_a_sample_left_out_is_noticed(monkeypatch, loops):
     namespace = {"__name__": "jitconv.broken", "__package__": "jitconv.gradients"}
     exec(source.replace(right, "for ow in range(1, OW):"), namespace)
     monkeypatch.setattr(deformable, loops, namespace[loops])
-    part = "positions" if loops == "sample_loops" else "input"
+    part = "positions" if loops == "corner_loops" else "input"
     report = gradients.deform_conv2d(dy, x, offset, weight).report
     with pytest.raises(jitconv.CountMismatch, match=rf"{part} \S+ measured, but dense, {part}"):
         report.verify()

@@ -646,8 +646,9 @@ def deformable_gradient(
     """Return what the gradients of a deformable convolution cost, part by part.
 
     The gradients of the samples, "columns", and of the weight cost what the forward kernel does.
-    Besides, each sample of each channel takes 4 multiplies where its value is needed again, 6 for
-    the gradients of its two offsets, and 4 to spread its own gradient over the four corner pixels.
+    Besides, each sample of each channel takes 4 multiplies with its corners for the gradients of
+    its place and its mask, 4 where its value is needed again, and 4 to spread its own gradient over
+    the corners.
 
     Parameters
     ----------
@@ -656,13 +657,13 @@ def deformable_gradient(
     window : Window
         The geometry, from `jitconv.shapes.window`.
     masked : int
-        How many times each sample of a channel meets its mask.
+        How many times the corners of a sample meet its mask, or its mask's gradient.
     branches, biases : sequence of str
         Which of "offset" and "mask" are made by convolutions, and which of these have a bias.
     parts : sequence of str
-        Which of "columns", "corner weights", "corner values", "mask", "positions", "input" and
-        "weight" are run; of a branch also its forward pass, "offset branch", and its gradients,
-        "offset branch input" and "offset branch weight".
+        Which of "columns", "corner weights", "corner products", "mask", "positions", "corner
+        values", "input" and "weight" are run; of a branch also its forward pass, "offset branch",
+        and its gradients, "offset branch input" and "offset branch weight".
 
     Returns
     -------
@@ -685,16 +686,17 @@ def deformable_gradient(
     >>> from jitconv.shapes import window
     >>> costs = deformable_gradient(1, 3, 2, window(8, 3), parts=["positions", "input"])
     >>> print(costs["dense, positions"], "|", costs["dense, input"])
-    6·C·K²·OH·OW = 6·3·9·6·6 = 5,832 | 4·C·K²·OH·OW = 4·3·9·6·6 = 3,888
+    4·G·K²·OH·OW = 4·1·9·6·6 = 1,296 | 4·C·K²·OH·OW = 4·3·9·6·6 = 3,888
     """
     put = _Put(N, window, C=C, I=C, M=M, O=M, g=groups, G=offset_groups).phases_of_input()
     K, shared = put.K, "/g" if groups > 1 else ""
     each = {
         "columns": f"M·C{shared}",
         "corner weights": "4·G",
+        "corner products": "4·C",
+        "mask": f"{4 * masked}·G",
+        "positions": "4·G",
         "corner values": "4·C",
-        "mask": f"{masked}·C",
-        "positions": "6·C",
         "input": "4·C",
         "weight": f"M·C{shared}",
     }

@@ -2,34 +2,41 @@
 
 Behind the sampling stands a plain convolution of the samples, with one tap for each of them. Its
 gradients come first: that of every sample, a column, by the loops of a 1×1 convolution. Then a
-sample's gradient goes two ways. It is spread over the four corner pixels that the sample was read
-from. And it moves the position: how much a sample changes when it is read a bit further down or to
-the right is the slope of the bilinear surface there. Where a sample lies wholly outside the image,
-also at an offset that is NaN or infinite, all this is zero.
+column goes two ways. It is spread over the four corner pixels that the sample was read from. And it
+moves the position: how much a sample changes when it is read a bit further down or to the right is
+the slope of the bilinear surface there, differences of the corner pixels. All channels move
+together, so the products of the columns with each corner are summed over the channels first. Where
+a sample lies wholly outside the image, also at an offset that is NaN or infinite, all this is zero.
 
 At a whole pixel, and at −1, where samples fade to zero, the surface has an edge; the slope is that
 to the right and below, as torchvision takes it.
+
+Here the channels of a pixel lie side by side, for its corners' weights are the same in all of them.
 """
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Collection, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
+import numba
 import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import shapes
-from ..call import empty, pad
+from ..call import Dense
 from ..costs import formulas
 from ..costs.report import Pass
 from ..jit import njit, prange
-from ..sampling import place_samples, sample_row
+from ..methods import run
+from ..sampling import place_samples
 from ..variants.deformable import branches_of, deformable_dense, deformed_call, sigmoid
 from ..variants.front_door import conv2d as jitconv_conv2d
-from . import weights
-from .backward import GradResult, of_input, of_outputs, result, wanted
+from ..variants.grouped import GROUPED
+from .backward import GradResult, of_outputs, result, wanted
 from .dense import conv2d
 
 
@@ -67,85 +74,107 @@ class DeformableGradients(NamedTuple):
     mask: np.ndarray | None
 
 
+BAND = 2**21  # bytes of columns that are made before they go on: they stay in cache
+
+
 @njit(parallel=True)
-def sample_loops(
-    x, offset, mask, columns, samples, doffset, dmask, places, corners, size, steps, counts
+def corner_loops(
+    image, columns, offset, mask, doffset, dmask, samples, places, corners, first, steps, counts
 ):
-    # one image: x (C, (H + 3) * (W + 3)), one zero above and left, two below and right; size (H, W)
-    # offset (2 * G * K, OH, OW), y before x; mask (G * K, OH, OW) or empty; places (G * K, OH, OW)
-    # and corners (G * K, OH, 4, OW): filled; counts (G * K * OH, 4); steps: see `deform_conv2d`
-    # columns (C * K, OH, OW), the gradients of the samples, or empty; where there is a mask, they
-    # are multiplied by it; samples (C * K, OH, OW), doffset, dmask: filled, or empty
-    (H, W), C, (taps, OH, OW) = size, x.shape[0], places.shape
-    SH, SW, top, left, DH, DW, KW, K = steps
-    G = taps // K
-    for job in prange(taps * OH):  # an output row of one tap, for a sample serves all channels
-        tap, oh = job // OH, job % OH
-        g, t = tap // K, tap % K
-        place, (a, b, c, d) = places[tap, oh], corners[tap, oh]
-        outside = np.empty(OW, np.bool_)
+    # some output rows of an image, from the first on: image (H + 3, W + 3, C), one zero above and
+    # left, two below and right; columns (g, rows, OW, K, C/g); offset (2 * G * K, OH, OW), y before
+    # x; mask (G * K, OH, OW), or empty. Filled, where not empty: doffset, dmask, samples, as the
+    # columns; places (G * K, rows, OW); corners (G * K, rows, OW, 4), their weights times the mask
+    # counts (G * K * rows, 5); steps: see `deform_conv2d`
+    (HP, WP, C), (taps, rows, OW) = image.shape, places.shape
+    SH, SW, top, left, DH, DW, KW, K, CG, length = steps
+    CO, pixels = C * K // taps, image.reshape(HP * WP, C)  # CO: channels of an offset group
+    for job in prange(taps * rows):  # an output row of one tap, for a sample serves all channels
+        tap, row = job // rows, job % rows
+        oh, g, t = first + row, tap // K, tap % K
+        down, right, place = offset[2 * tap, oh], offset[2 * tap + 1, oh], places[tap, row]
+        shares, outside = np.empty((4, OW), image.dtype), np.empty(OW, np.bool_)
         h, w = oh * SH + t // KW * DH - top, t % KW * DW - left
-        down, right = offset[2 * tap, oh], offset[2 * tap + 1, oh]
-        placed = place_samples(down, right, h, w, SW, H, W, place, corners[tap, oh], outside, True)
-        values, masked, positions, value = 0, 0, 0, np.empty(OW, x.dtype)
-        for ci in range(g * C // G, (g + 1) * C // G):  # the channels of offset group g
-            pixels, below, column = x[ci], x[ci, W + 3 :], value
-            if columns.size > 0:
-                column = columns[ci * K + t, oh]
-            if samples.size > 0 or dmask.size > 0:
-                values += sample_row(pixels, W, place, corners[tap, oh], value)
+        placed = place_samples(down, right, h, w, SW, HP - 3, WP - 3, place, shares, outside, True)
+        products, masked, positions, values = 0, 0, 0, 0
+        for ow in range(OW):
+            above, below, corner = place[ow], place[ow] + WP, corners[tap, row, ow]
+            a, b, c, d = shares[0, ow], shares[1, ow], shares[2, ow], shares[3, ow]
+            p = q = r = s = image.dtype.type(0)
+            if doffset.size + dmask.size > 0:
+                for k in range(g * CO, (g + 1) * CO, length):  # channels of one group of each kind
+                    column = columns[k // CG, row, ow, t, k % CG :]
+                    upper_left, upper_right = pixels[above, k:], pixels[above + 1, k:]
+                    lower_left, lower_right = pixels[below, k:], pixels[below + 1, k:]
+                    for i in range(length):
+                        p += column[i] * upper_left[i]
+                        q += column[i] * upper_right[i]
+                        r += column[i] * lower_left[i]
+                        s += column[i] * lower_right[i]
+                        products += 4
             if dmask.size > 0:
-                for ow in range(OW):
-                    dmask[tap, oh, ow] += column[ow] * value[ow]
-                    masked += 1
-            if samples.size > 0:
-                samples[ci * K + t, oh] = value
-                if mask.size > 0:
-                    for ow in range(OW):
-                        samples[ci * K + t, oh, ow] *= mask[tap, oh, ow]
-                        masked += 1
-            if columns.size > 0 and mask.size > 0:
-                for ow in range(OW):
-                    column[ow] *= mask[tap, oh, ow]
-                    masked += 1
+                dmask[tap, oh, ow] = a * p + b * q + c * r + d * s
+                masked += 4
+            if mask.size > 0:
+                factor = mask[tap, oh, ow]
+                a, b, c, d = factor * a, factor * b, factor * c, factor * d
+                masked += 4
             if doffset.size > 0:
-                for ow in range(OW):
-                    i, j = np.uintp(place[ow]), np.uintp(place[ow] + 1)
-                    # how steep between the upper and the lower corners, and the left and the right
-                    slope = (a[ow] + c[ow]) * (below[i] - pixels[i])
-                    slope += (b[ow] + d[ow]) * (below[j] - pixels[j])
-                    doffset[2 * tap, oh, ow] += column[ow] * slope
-                    slope = (a[ow] + b[ow]) * (pixels[j] - pixels[i])
-                    slope += (c[ow] + d[ow]) * (below[j] - below[i])
-                    doffset[2 * tap + 1, oh, ow] += column[ow] * slope
-                    positions += 6
-        counts[job] = placed, values, masked, positions
+                doffset[2 * tap, oh, ow] = (a + c) * (r - p) + (b + d) * (s - q)
+                doffset[2 * tap + 1, oh, ow] = (a + b) * (q - p) + (c + d) * (s - r)
+                positions += 4
+            corner[0], corner[1], corner[2], corner[3] = a, b, c, d
+            if samples.size > 0:
+                for k in range(g * CO, (g + 1) * CO, length):
+                    sample = samples[k // CG, row, ow, t, k % CG :]
+                    upper_left, upper_right = pixels[above, k:], pixels[above + 1, k:]
+                    lower_left, lower_right = pixels[below, k:], pixels[below + 1, k:]
+                    for i in range(length):
+                        sample[i] = a * upper_left[i] + b * upper_right[i]
+                        sample[i] += c * lower_left[i] + d * lower_right[i]
+                        values += 4
+        counts[job] = placed, products, masked, positions, values
 
 
 @njit(parallel=True)
-def spread_loops(columns, places, corners, dx, W, counts):
-    # one image: columns (C * K, OH, OW), places (G * K, OH, OW), corners (G * K, OH, 4, OW),
-    # dx (C, (H + 3) * (W + 3)) zeros, padded as x is; counts (C,)
-    (taps, OH, OW), C = places.shape, dx.shape[0]
-    K = columns.shape[0] // C
-    for c in prange(C):  # a job has a channel to itself: no two of them add to one pixel
-        multiplies, first = 0, c * (taps // K) // C * K  # the first tap of c's offset group
-        pixels, below = dx[c], dx[c, W + 3 :]
-        for t in range(K):
-            for oh in range(OH):
-                column, place, corner = (
-                    columns[c * K + t, oh],
-                    places[first + t, oh],
-                    corners[first + t, oh],
-                )
-                for ow in range(OW):
-                    i, j = np.uintp(place[ow]), np.uintp(place[ow] + 1)
-                    pixels[i] += column[ow] * corner[0, ow]
-                    pixels[j] += column[ow] * corner[1, ow]
-                    below[i] += column[ow] * corner[2, ow]
-                    below[j] += column[ow] * corner[3, ow]
-                    multiplies += 4
-        counts[c] = multiplies
+def spread_loops(columns, places, corners, dimage, length, parts, counts):
+    # some output rows of an image: columns (g, rows, OW, K, C/g), places (G * K, rows, OW),
+    # corners (G * K, rows, OW, 4); added to dimage (H + 3, W + 3, C); counts (C / length * parts)
+    (_, rows, OW, K, CG), (HP, WP, C) = columns.shape, dimage.shape
+    CO, pixels = C * K // places.shape[0], dimage.reshape(HP * WP, C)
+    for job in prange(counts.size):  # has channels to itself: no two jobs add to one pixel
+        k, part = job // parts * length, job % parts
+        few, multiplies = length * (part + 1) // parts - length * part // parts, 0
+        k += length * part // parts
+        for row in range(rows):
+            for ow in range(OW):
+                for t in range(K):
+                    tap = k // CO * K + t
+                    above, below = places[tap, row, ow], places[tap, row, ow] + WP
+                    corner = corners[tap, row, ow]
+                    a, b, c, d = corner[0], corner[1], corner[2], corner[3]
+                    column = columns[k // CG, row, ow, t, k % CG :]
+                    upper_left, upper_right = pixels[above, k:], pixels[above + 1, k:]
+                    lower_left, lower_right = pixels[below, k:], pixels[below + 1, k:]
+                    for i in range(few):
+                        upper_left[i] += a * column[i]
+                        upper_right[i] += b * column[i]
+                        lower_left[i] += c * column[i]
+                        lower_right[i] += d * column[i]
+                        multiplies += 4
+        counts[job] = multiplies
+
+
+def _product(
+    values: np.ndarray, factors: np.ndarray, groups: int, method: str
+) -> tuple[np.ndarray, int]:
+    """Return a 1×1 convolution of values (C, pixels) by factors (M, C/g), and its multiplies."""
+    window = shapes.window((1, values.shape[1]), 1)
+    bias = np.zeros(factors.shape[0], values.dtype)
+    weight = np.ascontiguousarray(factors)[:, :, np.newaxis, np.newaxis]
+    call = Dense(values[np.newaxis, :, np.newaxis], True, window, 0, weight, bias, False, groups)
+    y, report = run(GROUPED, call, method)
+    return y[0, :, 0], report.multiplies
 
 
 def deform_conv2d(
@@ -178,9 +207,10 @@ def deform_conv2d(
     -------
     GradResult
         `grads`, with these fields (mask is None where there is none), and `report` with the parts
-        "columns", the gradients of the samples, "corner weights" (4 a sample), "corner values" (4 a
-        sample and channel, for the weight and the mask), "mask", "positions" (6 a sample and
-        channel), "input" (4) and "weight".
+        "columns", the gradients of the samples, "corner weights" (4 a sample, for all channels),
+        "corner products" (4 a sample and channel, for the offset and the mask), "mask" (4 a sample,
+        and 4 for its gradient), "positions" (4 a sample), "corner values" (4 a sample and channel,
+        for the weight), "input" (4 a sample and channel) and "weight".
 
     Raises
     ------
@@ -214,62 +244,70 @@ def deform_conv2d(
     (N, C, M), window, groups, dtype = call.sizes, call.window, call.groups, call.x.dtype
     dy = of_outputs(dy, call, M)
     (H, W), (OH, OW), (KH, KW) = window.size, window.output, window.kernel
-    K, pixels = KH * KW, shapes.window(window.output, 1)
-    taps = call.offset.shape[1] // 2
+    K, taps, CG = KH * KW, call.offset.shape[1] // 2, C // groups
+    length = math.gcd(CG, C * K // taps)  # channels that have both kinds of groups in common
     before = window.padding[0][0], window.padding[1][0]
-    steps = (*window.stride, *before, *window.dilation, KW, K)
-    kernel, none = call.weight.reshape(M, -1, 1, 1), np.empty((0, 0, 0), dtype)
-    padded, _ = pad(call.x, ((1, 2), (1, 2)))
-    planes = padded.reshape(N, C, (H + 3) * (W + 3))
-    dx, dweight = np.zeros_like(planes), np.zeros_like(kernel)
+    steps = (*window.stride, *before, *window.dilation, KW, K, CG, length)
+    # images (N, H, W, C), weights (M, K * C/g), gradients of outputs (N, g, OH * OW, M/g)
+    images = np.zeros((N, H + 3, W + 3, C), dtype)
+    images[:, 1 : H + 1, 1 : W + 1] = call.x.transpose(0, 2, 3, 1)
+    kernel = call.weight.reshape(M, CG, K).transpose(0, 2, 1).reshape(M, K * CG)
+    by_pixel = dy.reshape(N, groups, M // groups, OH * OW).transpose(0, 1, 3, 2)
+    dimages, dkernel = np.zeros_like(images), np.zeros_like(kernel)
     doffset, dmask = np.zeros_like(call.offset), np.zeros_like(call.mask)
-    places, corners = np.empty((taps, OH, OW), np.intp), np.empty((taps, OH, 4, OW), dtype)
-    samples = empty("samples", (C * K, OH, OW), dtype) if "weight" in needed else none
-    of_samples, of_values = needed & {"x", "offset", "mask"}, needed & {"weight", "mask"}
-    masked = call.has_mask * (bool(of_samples) + len(of_values))
+    of_samples = needed & {"x", "offset", "mask"}
+    masked = (1 + ("mask" in needed)) * call.has_mask
     ran = {
         "columns": of_samples,
         "corner weights": needed - {"bias"},
-        "corner values": of_values,
-        "mask": masked,
+        "corner products": needed & {"offset", "mask"},
+        "mask": masked and needed - {"bias"},
         "positions": "offset" in needed,
+        "corner values": "weight" in needed,
         "input": "x" in needed,
         "weight": "weight" in needed,
     }
-    counts = {part: 0 for part, run in ran.items() if run}
-    for n in range(N if needed - {"bias"} else 0):
-        columns = none
+    counts = {part: 0 for part, runs in ran.items() if runs}
+    segments = C // length
+    parts = min(length, -(-numba.get_num_threads() // segments))
+    height = max(1, min(OH, BAND // (OW * K * C * dtype.itemsize)))
+    bands = itertools.product(range(N), range(0, OH, height)) if needed - {"bias"} else ()
+    none = np.empty((0, 0, 0), dtype)
+    for n, first in bands:
+        rows = min(height, OH - first)
+        size, pixels = (groups, rows, OW, K, CG), slice(first * OW, (first + rows) * OW)
+        columns = samples = np.empty((0, 0, 0, 0, 0), dtype)
         if of_samples:
-            made, done = of_input(dy[n : n + 1], kernel, pixels, groups, method)
-            columns = made[0]
-            counts["columns"] += done.multiplies
-        each = np.zeros((taps * OH, 4), np.int64)
-        sample_loops(
-            planes[n],
-            call.offset[n],
-            call.mask[n] if call.has_mask else none,
-            columns,
-            samples,
-            doffset[n] if "offset" in needed else none,
-            dmask[n] if "mask" in needed else none,
-            *(places, corners, window.size, steps, each),
+            factors = by_pixel[n, :, pixels].reshape(-1, M // groups)
+            columns, multiplies = _product(kernel, factors, groups, method)
+            counts["columns"] += multiplies
+            columns = columns.reshape(size)
+        if "weight" in needed:
+            samples = np.empty(size, dtype)
+        places, corners = np.empty((taps, rows, OW), np.intp), np.empty((taps, rows, OW, 4), dtype)
+        each = np.zeros((taps * rows, 5), np.int64)
+        corner_loops(
+            *(images[n], columns, call.offset[n], call.mask[n] if call.has_mask else none),
+            *(doffset[n] if "offset" in needed else none, dmask[n] if "mask" in needed else none),
+            *(samples, places, corners, first, steps, each),
         )
-        placed = ("corner weights", "corner values", "mask", "positions")
+        placed = ("corner weights", "corner products", "mask", "positions", "corner values")
         for part, multiplies in zip(placed, each.sum(axis=0).tolist(), strict=True):
             if part in counts:
                 counts[part] += multiplies
         if "x" in needed:
-            each = np.zeros(C, np.int64)
-            spread_loops(columns, places, corners, dx[n], W, each)
+            each = np.zeros(segments * parts, np.int64)
+            spread_loops(columns, places, corners, dimages[n], length, parts, each)
             counts["input"] += int(each.sum())
         if "weight" in needed:
-            of_image, done = weights.run(samples[np.newaxis], dy[n : n + 1], pixels, groups, method)
-            dweight += of_image
-            counts["weight"] += done.multiplies
+            factors = dy[n].reshape(M, OH * OW)[:, pixels]
+            made, multiplies = _product(samples.reshape(-1, K * CG), factors, groups, method)
+            dkernel += made
+            counts["weight"] += multiplies
     found = {
-        "x": dx.reshape(padded.shape)[:, :, 1 : H + 1, 1 : W + 1].copy(),
+        "x": dimages[:, 1 : H + 1, 1 : W + 1].transpose(0, 3, 1, 2).copy(),
         "offset": doffset,
-        "weight": dweight.reshape(call.weight.shape),
+        "weight": dkernel.reshape(M, K, CG).transpose(0, 2, 1).reshape(call.weight.shape),
         "bias": dy.sum(axis=(0, 2, 3)),
         "mask": dmask,
     }
@@ -394,15 +432,13 @@ def deformable_layer(
     if not dense.batched and found["x"] is not None:
         found["x"] = found["x"][0]
     grads = LayerGradients(*(found.get(name) if name in needed else None for name in names))
-    meets_mask = sum((bool(learns["offset"] or learns.get("mask")), "weight" in needed))
-    masked = (meets_mask + bool(learns.get("mask"))) * (mask is not None)
     K = dense.weight.shape[2] * dense.weight.shape[3]
     costs = partial(
         formulas.deformable_gradient,
         *(*dense.sizes, dense.window),
         groups=dense.groups,
         offset_groups=branches["offset"][0].shape[0] // (2 * K),
-        masked=masked,
+        masked=1 + bool(learns.get("mask")),
         branches=list(branches),
         biases=[name for name, (_, bias) in branches.items() if bias is not None],
     )
