@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib
+import inspect
 import os
 import statistics
 import subprocess
@@ -25,15 +26,14 @@ import numpy as np
 
 import jitconv
 
-from . import jit
-from .costs.report import ConvResult
+from . import gradients, jit
 from .jit import njit, prange
 from .methods import METHODS
 from .methods.tiled.registers import BYTES, REGISTERS, registers
 from .variants import VARIANTS
 
 PEERS = ("torch", "torchvision", "cv2", "scipy")
-OURS = {"conv2d", "depthwise"}  # peers of our own
+OURS = {"conv2d", "depthwise", "forward"}  # peers of our own
 PIXELS, WIDE = (4, 6) if REGISTERS > 16 else (4, 3)  # as many sums as registers hold
 HEAD = ("layer", "ms", "± %", "GFLOP/s", "peak", "memory", "× direct", "× peer", "peer ms", "peer")
 
@@ -43,7 +43,7 @@ class Contest(NamedTuple):
 
     family: str
     label: str
-    call: Callable[..., ConvResult]
+    call: partial[Any]  # of a convolution, or of its gradients
     size: int  # bytes of input and weights
     peer: str
     peer_call: Callable[[], Any] | None
@@ -152,18 +152,23 @@ LAYERS: dict[str, Layers] = {
     ],
     "deformable": _squares((64, 64, 56), (256, 256, 14), K=3, padding=1),
 }
+BACKWARD = ("standard", "dilated", "pointwise", "grouped", "depthwise", "transposed", "deformable")
 
 
-def layers(installed: Set[str]) -> Iterator[Contest]:
-    """Yield every layer of the benchmark; weights and images are random."""
+def layers(installed: Set[str], only: str | None = None) -> Iterator[Contest]:
+    """Yield every layer of the benchmark, or those of one family; weights and images are random."""
     equal_threads(installed)
     for family in dict.fromkeys([*VARIANTS, *LAYERS]):
-        if family == "winograd" and family not in METHODS:
+        if only not in (None, family) or (family == "winograd" and family not in METHODS):
             continue
         name = family if family in VARIANTS else "standard"
         default = _squares((64, 64, 56), K=3, **VARIANTS[name].options)
         for sizes, options in LAYERS.get(family, default):
             yield from contests(family, name, sizes, options, installed)
+    for name in BACKWARD:
+        if only in (None, f"{name} backward"):
+            for sizes, options in LAYERS.get(name, ()):
+                yield from map(backward, contests(name, name, sizes, options, installed))
 
 
 def equal_threads(installed: Set[str]) -> None:
@@ -207,6 +212,31 @@ def contests(
         if peer != "depthwise" or K == 3:  # where two passes save least
             other = make(*arrays, **steps) if make is not None else None
             yield Contest(family, label, call, size, peer, other)
+
+
+def backward(layer: Contest) -> Contest:
+    """Turn a layer around: its arrays' gradients, beside autograd's or its own forward pass."""
+    forward, other = layer.call, layer.peer_call
+    dy = np.random.default_rng(1).standard_normal(forward().output.shape, dtype=np.float32)
+    needs = [*inspect.signature(forward.func).parameters][: len(forward.args)]
+    gradient = getattr(gradients, forward.func.__name__, gradients.conv2d)  # of standard_conv2d
+    call = partial(gradient, dy, *forward.args, **forward.keywords, needs=needs)
+    peer = layer.peer
+    if peer == "conv2d":
+        peer, other = "forward", forward
+    elif isinstance(other, partial):
+        other = _autograd(other, dy)
+    size = layer.size + dy.nbytes
+    return Contest(f"{layer.family} backward", layer.label, call, size, peer, other)
+
+
+def _autograd(forward: partial[Any], dy: np.ndarray) -> Callable[[], Any]:
+    import torch
+
+    with torch.enable_grad():
+        tensors = [tensor.requires_grad_() for tensor in forward.args]
+        y = forward()
+    return partial(torch.autograd.grad, y, tensors, torch.from_numpy(dy), retain_graph=True)
 
 
 def drawn(count: int, installed: Set[str]) -> Iterator[Contest]:
@@ -389,9 +419,12 @@ def machine() -> tuple[float, float]:
 
 def row(layer: Contest, peak: float, bandwidth: float) -> dict[str, Any]:
     """Time one layer and its peer, and check its counts."""
-    y, report = layer.call()
+    made, report = layer.call()
     report.verify()
-    size = layer.size + y.nbytes  # of what must be moved at least
+    # of what must be moved at least: backward, dy comes in, and gradients go out
+    size = layer.size + sum(
+        a.nbytes for a in (made if isinstance(made, tuple) else [made]) if a is not None
+    )
     times, *others = blocks(layer.call, *filter(None, [layer.peer_call]))
     middle = statistics.median(times)
     found: dict[str, Any] = {

@@ -65,7 +65,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "bench", help="time every variant beside torch, OpenCV and SciPy where they are installed"
     )
     part = bench_command.add_mutually_exclusive_group()
-    part.add_argument("--only", metavar="VARIANT", help="the layers of one variant")
+    part.add_argument(
+        "--only", metavar="VARIANT", help='the layers of one variant, or of "… backward"'
+    )
     part.add_argument(
         "--sweep", metavar="COUNT", type=int, help="so many random layers: means, and the worst"
     )
@@ -201,10 +203,9 @@ def _bench(options: argparse.Namespace) -> int:
     align = "{:44} {:>9} {:>4} {:>8} {:>5} {:>6} {:>8} {:>7} {:>9} {}"
     print(align.format(*bench.HEAD))
     rows, notes = [], []
-    for layer in bench.layers(bench.installed()):
-        if options.only in (None, layer.family):
-            rows.append(bench.row(layer, peak, bandwidth))
-            print(align.format(*bench.cells(rows[-1])), flush=True)
+    for layer in bench.layers(bench.installed(), options.only):
+        rows.append(bench.row(layer, peak, bandwidth))
+        print(align.format(*bench.cells(rows[-1])), flush=True)
     if not rows:
         raise ValueError(f"--only: there is no variant {options.only!r}")
     print("", *BENCH_LEGEND, "", "geometric mean of × peer", sep="\n")

@@ -190,6 +190,10 @@ def njit(
         return functools.partial(njit, parallel=parallel, jobs=jobs)
     options: dict[str, Any] = {"parallel": parallel, "fastmath": FASTMATH, "error_model": "numpy"}
     if not (parallel or jobs):
+        # Machine code finds a function by its name, its types, and a number that each process
+        # counts anew: what a factory made for other sizes must have a name of its own.
+        for cell in function.__closure__ or ():
+            function.__qualname__ += f"_{cell.cell_contents}"
         kernel: Any = numba.njit(function, **UNWRAPPED, **options)
         if isinstance(kernel, Dispatcher):
             kernel.__class__ = _Part

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 
 import jitconv
-from jitconv import checks
-from jitconv.methods.tiled.lines import line_loops
+from jitconv import checks, jit
+from jitconv.methods.tiled import lines
 from jitconv.variants import VARIANTS
 from jitconv.variants.standard import standard_loops
 
@@ -222,7 +222,7 @@ print(jitconv.conv2d(np.ones((1, 3, 3)), np.ones((1, 1, 3, 3))).output.item())
 @pytest.mark.parametrize("jobs", [False, True])
 def test_processes_that_compile_at_once_write_files_of_their_own(monkeypatch, jobs):
     """Both see an empty index; one name for two signatures would run one's code on the other's arrays."""
-    dispatcher = line_loops.compiled.all if jobs else standard_loops.compiled
+    dispatcher = lines.line_loops.compiled.all if jobs else standard_loops.compiled
     file, names = dispatcher._cache._cache_file, []
     monkeypatch.setattr(file, "_load_index", dict)
     monkeypatch.setattr(file, "_save_index", lambda overloads: None)
@@ -230,6 +230,21 @@ def test_processes_that_compile_at_once_write_files_of_their_own(monkeypatch, jo
     for key in ("float32", "float64", "float32"):
         file.save(key, None)
     assert names[0] == names[2] != names[1]
+
+
+def test_what_a_factory_makes_for_other_sizes_has_a_name_of_its_own():
+    """One process's cached code may else call what another's factory made, with as many types and another size."""
+
+    def make(size):
+        @jit.njit
+        def kernel(x):
+            return x * size
+
+        return kernel.py_func.__qualname__
+
+    assert make(1) == make(1) != make(2)
+    tiles = [lines.long, lines.short, lines.long1, lines.short1]
+    assert len({tile.py_func.__qualname__ for tile in tiles}) == len(tiles)
 
 
 @pytest.mark.skipif(numba.config.DISABLE_JIT, reason="nothing is cached")

@@ -62,6 +62,7 @@ def test_a_network_goes_back_through_every_layer():
     def loss():
         return training.cross_entropy(training.forward(layers, x)[0], labels)
 
+    training.forward(layers[3:], w((1, 4, 4, 4)))  # in which the first layer is another
     y, backs = training.forward(layers, x)
     training.backward(backs, training.cross_entropy(y, labels)[1])
     learning = [layer for layer in layers if isinstance(layer, Layer)]

@@ -33,7 +33,7 @@ class Layer:
     arrays, grads : dict of str to numpy.ndarray
         What it learns, and their gradients in the last step.
     needs_x : bool
-        Whether a layer before it needs the gradient with respect to x; True.
+        Whether a layer before it learns too, and needs the gradient with respect to x.
     reports : list of CostReport
         Of the last forward pass and, after a step, of the last backward one.
 
@@ -135,8 +135,9 @@ def squared_error(y: np.ndarray, wanted: np.ndarray) -> tuple[float, np.ndarray]
 
 def forward(layers: Sequence[Callable], x: np.ndarray) -> tuple[np.ndarray, list[Back]]:
     """Return what the last layer makes of x, and every layer's way back."""
-    next(layer for layer in layers if isinstance(layer, Layer)).needs_x = False
-    backs = []
+    learning, backs = [layer for layer in layers if isinstance(layer, Layer)], []
+    for layer in learning:
+        layer.needs_x = layer is not learning[0]
     for layer in layers:
         x, back = layer(x)
         backs.append(back)
