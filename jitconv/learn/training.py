@@ -136,8 +136,8 @@ def squared_error(y: np.ndarray, wanted: np.ndarray) -> tuple[float, np.ndarray]
 def forward(layers: Sequence[Callable], x: np.ndarray) -> tuple[np.ndarray, list[Back]]:
     """Return what the last layer makes of x, and every layer's way back."""
     learning, backs = [layer for layer in layers if isinstance(layer, Layer)], []
-    for layer in learning:
-        layer.needs_x = layer is not learning[0]
+    for learner in learning:
+        learner.needs_x = learner is not learning[0]
     for layer in layers:
         x, back = layer(x)
         backs.append(back)
