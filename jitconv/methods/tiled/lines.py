@@ -308,8 +308,10 @@ def line_loops(
                 add(sums, channels, tile_pixels, middle, end, bias, g * MG + m, c0, out, at, plane)
                 side = flat_w
                 if left > 0 and not region["in_order"]:  # the taps side by side
-                    for i in range(channels):
-                        gather(flat_w, w + np.uintp(i) * a, taps, packed, i * R)
+                    for r in range(R):
+                        v = w + taps[r]
+                        for i in range(channels):
+                            packed[np.uintp(i * R + r)] = flat_w[v + np.uintp(i) * a]
                     side, w, a = packed, np.uintp(zero), np.uintp(R)
                 for p in range(left):
                     k, q = ((m - m0) * left + p * channels) * LANES, np.uintp(p * R)
