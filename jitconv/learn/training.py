@@ -93,7 +93,7 @@ def relu(x: np.ndarray) -> tuple[np.ndarray, Back]:
 
 
 def pool(x: np.ndarray) -> tuple[np.ndarray, Back]:
-    """Keep the largest of each 2×2 pixels."""
+    """Keep the largest of each 2×2 pixels; the way back leads to it, and to any as large."""
     N, C, H, W = x.shape
     cells = x.reshape(N, C, H // 2, 2, W // 2, 2)
     y = cells.max(axis=(3, 5), keepdims=True)
