@@ -35,6 +35,12 @@ def test_ways_back_without_weights(layer):
     )
 
 
+def test_pooling_of_equal_pixels_has_one_way_back():
+    y, back = training.pool(np.ones((1, 1, 2, 4)))
+    assert y.tolist() == [[[[1, 1]]]]
+    assert back(np.array([[[[5.0, 7]]]])).tolist() == [[[[5, 0, 7, 0], [0, 0, 0, 0]]]]
+
+
 @pytest.mark.parametrize("shape", [(3, 1, 1), (3, 4, 5)])
 def test_losses(shape):
     scores, labels = RNG.standard_normal((2, *shape)), RNG.integers(0, 3, (2, *shape[1:]))

@@ -16,7 +16,6 @@ Here the channels of a pixel lie side by side, for its corners' weights are the 
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Collection, Sequence
 from functools import partial
@@ -32,6 +31,7 @@ from ..costs import formulas
 from ..costs.report import Pass
 from ..jit import njit, prange
 from ..methods import run
+from ..methods.tiled.registers import LANES, registers
 from ..sampling import place_samples
 from ..variants.deformable import branches_of, deformable_dense, deformed_call, sigmoid
 from ..variants.front_door import conv2d as jitconv_conv2d
@@ -77,58 +77,85 @@ class DeformableGradients(NamedTuple):
 BAND = 2**21  # bytes of columns that are made before they go on: they stay in cache
 
 
+@njit
+def corner_products(column, upper_left, upper_right, lower_left, lower_right, length, sums):
+    # the products of a column with each of its corners, added to sums (4,)
+    acc = registers(column, 4, 1)  # channels across the lanes
+    multiplies = 0
+    for j in range(LANES):
+        for i in range(4):
+            acc[i, j] = 0
+    for c in range(0, length - LANES + 1, LANES):
+        for j in range(LANES):
+            k = np.uintp(c) + np.uintp(j)
+            acc[0, j] += column[k] * upper_left[k]
+            acc[1, j] += column[k] * upper_right[k]
+            acc[2, j] += column[k] * lower_left[k]
+            acc[3, j] += column[k] * lower_right[k]
+            multiplies += 4
+    for j in range(LANES):
+        for i in range(4):
+            sums[i] += acc[i, j]
+    for c in range(length // LANES * LANES, length):
+        sums[0] += column[c] * upper_left[c]
+        sums[1] += column[c] * upper_right[c]
+        sums[2] += column[c] * lower_left[c]
+        sums[3] += column[c] * lower_right[c]
+        multiplies += 4
+    return multiplies
+
+
 @njit(parallel=True)
 def corner_loops(
-    image, columns, offset, mask, doffset, dmask, samples, places, corners, first, steps, counts
+    images, columns, offset, mask, doffset, dmask, samples, places, corners, first, steps, counts
 ):
-    # some output rows of an image, from the first on: image (H + 3, W + 3, C), one zero above and
-    # left, two below and right; columns (g, rows, OW, K, C/g); offset (2 * G * K, OH, OW), y before
-    # x; mask (G * K, OH, OW), or empty. Filled, where not empty: doffset, dmask, samples, as the
-    # columns; places (G * K, rows, OW); corners (G * K, rows, OW, 4), their weights times the mask
-    # counts (G * K * rows, 5); steps: see `deform_conv2d`
-    (HP, WP, C), (taps, rows, OW) = image.shape, places.shape
+    # some of the output rows of all images, from the first on: images (N, H + 3, W + 3, C), one
+    # zero above and left, two below and right; columns (g, rows, OW, K, C/g);
+    # offset (N, 2 * G * K, OH, OW), y before x; mask (N, G * K, OH, OW), or empty. Filled, where
+    # not empty: doffset, dmask, samples, as the columns; places (G * K, rows, OW) among all pixels;
+    # corners (G * K, rows, OW, 4), weights times the mask; counts (G * K * rows, 5)
+    # steps: see `deform_conv2d`
+    (_, HP, WP, C), (taps, rows, OW), OH = images.shape, places.shape, offset.shape[2]
     SH, SW, top, left, DH, DW, KW, K, CG, length = steps
-    CO, pixels = C * K // taps, image.reshape(HP * WP, C)  # CO: channels of an offset group
+    CO, pixels = C * K // taps, images.reshape(images.size // C, C)  # CO: of an offset group
     for job in prange(taps * rows):  # an output row of one tap, for a sample serves all channels
         tap, row = job // rows, job % rows
-        oh, g, t = first + row, tap // K, tap % K
-        down, right, place = offset[2 * tap, oh], offset[2 * tap + 1, oh], places[tap, row]
-        shares, outside = np.empty((4, OW), image.dtype), np.empty(OW, np.bool_)
+        n, oh, g, t = (first + row) // OH, (first + row) % OH, tap // K, tap % K
+        down, across, place = offset[n, 2 * tap, oh], offset[n, 2 * tap + 1, oh], places[tap, row]
+        shares, outside = np.empty((4, OW), images.dtype), np.empty(OW, np.bool_)
         h, w = oh * SH + t // KW * DH - top, t % KW * DW - left
-        placed = place_samples(down, right, h, w, SW, HP - 3, WP - 3, place, shares, outside, True)
-        products, masked, positions, values = 0, 0, 0, 0
+        placed = place_samples(down, across, h, w, SW, HP - 3, WP - 3, place, shares, outside, True)
+        products, masked, positions, values, sums = 0, 0, 0, 0, np.empty(4, images.dtype)
         for ow in range(OW):
-            above, below, corner = place[ow], place[ow] + WP, corners[tap, row, ow]
+            place[ow] += n * HP * WP
+            above, below = pixels[place[ow] :], pixels[place[ow] + WP :]
             a, b, c, d = shares[0, ow], shares[1, ow], shares[2, ow], shares[3, ow]
-            p = q = r = s = image.dtype.type(0)
             if doffset.size + dmask.size > 0:
+                sums[:] = 0
                 for k in range(g * CO, (g + 1) * CO, length):  # channels of one group of each kind
-                    column = columns[k // CG, row, ow, t, k % CG :]
-                    upper_left, upper_right = pixels[above, k:], pixels[above + 1, k:]
-                    lower_left, lower_right = pixels[below, k:], pixels[below + 1, k:]
-                    for i in range(length):
-                        p += column[i] * upper_left[i]
-                        q += column[i] * upper_right[i]
-                        r += column[i] * lower_left[i]
-                        s += column[i] * lower_right[i]
-                        products += 4
+                    products += corner_products(
+                        *(columns[k // CG, row, ow, t, k % CG :], above[0, k:], above[1, k:]),
+                        *(below[0, k:], below[1, k:], length, sums),
+                    )
+            p, q, r, s = sums[0], sums[1], sums[2], sums[3]
             if dmask.size > 0:
-                dmask[tap, oh, ow] = a * p + b * q + c * r + d * s
+                dmask[n, tap, oh, ow] = a * p + b * q + c * r + d * s
                 masked += 4
             if mask.size > 0:
-                factor = mask[tap, oh, ow]
+                factor = mask[n, tap, oh, ow]
                 a, b, c, d = factor * a, factor * b, factor * c, factor * d
                 masked += 4
             if doffset.size > 0:
-                doffset[2 * tap, oh, ow] = (a + c) * (r - p) + (b + d) * (s - q)
-                doffset[2 * tap + 1, oh, ow] = (a + b) * (q - p) + (c + d) * (s - r)
+                doffset[n, 2 * tap, oh, ow] = (a + c) * (r - p) + (b + d) * (s - q)
+                doffset[n, 2 * tap + 1, oh, ow] = (a + b) * (q - p) + (c + d) * (s - r)
                 positions += 4
+            corner = corners[tap, row, ow]
             corner[0], corner[1], corner[2], corner[3] = a, b, c, d
             if samples.size > 0:
                 for k in range(g * CO, (g + 1) * CO, length):
                     sample = samples[k // CG, row, ow, t, k % CG :]
-                    upper_left, upper_right = pixels[above, k:], pixels[above + 1, k:]
-                    lower_left, lower_right = pixels[below, k:], pixels[below + 1, k:]
+                    upper_left, upper_right = above[0, k:], above[1, k:]
+                    lower_left, lower_right = below[0, k:], below[1, k:]
                     for i in range(length):
                         sample[i] = a * upper_left[i] + b * upper_right[i]
                         sample[i] += c * lower_left[i] + d * lower_right[i]
@@ -137,11 +164,12 @@ def corner_loops(
 
 
 @njit(parallel=True)
-def spread_loops(columns, places, corners, dimage, length, parts, counts):
-    # some output rows of an image: columns (g, rows, OW, K, C/g), places (G * K, rows, OW),
-    # corners (G * K, rows, OW, 4); added to dimage (H + 3, W + 3, C); counts (C / length * parts)
-    (_, rows, OW, K, CG), (HP, WP, C) = columns.shape, dimage.shape
-    CO, pixels = C * K // places.shape[0], dimage.reshape(HP * WP, C)
+def spread_loops(columns, places, corners, dimages, length, parts, counts):
+    # some output rows: columns (g, rows, OW, K, C/g), places (G * K, rows, OW) among all pixels,
+    # corners (G * K, rows, OW, 4); added to dimages (N, H + 3, W + 3, C)
+    # counts (C / length * parts)
+    (_, rows, OW, K, CG), (N, HP, WP, C) = columns.shape, dimages.shape
+    CO, pixels = C * K // places.shape[0], dimages.reshape(N * HP * WP, C)
     for job in prange(counts.size):  # has channels to itself: no two jobs add to one pixel
         k, part = job // parts * length, job % parts
         few, multiplies = length * (part + 1) // parts - length * part // parts, 0
@@ -168,13 +196,13 @@ def spread_loops(columns, places, corners, dimage, length, parts, counts):
 def _product(
     values: np.ndarray, factors: np.ndarray, groups: int, method: str
 ) -> tuple[np.ndarray, int]:
-    """Return a 1×1 convolution of values (C, pixels) by factors (M, C/g), and its multiplies."""
-    window = shapes.window((1, values.shape[1]), 1)
+    """Return a 1×1 convolution of values (C, K, C/g) by factors (M, …), and its multiplies."""
+    window = shapes.window(values.shape[1:], 1)
     bias = np.zeros(factors.shape[0], values.dtype)
     weight = np.ascontiguousarray(factors)[:, :, np.newaxis, np.newaxis]
-    call = Dense(values[np.newaxis, :, np.newaxis], True, window, 0, weight, bias, False, groups)
+    call = Dense(values[np.newaxis], True, window, 0, weight, bias, False, groups)
     y, report = run(GROUPED, call, method)
-    return y[0, :, 0], report.multiplies
+    return y[0], report.multiplies
 
 
 def deform_conv2d(
@@ -248,11 +276,13 @@ def deform_conv2d(
     length = math.gcd(CG, C * K // taps)  # channels that have both kinds of groups in common
     before = window.padding[0][0], window.padding[1][0]
     steps = (*window.stride, *before, *window.dilation, KW, K, CG, length)
-    # images (N, H, W, C), weights (M, K * C/g), gradients of outputs (N, g, OH * OW, M/g)
+    # images (N, H, W, C), weights (M, K, C/g), outputs of all images (M, N * OH * OW), and of each
+    # group (g, N * OH * OW, M/g)
     images = np.zeros((N, H + 3, W + 3, C), dtype)
     images[:, 1 : H + 1, 1 : W + 1] = call.x.transpose(0, 2, 3, 1)
-    kernel = call.weight.reshape(M, CG, K).transpose(0, 2, 1).reshape(M, K * CG)
-    by_pixel = dy.reshape(N, groups, M // groups, OH * OW).transpose(0, 1, 3, 2)
+    kernel = call.weight.reshape(M, CG, K).transpose(0, 2, 1).copy()
+    outputs = dy.transpose(1, 0, 2, 3).reshape(M, N * OH * OW)
+    by_pixel = outputs.reshape(groups, M // groups, N * OH * OW).transpose(0, 2, 1)
     dimages, dkernel = np.zeros_like(images), np.zeros_like(kernel)
     doffset, dmask = np.zeros_like(call.offset), np.zeros_like(call.mask)
     of_samples = needed & {"x", "offset", "mask"}
@@ -270,25 +300,23 @@ def deform_conv2d(
     counts = {part: 0 for part, runs in ran.items() if runs}
     segments = C // length
     parts = min(length, -(-numba.get_num_threads() // segments))
-    height = max(1, min(OH, BAND // (OW * K * C * dtype.itemsize)))
-    bands = itertools.product(range(N), range(0, OH, height)) if needed - {"bias"} else ()
-    none = np.empty((0, 0, 0), dtype)
-    for n, first in bands:
-        rows = min(height, OH - first)
+    height = max(1, BAND // (OW * K * C * dtype.itemsize))
+    kept = np.empty(min(height, N * OH) * OW * K * C if "weight" in needed else 0, dtype)
+    none, no_columns = np.empty((0, 0, 0, 0), dtype), np.empty((0, 0, 0, 0, 0), dtype)
+    for first in range(0, N * OH if needed - {"bias"} else 0, height):
+        rows = min(height, N * OH - first)
         size, pixels = (groups, rows, OW, K, CG), slice(first * OW, (first + rows) * OW)
-        columns = samples = np.empty((0, 0, 0, 0, 0), dtype)
+        columns = no_columns
+        samples = kept[: rows * OW * K * C].reshape(size) if kept.size else no_columns
         if of_samples:
-            factors = by_pixel[n, :, pixels].reshape(-1, M // groups)
+            factors = by_pixel[:, pixels].reshape(-1, M // groups)
             columns, multiplies = _product(kernel, factors, groups, method)
-            counts["columns"] += multiplies
-            columns = columns.reshape(size)
-        if "weight" in needed:
-            samples = np.empty(size, dtype)
+            columns, counts["columns"] = columns.reshape(size), counts["columns"] + multiplies
         places, corners = np.empty((taps, rows, OW), np.intp), np.empty((taps, rows, OW, 4), dtype)
         each = np.zeros((taps * rows, 5), np.int64)
         corner_loops(
-            *(images[n], columns, call.offset[n], call.mask[n] if call.has_mask else none),
-            *(doffset[n] if "offset" in needed else none, dmask[n] if "mask" in needed else none),
+            *(images, columns, call.offset, call.mask if call.has_mask else none),
+            *(doffset if "offset" in needed else none, dmask if "mask" in needed else none),
             *(samples, places, corners, first, steps, each),
         )
         placed = ("corner weights", "corner products", "mask", "positions", "corner values")
@@ -297,17 +325,17 @@ def deform_conv2d(
                 counts[part] += multiplies
         if "x" in needed:
             each = np.zeros(segments * parts, np.int64)
-            spread_loops(columns, places, corners, dimages[n], length, parts, each)
+            spread_loops(columns, places, corners, dimages, length, parts, each)
             counts["input"] += int(each.sum())
         if "weight" in needed:
-            factors = dy[n].reshape(M, OH * OW)[:, pixels]
-            made, multiplies = _product(samples.reshape(-1, K * CG), factors, groups, method)
+            values, factors = samples.reshape(-1, K, CG), outputs[:, pixels]
+            made, multiplies = _product(values, factors, groups, method)
             dkernel += made
             counts["weight"] += multiplies
     found = {
         "x": dimages[:, 1 : H + 1, 1 : W + 1].transpose(0, 3, 1, 2).copy(),
         "offset": doffset,
-        "weight": dkernel.reshape(M, K, CG).transpose(0, 2, 1).reshape(call.weight.shape),
+        "weight": dkernel.transpose(0, 2, 1).reshape(call.weight.shape),
         "bias": dy.sum(axis=(0, 2, 3)),
         "mask": dmask,
     }

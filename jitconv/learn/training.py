@@ -93,11 +93,18 @@ def relu(x: np.ndarray) -> tuple[np.ndarray, Back]:
 
 
 def pool(x: np.ndarray) -> tuple[np.ndarray, Back]:
-    """Keep the largest of each 2×2 pixels; the way back leads to it, and to any as large."""
-    N, C, H, W = x.shape
-    cells = x.reshape(N, C, H // 2, 2, W // 2, 2)
-    y = cells.max(axis=(3, 5), keepdims=True)
-    return y[:, :, :, 0, :, 0], lambda dy: ((cells == y) * dy.reshape(y.shape)).reshape(x.shape)
+    """Keep the largest of each 2×2 pixels, the first of them if several are as large."""
+    places = [np.s_[:, :, i::2, j::2] for i, j in np.ndindex(2, 2)]
+    cells = np.stack([x[place] for place in places])
+    largest = cells.argmax(axis=0)
+
+    def back(dy: np.ndarray) -> np.ndarray:
+        dx = np.zeros_like(x)
+        for number, place in enumerate(places):
+            dx[place] = dy * (largest == number)
+        return dx
+
+    return cells.max(axis=0), back
 
 
 def upsample(x: np.ndarray) -> tuple[np.ndarray, Back]:
