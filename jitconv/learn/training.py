@@ -8,9 +8,11 @@ ways back are taken in reverse, and every weight moves against its gradient.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+import numba
 import numpy as np
 
 from .. import gradients
@@ -157,6 +159,18 @@ def backward(backs: list[Back], dy: np.ndarray) -> None:
         dy = backs.pop()(dy)
 
 
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Run loops on one thread; as a decorator, those of a function."""
+    before = numba.get_num_threads()
+    numba.set_num_threads(1)
+    try:
+        yield
+    finally:
+        numba.set_num_threads(before)
+
+
+@one_thread()
 def train(
     layers: Sequence[Callable],
     x: np.ndarray,
@@ -169,6 +183,8 @@ def train(
     seed: int = 0,
 ) -> list[float]:
     """Train the layers by Adam (Kingma and Ba, arXiv:1412.6980), and return each epoch's mean loss.
+
+    The loops run on one thread: on maps as small as in a lesson, more of them only wait.
 
     Parameters
     ----------
