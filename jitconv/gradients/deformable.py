@@ -283,8 +283,10 @@ def deform_conv2d(
     kernel = call.weight.reshape(M, CG, K).transpose(0, 2, 1).copy()
     outputs = dy.transpose(1, 0, 2, 3).reshape(M, N * OH * OW)
     by_pixel = outputs.reshape(groups, M // groups, N * OH * OW).transpose(0, 2, 1)
-    dimages, dkernel = np.zeros_like(images), np.zeros_like(kernel)
-    doffset, dmask = np.zeros_like(call.offset), np.zeros_like(call.mask)
+    dimages, dweight, doffset, dmask = (
+        np.zeros(array.shape, dtype) for array in (images, call.weight, call.offset, call.mask)
+    )
+    by_tap = dweight.reshape(M, CG, K).transpose(0, 2, 1)  # as the kernel is
     of_samples = needed & {"x", "offset", "mask"}
     masked = (1 + ("mask" in needed)) * call.has_mask
     ran = {
@@ -330,12 +332,12 @@ def deform_conv2d(
         if "weight" in needed:
             values, factors = samples.reshape(-1, K, CG), outputs[:, pixels]
             made, multiplies = _product(values, factors, groups, method)
-            dkernel += made
+            by_tap += made
             counts["weight"] += multiplies
     found = {
         "x": dimages[:, 1 : H + 1, 1 : W + 1].transpose(0, 3, 1, 2).copy(),
         "offset": doffset,
-        "weight": dkernel.transpose(0, 2, 1).reshape(call.weight.shape),
+        "weight": dweight,
         "bias": dy.sum(axis=(0, 2, 3)),
         "mask": dmask,
     }

@@ -7,6 +7,7 @@ are taps in all; the lines of a 1×1 convolution then multiply it.
 from __future__ import annotations
 
 import itertools
+import math
 
 import numpy as np
 
@@ -90,19 +91,19 @@ many, four, one = make_sample(MANY), make_sample(FOUR), make_sample(1)
 def sample_loops(
     job, beside, offset, mask, first, H, W, KW, SH, SW, top, left, DH, DW, C, samples, counts
 ):
-    # the samples of some output rows of one image, from the first on: beside flat,
-    # offset (2 * G * KH * KW, OH, OW), mask (·, OH, OW) or empty,
-    # samples (C * KH * KW, rows, OW), counts (rows, 4)
-    taps, rows, OW = samples.shape
-    K = taps // C
-    G, plane, flat = offset.shape[0] // (2 * K), (H + 3) * (W + 3), samples.reshape(samples.size)
+    # the samples of some output rows of some images, from row `first` on:
+    # beside (n, C * (H + 3) * (W + 3)), offset (n, 2 * G * KH * KW, OH, OW), mask (n, ·, OH, OW)
+    # or empty, samples (n, C * KH * KW, rows, OW), counts (n * rows, 4)
+    _, taps, rows, OW = samples.shape
+    n, row_of_image, K = job // rows, job % rows, taps // C
+    G, plane, flat = offset.shape[1] // (2 * K), (H + 3) * (W + 3), samples.reshape(samples.size)
     place, outside = np.empty(OW, np.intp), np.empty(OW, np.bool_)
     corners, row = np.empty((4, OW), flat.dtype), aligned(MANY * OW, flat)
-    oh = first + job
+    oh, pixels = first + row_of_image, beside[n]
     corner_weights, corner_values, masked, zeros = 0, 0, 0, 0
     for tap in range(G * K):
         g, t = tap // K, tap % K
-        dy, dx = offset[2 * tap, oh], offset[2 * tap + 1, oh]
+        dy, dx = offset[n, 2 * tap, oh], offset[n, 2 * tap + 1, oh]
         h, w = oh * SH + t // KW * DH - top, t % KW * DW - left
         corner_weights += place_samples(dy, dx, h, w, SW, H, W, place, corners, outside)
         none = 0
@@ -112,16 +113,17 @@ def sample_loops(
         zeros += none * (end - c)
         while c < end:
             _, some = together(c - g * C // G, C // G)
-            at, to, apart = c * plane, ((c * K + t) * rows + job) * OW, K * rows * OW
+            at, apart = c * plane, K * rows * OW
+            to = ((n * taps + c * K + t) * rows + row_of_image) * OW
             if some == MANY:
-                corner_values += many(beside, at, W, place, corners, row, flat, to, apart)
+                corner_values += many(pixels, at, W, place, corners, row, flat, to, apart)
             elif some == FOUR:
-                corner_values += four(beside, at, W, place, corners, row, flat, to, apart)
+                corner_values += four(pixels, at, W, place, corners, row, flat, to, apart)
             else:
-                corner_values += one(beside, at, W, place, corners, row, flat, to, apart)
+                corner_values += one(pixels, at, W, place, corners, row, flat, to, apart)
             if mask.size > 0:
                 for i in range(some):
-                    line, factor = samples[(c + i) * K + t, job], mask[tap, oh]
+                    line, factor = samples[n, (c + i) * K + t, row_of_image], mask[n, tap, oh]
                     for ow in range(OW):
                         line[ow] *= factor[ow]
                         masked += 1
@@ -138,23 +140,23 @@ def run(call: Deformed) -> tuple[np.ndarray, tuple[Pass, ...]]:
     y = empty("output", (N, M, OH, OW), call.x.dtype)
     beside = empty("padded x", (N, C * (H + 3) * (W + 3)), y.dtype)
     interleave_loops(call.x, call.offset.shape[1] // (2 * K), beside)
-    height = min(OH, max(1, SAMPLES // (OW * K * C * y.itemsize)))
-    samples = empty("samples", (C * K * height * OW,), y.dtype)
+    height = max(1, SAMPLES // (OW * K * C * y.itemsize))
+    images, height = max(1, height // OH), min(OH, height)  # at once, and rows of them
+    samples = empty("samples", (min(images, N) * C * K * height * OW,), y.dtype)
     weight = call.weight.reshape(M, -1, 1, 1)
     steps = (KW, *window.stride, window.padding[0][0], window.padding[1][0], *window.dilation)
     total, multiplies, on_padding = np.zeros(3, np.int64), 0, 0
-    for n, first in itertools.product(range(N), range(0, OH, height)):
-        rows = min(height, OH - first)
-        some = samples[: C * K * rows * OW].reshape(C * K, rows, OW)
-        counts = np.zeros((rows, 4), np.int64)
-        factors = mask[n] if mask.size else np.empty((0, 0, 0), y.dtype)
-        sample_loops(beside[n], call.offset[n], factors, first, H, W, *steps, C, some, counts)
+    for n, first in itertools.product(range(0, N, images), range(0, OH, height)):
+        rows, now = min(height, OH - first), slice(n, min(N, n + images))
+        shape = (now.stop - n, C * K, rows, OW)
+        some = samples[: math.prod(shape)].reshape(shape)
+        counts = np.zeros((shape[0] * rows, 4), np.int64)
+        factors = mask[now] if mask.size else np.empty((0, 0, 0, 0), y.dtype)
+        sample_loops(beside[now], call.offset[now], factors, first, H, W, *steps, C, some, counts)
         size = (rows, OW)
         pixels = Window(size, (1, 1), (1, 1), ((0, 0), (0, 0)), (1, 1), size, size)
-        planned = plan(1, C * K, M, call.groups, pixels, False, y.itemsize, 1)
-        done = multiply(
-            planned, some[np.newaxis], weight, call.bias, y[n : n + 1], call.groups, first_row=first
-        )
+        planned = plan(shape[0], C * K, M, call.groups, pixels, False, y.itemsize, 1)
+        done = multiply(planned, some, weight, call.bias, y[now], call.groups, first_row=first)
         total += counts[:, :3].sum(axis=0)
         multiplies += done
         # each sample met as many output channels as there were multiplies for a sample
