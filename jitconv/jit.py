@@ -36,9 +36,9 @@ __all__ = ["info", "njit", "prange"]
 # is written.
 FASTMATH = {"contract"}
 
-# glibc gives freed memory back beyond twice the largest block that was freed so far, up to 32 MB,
-# and each of its pages costs microseconds when it is asked for again: some calls took three times
-# as long. This block is never touched, and freed at once.
+# glibc keeps freed memory up to twice the largest block that was freed so far, of blocks up to
+# 32 MB, and gives the rest back; each page costs microseconds when it is asked for again, and some
+# calls took three times as long. This block is never touched, and freed at once.
 np.empty(2**25 - 2**13, np.uint8)
 
 # Two threads that launch kernels at once abort the process under Numba's workqueue layer, so

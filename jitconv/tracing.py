@@ -32,13 +32,15 @@ class Step(NamedTuple):
         The pass of the report that counts it: "kernel", "column pass", "corner weights", …
     output : tuple of int
         Which output it adds to, (n, m, oh, ow), or which pixel between two passes, (n, c, h, w);
-        or, in an array that the loops keep for themselves, (job, place there).
+        or, in an array that the loops keep for themselves, (job, place there); or which pixel or
+        weight, (m, c, kh, kw), of a gradient.
     input : tuple of int or None
         Which value of the image, (n, c, ih, iw), or of the image between two passes; or of an array
         that the loops keep, (job, place there); None on the padding, or where the value stands in
         no array.
     weight : tuple of int or None
-        Which weight, its index in the array that was passed; None where the factor is none.
+        Which weight, its index in the array that was passed, or which dy of a weight's gradient;
+        None where the factor is none.
     value, factor : float
         What was multiplied.
     sum : float
@@ -165,13 +167,13 @@ def trace(variant: str, x: ArrayLike, *arrays: ArrayLike, **options: Any) -> lis
     >>> steps[3].input, steps[3].weight
     ((0, 0, 0, 2), (0, 0, 0, 1))
 
-    Backwards, each product goes to the pixel that it came from:
+    Backwards, each product goes to the pixel that met its weight:
 
     >>> for step in trace("input gradient", [[[1.0, 2.0]]], [[[1, 2, 3.0]]], [[[[10.0, 20.0]]]]):
     ...     print(step)
     dx[0, 0, 0] += 1 · 10 → 10
-    dx[0, 0, 1] += 1 · 20 → 20
-    dx[0, 0, 1] += 2 · 10 → 40
+    dx[0, 0, 1] += 2 · 10 → 20
+    dx[0, 0, 1] += 1 · 20 → 40
     dx[0, 0, 2] += 2 · 20 → 40
     """
     if variant not in TRACED:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import jitconv
 from jitconv import gradients
 from jitconv.gradients import deformable, weights
-from jitconv.methods.tiled import products
+from jitconv.methods.tiled import products, samples
 
 STORED = np.load(Path(__file__).parent / "golden" / "gradients.npz")
 CASES = json.loads(str(STORED["cases"]))
@@ -269,6 +269,27 @@ def test_deformable_does_what_is_needed(needs, masked):
             np.testing.assert_allclose(getattr(grads, name), getattr(every, name), atol=1e-12)
         else:
             assert getattr(grads, name) is None
+
+
+@pytest.mark.parametrize("band", [1, 3000])
+def test_bands_of_rows_change_nothing(monkeypatch, band):
+    dy, x, offset, weight, mask = deformed(5, 3, 4, 6, (7, 6), 3, 2, 2, True, padding=1)
+    whole = gradients.deform_conv2d(dy, x, offset, weight, mask=mask, padding=1)
+    monkeypatch.setattr(deformable, "BAND", band)
+    cut = gradients.deform_conv2d(dy, x, offset, weight, mask=mask, padding=1)
+    assert cut.report.verify().parts == whole.report.parts
+    for one, other in zip(cut.grads, whole.grads, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("size", [1, 3000, 20000])
+def test_bands_of_samples_change_nothing(monkeypatch, size):
+    _, x, offset, weight, mask = deformed(5, 3, 4, 6, (7, 6), 3, 2, 2, True, padding=1)
+    whole, _ = jitconv.deform_conv2d(x, offset, weight, mask=mask, padding=1, method="tiled")
+    monkeypatch.setattr(samples, "SAMPLES", size)
+    cut, report = jitconv.deform_conv2d(x, offset, weight, mask=mask, padding=1, method="tiled")
+    report.verify()
+    np.testing.assert_allclose(cut, whole, rtol=1e-9, atol=1e-11)
 
 
 def test_deformable_of_one_image_and_of_none():

@@ -7,8 +7,6 @@ import jitconv
 from jitconv.learn import training
 from jitconv.learn.training import Layer
 
-RNG = np.random.default_rng(0)
-
 
 def slope(loss_of, array):
     """The gradient of a function of an array, by central differences."""
@@ -26,10 +24,10 @@ def slope(loss_of, array):
 @pytest.mark.parametrize(
     "layer", [training.relu, training.pool, training.upsample, training.mean, training.flatten]
 )
-def test_ways_back_without_weights(layer):
-    x = RNG.standard_normal((2, 3, 4, 6))
+def test_ways_back_without_weights(layer, rng):
+    x = rng.standard_normal((2, 3, 4, 6))
     y, back = layer(x)
-    dy = RNG.standard_normal(y.shape)
+    dy = rng.standard_normal(y.shape)
     np.testing.assert_allclose(
         back(dy), slope(lambda: (layer(x)[0] * dy).sum(), x), rtol=1e-6, atol=1e-8
     )
@@ -42,17 +40,17 @@ def test_pooling_of_equal_pixels_has_one_way_back():
 
 
 @pytest.mark.parametrize("shape", [(3, 1, 1), (3, 4, 5)])
-def test_losses(shape):
-    scores, labels = RNG.standard_normal((2, *shape)), RNG.integers(0, 3, (2, *shape[1:]))
+def test_losses(shape, rng):
+    scores, labels = rng.standard_normal((2, *shape)), rng.integers(0, 3, (2, *shape[1:]))
     for loss, wanted in ((training.cross_entropy, labels), (training.squared_error, 0.5 * scores)):
         _, grad = loss(scores, wanted)
         expected = slope(lambda: loss(scores, wanted)[0], scores)  # noqa: B023
         np.testing.assert_allclose(grad, expected, rtol=1e-6, atol=1e-9)
 
 
-def test_a_network_goes_back_through_every_layer():
-    w = RNG.standard_normal
-    x, labels = w((2, 2, 8, 8)), RNG.integers(0, 3, (2, 1, 1))
+def test_a_network_goes_back_through_every_layer(rng):
+    w = rng.standard_normal
+    x, labels = w((2, 2, 8, 8)), rng.integers(0, 3, (2, 1, 1))
     deformable = {"offset_weight": 0.1 * w((18, 4, 3, 3)), "offset_bias": 0.1 * w(18)}
     layers = [
         Layer(jitconv.conv2d, weight=w((4, 2, 3, 3)), bias=w(4), padding=1),
@@ -83,19 +81,20 @@ def test_a_network_goes_back_through_every_layer():
             )
 
 
-def test_it_learns_which_way_a_line_runs():
+def test_it_learns_which_way_a_line_runs(rng):
     x = np.zeros((40, 1, 6, 6), np.float32)
     labels = np.arange(40) % 2
-    for image, label, place in zip(x[:, 0], labels, RNG.integers(0, 6, 40), strict=True):
+    for image, label, place in zip(x[:, 0], labels, rng.integers(0, 6, 40), strict=True):
         image[(slice(None), place)[:: 1 - 2 * label]] = 1
 
     def made():
-        rng = np.random.default_rng(1)
+        start = np.random.default_rng(1)
+        first = training.weights(start, 4, 1, 3, 3)
         return [
-            Layer(jitconv.conv2d, weight=training.weights(rng, 4, 1, 3, 3), bias=training.zeros(4)),
+            Layer(jitconv.conv2d, weight=first, bias=training.zeros(4)),
             training.relu,
             training.mean,
-            Layer(jitconv.pointwise_conv2d, weight=training.weights(rng, 2, 4, 1, 1)),
+            Layer(jitconv.pointwise_conv2d, weight=training.weights(start, 2, 4, 1, 1)),
         ]
 
     layers, again = made(), made()
@@ -105,3 +104,16 @@ def test_it_learns_which_way_a_line_runs():
     costs = training.costs(layers, x[:1])
     # 4 filters × 9 taps × 16 places, and 2 × 4 weights; the first layer has no input gradient
     assert costs == (36 + 4 + 8, 576 + 8, 2 * 576 + 3 * 8)
+
+
+def test_what_does_not_fit_is_said():
+    layer = Layer(jitconv.conv2d, weight=np.ones((1, 1, 1, 1)))
+    x = np.ones((2, 1, 2, 2))
+    with pytest.raises(ValueError, match="layers: a Layer can stand in a network once"):
+        training.forward([layer, layer], x)
+    with pytest.raises(ValueError, match=r"labels: needs one for each place .* got \(2,\)"):
+        training.train([layer], x, np.zeros(2, int), epochs=1)
+    with pytest.raises(ValueError, match="labels: needs one for each place"):
+        training.accuracy([layer], x, np.zeros(2, int))
+    with pytest.raises(ValueError, match=r"wanted: needs the shape of the output, \(2, 1, 2, 2\)"):
+        training.squared_error(x, x[:, 0])

@@ -12,6 +12,9 @@ At a whole pixel, and at −1, where samples fade to zero, the surface has an ed
 to the right and below, as torchvision takes it.
 
 Here the channels of a pixel lie side by side, for its corners' weights are the same in all of them.
+Output rows of all images are taken in bands, so many that the columns of a band stay in cache. Both
+kinds of groups, of the weight and of the offsets, cut the channels; loops run over segments of
+channels that have both in common.
 """
 
 from __future__ import annotations
@@ -74,7 +77,7 @@ class DeformableGradients(NamedTuple):
     mask: np.ndarray | None
 
 
-BAND = 2**21  # bytes of columns that are made before they go on: they stay in cache
+BAND = 2**21  # bytes of the columns of a band
 
 
 @njit
@@ -164,16 +167,16 @@ def corner_loops(
 
 
 @njit(parallel=True)
-def spread_loops(columns, places, corners, dimages, length, parts, counts):
+def spread_loops(columns, places, corners, dimages, length, slices, counts):
     # some output rows: columns (g, rows, OW, K, C/g), places (G * K, rows, OW) among all pixels,
     # corners (G * K, rows, OW, 4); added to dimages (N, H + 3, W + 3, C)
-    # counts (C / length * parts)
+    # counts (C / length * slices)
     (_, rows, OW, K, CG), (N, HP, WP, C) = columns.shape, dimages.shape
     CO, pixels = C * K // places.shape[0], dimages.reshape(N * HP * WP, C)
     for job in prange(counts.size):  # has channels to itself: no two jobs add to one pixel
-        k, part = job // parts * length, job % parts
-        few, multiplies = length * (part + 1) // parts - length * part // parts, 0
-        k += length * part // parts
+        k, part = job // slices * length, job % slices
+        few, multiplies = length * (part + 1) // slices - length * part // slices, 0
+        k += length * part // slices
         for row in range(rows):
             for ow in range(OW):
                 for t in range(K):
@@ -301,7 +304,7 @@ def deform_conv2d(
     }
     counts = {part: 0 for part, runs in ran.items() if runs}
     segments = C // length
-    parts = min(length, -(-numba.get_num_threads() // segments))
+    slices = min(length, -(-numba.get_num_threads() // segments))  # of a segment, for threads
     height = max(1, BAND // (OW * K * C * dtype.itemsize))
     kept = np.empty(min(height, N * OH) * OW * K * C if "weight" in needed else 0, dtype)
     none, no_columns = np.empty((0, 0, 0, 0), dtype), np.empty((0, 0, 0, 0, 0), dtype)
@@ -326,8 +329,8 @@ def deform_conv2d(
             if part in counts:
                 counts[part] += multiplies
         if "x" in needed:
-            each = np.zeros(segments * parts, np.int64)
-            spread_loops(columns, places, corners, dimages, length, parts, each)
+            each = np.zeros(segments * slices, np.int64)
+            spread_loops(columns, places, corners, dimages, length, slices, each)
             counts["input"] += int(each.sum())
         if "weight" in needed:
             values, factors = samples.reshape(-1, K, CG), outputs[:, pixels]

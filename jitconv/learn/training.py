@@ -28,7 +28,8 @@ class Layer:
     function : callable
         Such as `jitconv.conv2d`; its gradient is found by its name.
     **settings
-        The arrays that it learns and its options, by the names of the function's arguments.
+        The arrays that it learns, as NumPy arrays, and its options, by the names of the function's
+        arguments.
 
     Attributes
     ----------
@@ -60,11 +61,11 @@ class Layer:
     def __call__(self, x: np.ndarray) -> tuple[np.ndarray, Back]:
         """Return the function of x (N, C, H, W), and the way back."""
         y, report = self.function(x, **self.arrays, **self.options)
-        self.reports = [report]
+        self.reports, needs_x = [report], self.needs_x
 
         def back(dy: np.ndarray) -> np.ndarray | None:
             read = {name: array for name, array in self.arrays.items() if name != "bias"}
-            needs = {*self.arrays, "x"} if self.needs_x else {*self.arrays}
+            needs = {*self.arrays, "x"} if needs_x else {*self.arrays}
             gradient = getattr(gradients, self.function.__name__)
             grads, report = gradient(dy, x, **read, **self.options, needs=needs)
             self.grads = {name: getattr(grads, name) for name in self.arrays}
@@ -127,24 +128,36 @@ def flatten(x: np.ndarray) -> tuple[np.ndarray, Back]:
     return x.reshape(len(x), -1, 1, 1), lambda dy: dy.reshape(x.shape)
 
 
+def _same_places(scores: np.ndarray, labels: np.ndarray) -> None:
+    if labels.shape != (scores.shape[0], *scores.shape[2:]):
+        raise ValueError(
+            f"labels: needs one for each place of the scores {scores.shape}, got {labels.shape}"
+        )
+
+
 def cross_entropy(scores: np.ndarray, labels: np.ndarray) -> tuple[float, np.ndarray]:
-    """Return how little scores (N, classes, …) expect the labels (N, …), and the gradient."""
-    odds = np.exp(scores - scores.max(axis=1, keepdims=True))
-    likely = odds / odds.sum(axis=1, keepdims=True)
-    at = np.expand_dims(labels, 1)
-    loss = -np.log(np.take_along_axis(likely, at, 1) + 1e-12).mean()
+    """Return how little scores (N, classes, OH, OW) expect labels (N, OH, OW), and the gradient."""
+    _same_places(scores, labels)
+    shifted = scores - scores.max(axis=1, keepdims=True)
+    logs = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    likely, at = np.exp(logs), np.expand_dims(labels, 1)
+    loss = -np.take_along_axis(logs, at, 1).mean()
     right = np.arange(scores.shape[1]).reshape(-1, *[1] * (labels.ndim - 1)) == at
     return float(loss), (likely - right).astype(scores.dtype) / labels.size
 
 
 def squared_error(y: np.ndarray, wanted: np.ndarray) -> tuple[float, np.ndarray]:
     """Return the mean of the squared differences, and its gradient."""
+    if y.shape != wanted.shape:
+        raise ValueError(f"wanted: needs the shape of the output, {y.shape}, got {wanted.shape}")
     return float(((y - wanted) ** 2).mean()), 2 * (y - wanted) / y.size
 
 
 def forward(layers: Sequence[Callable], x: np.ndarray) -> tuple[np.ndarray, list[Back]]:
     """Return what the last layer makes of x, and every layer's way back."""
     learning, backs = [layer for layer in layers if isinstance(layer, Layer)], []
+    if len(set(map(id, learning))) < len(learning):
+        raise ValueError("layers: a Layer can stand in a network once")
     for learner in learning:
         learner.needs_x = learner is not learning[0]
     for layer in layers:
@@ -223,8 +236,10 @@ def train(
 
 
 def accuracy(layers: Sequence[Callable], x: np.ndarray, labels: np.ndarray) -> float:
-    """Return the share of the labels (N, …) that have the highest score."""
-    return float((forward(layers, x)[0].argmax(axis=1) == labels).mean())
+    """Return the share of the labels (N, OH, OW) that have the highest score."""
+    scores, _ = forward(layers, x)
+    _same_places(scores, labels)
+    return float((scores.argmax(axis=1) == labels).mean())
 
 
 class Costs(NamedTuple):
@@ -243,7 +258,7 @@ class Costs(NamedTuple):
 
 
 def costs(layers: Sequence[Callable], x: np.ndarray) -> Costs:
-    """Return what the layers cost for one example (1, C, H, W), measured."""
+    """Return what the `Layer`s cost for one example (1, C, H, W), measured."""
     y, backs = forward(layers, x)
     backward(backs, y)
     learning = [layer for layer in layers if isinstance(layer, Layer)]

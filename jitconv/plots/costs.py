@@ -217,8 +217,8 @@ def multiply_map(variant: str, x: ArrayLike, *arrays: ArrayLike, **options: Any)
     Returns
     -------
     numpy.ndarray (OH, OW) of int
-        Its sum is the report's `multiplies_in_bounds`. What is done for an image between two passes
-        stands at the pixel above it.
+        Of a gradient (H, W) or (KH, KW). Its sum is the report's `multiplies_in_bounds`. What is
+        done for an image between two passes stands at the pixel above it.
 
     Raises
     ------

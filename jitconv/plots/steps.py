@@ -128,8 +128,8 @@ def show_steps(
     Raises
     ------
     TypeError, ValueError
-        As `trace`; or if `by` or `backend` is no such word, or there are more pictures than
-        `frames`: none is left out silently.
+        As `trace`; or if `by` or `backend` is no such word, there are more pictures than `frames`:
+        none is left out silently; or an output sums over several images, as a weight's gradient.
 
     Examples
     --------

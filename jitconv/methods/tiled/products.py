@@ -25,7 +25,7 @@ from .registers import BYTES, LANES, MANY, REGISTERS, aligned, registers
 
 # channels × taps of a tile: their sums, a vector of pixels each, fill the registers
 CHANNELS, TAPS = (4, 6) if REGISTERS > 16 else (2, 3)
-PIXELS = 512  # fewer in a region, and its lines are turned
+PIXELS = 512  # no more in a region, and its lines are turned
 
 
 def make_products(CHANNELS, TAPS):
