@@ -292,6 +292,18 @@ def test_bands_of_samples_change_nothing(monkeypatch, size):
     np.testing.assert_allclose(cut, whole, rtol=1e-9, atol=1e-11)
 
 
+@pytest.mark.parametrize("needs", [[], ["bias"]])
+def test_a_layer_makes_no_offsets_for_a_bias(needs):
+    dy, x, _, weight, _ = deformed(6, 2, 2, 3, (5, 6), 3, 1, 1, False)
+    branches = {"mask_weight": np.ones((9, 2, 3, 3)), "mask_bias": [1.0] * 9}
+    arrays = x, np.ones((18, 2, 3, 3)), weight
+    grads, report = gradients.deformable_layer(dy, *arrays, **branches, needs=needs)
+    _, whole = gradients.deformable_layer(dy, *arrays, **branches)
+    assert report.verify().parts == {}
+    assert report.parameters == whole.parameters
+    assert (grads.bias is None) is (needs == [])
+
+
 def test_deformable_of_one_image_and_of_none():
     dy, x, offset, weight, mask = deformed(3, 1, 2, 3, (5, 6), 3, 1, 1, True)
     one, _ = gradients.deform_conv2d(dy[0], x[0], offset[0], weight, mask=mask[0])

@@ -19,6 +19,7 @@ channels that have both in common.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Collection, Sequence
 from functools import partial
@@ -430,14 +431,16 @@ def deformable_layer(
     dy = of_outputs(dy, dense, dense.sizes[2])
     steps: dict[str, Any] = {"stride": stride, "padding": padding, "dilation": dilation}
     steps["method"] = method
-    forward = {name: jitconv_conv2d(x, *arrays, **steps) for name, arrays in branches.items()}
+    read = branches if needed - {"bias"} else {}  # a bias needs no offsets
+    forward = {name: jitconv_conv2d(x, *arrays, **steps) for name, arrays in read.items()}
+    offset = np.zeros((len(x), np.shape(branches["offset"][0])[0], *dense.window.output), x.dtype)
     mask = sigmoid(forward["mask"].output) if "mask" in forward else None
     # which gradients of the deformable convolution the branches need
     learns = {name: needed & {"x", f"{name}_weight", f"{name}_bias"} for name in branches}
     inner, report = deform_conv2d(
         dy,
         x,
-        forward["offset"].output,
+        forward["offset"].output if forward else offset,
         weight,
         **steps,
         mask=mask,
@@ -475,6 +478,7 @@ def deformable_layer(
         branches=list(branches),
         biases=[name for name, (_, bias) in branches.items() if bias is not None],
     )
-    held = dense.parameters + sum(done.report.parameters for done in forward.values())
+    arrays = itertools.chain(*branches.values())
+    held = dense.parameters + sum(np.size(array) for array in arrays if array is not None)
     besides = ("the sigmoid of the mask, and its slope",) if mask is not None else ()
     return result("deformable layer", grads, method, dense, dy, held, passes, costs, besides)
