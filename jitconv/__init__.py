@@ -21,6 +21,7 @@ from .jit import info
 from .learn import lessons  # noqa: F401  loaded for its old name below
 from .learn.compare import Comparison, compare
 from .learn.exercises import check
+from .models import measure, measuring
 from .tracing import Step, trace
 from .variants import warm_up
 from .variants.deformable import deform_conv2d, deformable_layer
@@ -76,6 +77,8 @@ __all__ = [
     "grouped_conv2d",
     "info",
     "max_pool2d",
+    "measure",
+    "measuring",
     "nearest_upsample",
     "pointwise_conv2d",
     "separable_conv2d",

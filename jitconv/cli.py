@@ -10,9 +10,10 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from . import table
+from . import checks, table
 from .jit import info
 from .learn import compare
+from .models import measure
 from .variants import warm_up
 from .variants.pointwise import pointwise_conv2d
 
@@ -86,6 +87,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     networks_command.add_argument("--seed", type=int, default=0, help="of the weights")
     networks_command.add_argument("--save", type=Path, help="write the figure to this file")
+    measure_command = commands.add_parser(
+        "measure", help="run a PyTorch or ONNX model of your own layer by layer, counted"
+    )
+    measure_command.add_argument(
+        "model", metavar="MODEL", help="an ONNX file, or package.module:name of a module or maker"
+    )
+    measure_command.add_argument(
+        "--input",
+        action="append",
+        default=[],
+        metavar="[NAME=]1x3x224x224",
+        help="shape of a random input, or a .npy file that holds it; once for each input",
+    )
+    measure_command.add_argument(
+        "--image", metavar="PHOTO", help="a photo for the first input, resized to its shape"
+    )
+    measure_command.add_argument("--seed", type=int, default=0, help="of random inputs")
+    measure_command.add_argument(
+        "--depth", type=int, help="show modules down to this level, with sums, and no layers"
+    )
+    measure_command.add_argument("--json", type=Path, metavar="FILE", help="write the rows here")
+    measure_command.add_argument("--markdown", type=Path, metavar="FILE", help="and the table here")
+    measure_command.add_argument(
+        "--no-compare",
+        dest="compare",
+        action="store_false",
+        help="leave out the framework's own outputs: faster",
+    )
     commands.add_parser("info", help="print versions, threads, threading layer, cache folder")
     options = parser.parse_args(arguments)
     try:
@@ -95,12 +124,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "networks": _networks,
             "bench": _bench,
             "figures": _figures,
+            "measure": _measure,
         }[options.command]
         return run(options)
     except BrokenPipeError:  # the reader, head for example, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except (MemoryError, OSError, TypeError, ValueError) as error:
+    except (ImportError, MemoryError, OSError, RuntimeError, TypeError, ValueError) as error:
         parser.exit(2, f"{parser.prog} {options.command}: error: {error}\n")
 
 
@@ -173,6 +203,37 @@ def _networks(options: argparse.Namespace) -> int:
     if network.published:
         print("", network.reconcile(), sep="\n")
     return 0 if agrees else 1
+
+
+def _measure(options: argparse.Namespace) -> int:
+    from .models import measured, shell
+
+    for option, path in (("--json", options.json), ("--markdown", options.markdown)):
+        if path is not None:
+            _check_place(option, path)
+    if options.depth is not None:
+        checks.integer("--depth", options.depth, 1)
+    model, inputs, said = shell.prepare(options.model, options.input, options.image, options.seed)
+    print(*said, "", sep="\n")
+    shown = options.depth is None
+    if shown:
+        print(table.line(measured.COLUMNS, measured.COLUMNS), flush=True)
+
+    def each(row: measured.Row) -> None:
+        if shown:
+            print(table.line(row.cells(), measured.COLUMNS), flush=True)
+
+    done = measure(model, *inputs, compare=options.compare, each=each).fold(options.depth)
+    if shown:
+        print(table.line(done.total(), measured.COLUMNS), "", done.title, *done.summary(), sep="\n")
+    else:
+        print(done)
+    if options.json:
+        text = json.dumps(done.to_dict(), indent=1)
+        _write(options.json, lambda part: part.write_text(text, "utf8"))
+    if options.markdown:
+        _write(options.markdown, lambda part: part.write_text(done.to_markdown() + "\n", "utf8"))
+    return 0 if all(row.report.agrees for row in done.rows) else 1
 
 
 def _figures(options: argparse.Namespace) -> int:

@@ -76,7 +76,7 @@ def _fewer(before: int, after: int) -> tuple[str, str, str]:
 
 
 def whatif(
-    network: Network,
+    network: Any,
     replace: str = "standard",
     by: str = "depthwise separable",
     *,
@@ -87,8 +87,9 @@ def whatif(
 
     Parameters
     ----------
-    network : Network
-        What to change; it stays as it is.
+    network : Network or jitconv.models.Measured
+        What to change; it stays as it is. Of a measured model the layers that have weights are
+        compared, for one image.
     replace : str
         Which kind goes: 'standard', 'dilated', 'pointwise' or 'grouped'.
     by : 'depthwise separable', 'grouped' or 'standard'
@@ -126,10 +127,13 @@ def whatif(
     if by not in ("depthwise separable", "grouped", "standard"):
         raise ValueError(f"by: must be 'depthwise separable', 'grouped' or 'standard', got {by!r}")
     groups = checks.integer("groups", groups, 1)
+    if not isinstance(network, Network):
+        network = network.network
     unknown = set(keep) - {layer.name for layer in network.layers}
     if unknown:
         raise ValueError(f"keep: {', '.join(sorted(unknown))} is no layer of {network.name}")
     layers: list[Layer] = []
+    reads: list[tuple[int, int, int]] = []
     exchanged: dict[str, tuple[str, ...]] = {}
     for row in network.rows:
         now = [row.layer]
@@ -138,10 +142,16 @@ def whatif(
         if now != [row.layer]:
             exchanged[row.layer.name] = tuple(layer.name for layer in now)
         layers += now
+        (C, H, W), (_, OH, OW) = row.input_shapes[0], row.output_shape
+        reads += [(C, H, W), (C, OH, OW)][: len(now)]
     if not exchanged:
         raise ValueError(f"replace: no {replace} layer of {network.name} can become {by}")
     name = f"{network.name}, {replace} → {by}" + f", {groups} groups" * (by == "grouped")
-    return WhatIf(network, Network(name, network.input_shape, layers), exchanged)
+    if network.connected:
+        after = Network(name, network.input_shape, layers)
+    else:
+        after = Network.of_layers(name, zip(layers, reads, strict=True))
+    return WhatIf(network, after, exchanged)
 
 
 def _exchanged(row: Row, by: str, groups: int) -> Iterator[Layer]:

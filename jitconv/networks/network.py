@@ -113,6 +113,11 @@ class Row:
         return "dilated" if self.window.dilation != (1, 1) else "standard"
 
     @property
+    def name(self) -> str:
+        """The layer's name."""
+        return self.layer.name
+
+    @property
     def weights(self) -> int:
         """Weights of the kernel."""
         return self.costs.get("parameters", 0)
@@ -191,6 +196,33 @@ class Network:
         if not rows:
             raise ValueError("layers: must hold at least one")
         self.rows: tuple[Row, ...] = tuple(rows)
+        self.connected = True
+
+    @classmethod
+    def of_layers(
+        cls, name: str, layers: Iterable[tuple[Layer, tuple[int, int, int]]]
+    ) -> Network:
+        """Return a network of layers whose connections are not known: it can be costed, not run.
+
+        Parameters
+        ----------
+        name : str
+            What to call it.
+        layers : iterable of (Layer, (C, H, W))
+            Each with the shape that it reads.
+
+        Examples
+        --------
+        >>> two = Network.of_layers("two", [(Layer("a", channels=4), (3, 8, 8))] * 2)
+        >>> two.multiplies, two.connected
+        (1536, False)
+        """
+        network = cls.__new__(cls)
+        network.name, network.connected = name, False
+        unseen = (None, None)
+        network.rows = tuple(_place(layer, [(shape, unseen)])[0] for layer, shape in layers)
+        network.input_shape = network.rows[0].input_shapes[0] if network.rows else ()
+        return network
 
     @property
     def layers(self) -> tuple[Layer, ...]:

@@ -209,6 +209,8 @@ class Steps:
     """Yields each convolution of a network as it finishes; `output` holds the last output."""
 
     def __init__(self, network: Network, seed: int = 0, image: ArrayLike | None = None):
+        if not network.connected:
+            raise ValueError(f"network: how the layers of {network.name} connect is not known")
         self.network = network
         self.rng = np.random.default_rng(checks.integer("seed", seed, 0))
         if image is None:

@@ -28,8 +28,8 @@ def plot_network(network: Any) -> Figure:
 
     Parameters
     ----------
-    network : Network
-        Any network with a convolution.
+    network : Network or jitconv.models.Measured
+        Any with a convolution; of a measured model, what was measured.
 
     Returns
     -------
@@ -47,7 +47,7 @@ def plot_network(network: Any) -> Figure:
     >>> len(plot_network(mobilenet_v1()).axes)
     2
     """
-    rows = [row for row in network.rows if row.costs]
+    rows = [row for row in network.rows if row.multiplies]
     if not rows:
         raise ValueError(f"network: {network.name} has no convolution to draw")
     figure, panels = plt.subplots(2, 1, figsize=(9, 6), dpi=100, layout="constrained", sharex=True)
@@ -64,7 +64,7 @@ def plot_network(network: Any) -> Figure:
         ax.tick_params(labelsize=8)
         ax.spines[["top", "right"]].set_visible(False)
     step = -(-len(rows) // 60)
-    names = [row.layer.name for row in rows[::step]]
+    names = [row.name for row in rows[::step]]
     ax.set_xticks(range(0, len(rows), step), names, rotation=90, fontsize=7)
     ax.set_xlabel("layer", fontsize=9)
     handles, labels = panels[0].get_legend_handles_labels()

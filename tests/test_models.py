@@ -1,0 +1,585 @@
+"""PyTorch models on jitconv's loops: outputs and gradients are torch's, and every multiply is in a row."""
+
+import gc
+import importlib
+import json
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+import jitconv
+from jitconv import CountMismatch, networks, plots
+from jitconv.models import layers
+from jitconv.models import measured as result
+
+torch = pytest.importorskip("torch")
+F = torch.nn.functional
+pytorch = pytest.importorskip("jitconv.models.pytorch")
+counter = pytest.importorskip("torch.utils.flop_counter")
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left_on():
+    torch.manual_seed(0)
+    yield
+    assert not torch.utils._python_dispatch._get_current_dispatch_mode_stack()
+    assert torch._C._len_torch_function_stack() == 0
+    assert not torch.nn.modules.module._global_forward_hooks
+    assert not torch.nn.modules.module._global_forward_pre_hooks
+
+
+def randn(*shape, **options):
+    return torch.randn(*shape, dtype=torch.float64, **options)
+
+
+def check(function, *tensors):
+    """Output and gradients are torch's, counts are the formulas', and differences are small."""
+    expected = function(*tensors)
+    dy = torch.randn_like(expected)
+    learned = [tensor for tensor in tensors if tensor.requires_grad]
+    wanted = torch.autograd.grad(expected, learned, dy, allow_unused=True)
+    with jitconv.measuring() as measured:
+        y = function(*tensors)
+        grads = torch.autograd.grad(y, learned, dy, allow_unused=True)
+    torch.testing.assert_close(y, expected)
+    for grad, other in zip(grads, wanted, strict=True):
+        torch.testing.assert_close(grad, other)
+    assert measured.verify().difference.relative < 1e-10
+    alone = jitconv.measure(function, *(tensor.detach() for tensor in tensors)).verify()
+    torch.testing.assert_close(alone.output, expected.detach())
+    forward = [row for row in measured.rows if row.role == "forward"]
+    assert [row.multiplies for row in alone.rows] == [row.multiplies for row in forward]
+    return measured
+
+
+CONVOLUTIONS = [
+    ("standard", (2, 4, 7, 8), (3, 4, 3, 2), {"stride": (2, 1), "padding": (1, 0)}),
+    ("standard", (2, 4, 9), (3, 4, 3), {"stride": 2, "padding": 1}),
+    ("standard", (4, 7, 8), (3, 4, 3, 3), {"padding": "same"}),
+    ("standard", (1, 2, 5, 5), (3, 2, 2, 2), {"padding": "same"}),
+    ("dilated", (1, 2, 9, 9), (2, 2, 3, 3), {"dilation": 2, "padding": 2}),
+    ("dilated", (1, 2, 9), (2, 2, 3), {"dilation": 3}),
+    ("grouped", (1, 4, 5, 6), (6, 2, 3, 3), {"groups": 2}),
+    ("depthwise", (1, 4, 5, 6), (8, 1, 3, 3), {"groups": 4, "padding": 1}),
+    ("depthwise", (2, 4, 9), (4, 1, 4), {"groups": 4, "stride": 3}),
+    ("pointwise", (2, 4, 5, 6), (3, 4, 1, 1), {"stride": 2}),
+    ("pointwise", (2, 4, 5), (3, 4, 1), {}),
+    ("standard", (2, 4, 5, 6), (3, 4, 1, 1), {"padding": 1}),
+]
+TRANSPOSED = [
+    ((2, 4, 5, 6), (4, 3, 4, 3), {"stride": 2, "padding": 1, "output_padding": (1, 0)}),
+    ((2, 4, 6), (4, 2, 3), {"stride": 3, "output_padding": 2, "groups": 2}),
+    ((4, 5, 6), (4, 3, 3, 3), {"dilation": 2}),
+]
+
+
+@pytest.mark.parametrize(("variant", "x", "weight", "options"), CONVOLUTIONS)
+@pytest.mark.parametrize("bias", [False, True])
+def test_convolutions(variant, x, weight, options, bias):
+    function = F.conv1d if len(weight) == 3 else F.conv2d
+    tensors = [randn(*shape, requires_grad=True) for shape in (x, weight, weight[:1])]
+    measured = check(lambda *t: function(*t, **options), *tensors[: 2 + bias])
+    assert [row.role for row in measured.rows] == ["forward", "input gradient", "weight gradient"]
+    assert {row.variant for row in measured.rows} == {variant}
+    assert {row.operation for row in measured.rows} == {
+        "aten.convolution",
+        "aten.convolution_backward",
+    }
+
+
+@pytest.mark.parametrize(("x", "weight", "options"), TRANSPOSED)
+def test_transposed_convolutions(x, weight, options):
+    function = F.conv_transpose1d if len(weight) == 3 else F.conv_transpose2d
+    bias = randn(weight[1] * options.get("groups", 1), requires_grad=True)
+    arrays = randn(*x, requires_grad=True), randn(*weight, requires_grad=True), bias
+    measured = check(lambda *t: function(*t, **options), *arrays)
+    assert [row.variant for row in measured.rows] == ["transposed"] * 3
+
+
+PRODUCTS = {
+    "mm": (torch.mm, (3, 4), (4, 5)),
+    "addmm": (lambda c, a, b: torch.addmm(c, a, b, beta=0.5, alpha=2), (3, 5), (3, 4), (4, 5)),
+    "bmm": (torch.bmm, (2, 3, 4), (2, 4, 5)),
+    "one bmm": (torch.bmm, (1, 3, 4), (1, 4, 5)),
+    "baddbmm": (lambda c, a, b: torch.baddbmm(c, a, b, beta=3), (2, 3, 5), (2, 3, 4), (2, 4, 5)),
+    "mv": (torch.mv, (3, 4), (4,)),
+    "addmv": (lambda c, a, b: torch.addmv(c, a, b, alpha=3), (3,), (3, 4), (4,)),
+    "dot": (torch.dot, (4,), (4,)),
+    "linear": (F.linear, (2, 3, 4), (5, 4), (5,)),
+    "without bias": (F.linear, (3, 4), (5, 4)),
+    "of one output": (F.linear, (3, 4), (1, 4), (1,)),
+    "matmul": (torch.matmul, (2, 1, 3, 4), (3, 4, 5)),
+    "einsum": (lambda a, b: torch.einsum("nij,njk->nik", a, b), (2, 3, 4), (2, 4, 3)),
+}
+
+
+@pytest.mark.parametrize("name", PRODUCTS)
+def test_products(name):
+    function, *shapes = PRODUCTS[name]
+    measured = check(function, *(randn(*shape, requires_grad=True) for shape in shapes))
+    *_, a, b = shapes if name != "linear" else shapes[:2]
+    forward = measured.rows[0]
+    assert forward.variant in ("pointwise", "grouped")
+    if name not in ("linear", "without bias", "of one output"):
+        assert forward.multiplies == np.prod(forward.output_shape) * a[-1]
+    else:
+        assert forward.multiplies == np.prod(a) * b[0]
+    gradients = [row for row in measured.rows if row.role != "forward"]
+    assert all(row.multiplies == forward.multiplies for row in gradients)
+
+
+MASK = torch.zeros(5, 6, dtype=torch.float64)
+MASK[0], MASK[2, 3] = -torch.inf, -2.0
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"is_causal": True}, {"attn_mask": MASK[1:3].repeat(3, 1)[:5], "scale": 0.3}],
+)
+def test_attention(options):
+    q = randn(2, 3, 5, 4, requires_grad=True)
+    k, v = (randn(2, 3, 6, 4, requires_grad=True) for _ in "kv")
+    attend = torch.nn.functional.scaled_dot_product_attention
+    measured = check(lambda q, k, v: attend(q, k, v, **options), q, k, v)
+    assert [row.multiplies for row in measured.rows] == [2 * 3 * 5 * 6 * 4] * (2 + 5)
+    assert [row.role for row in measured.rows] == ["forward"] * 2 + ["input gradient"] * 5
+
+
+def test_attention_learns_also_when_its_gradient_is_not_measured():
+    q, k, v = (randn(2, 3, 5, 4, requires_grad=True) for _ in "qkv")
+    attend = torch.nn.functional.scaled_dot_product_attention
+    expected = torch.autograd.grad(attend(q, k, v).square().sum(), (q, k, v))
+    with jitconv.measuring() as measured:
+        y = attend(q, k, v, attn_mask=torch.zeros(5, 5, dtype=torch.float64))
+    for grad, other in zip(torch.autograd.grad(y.square().sum(), (q, k, v)), expected, strict=True):
+        torch.testing.assert_close(grad, other)
+    assert len(measured.rows) == 2
+
+
+def test_a_query_that_sees_no_key():
+    q, k, v = (randn(1, 1, n, 4) for n in (5, 6, 6))
+    attend = torch.nn.functional.scaled_dot_product_attention
+    measured = jitconv.measure(lambda *t: attend(*t, attn_mask=MASK), q, k, v)
+    torch.testing.assert_close(measured.output, attend(q, k, v, attn_mask=MASK))
+
+
+@pytest.mark.parametrize("quiet", [torch.no_grad, torch.inference_mode])
+def test_modules_of_attention_are_taken_apart(quiet):
+    layer = torch.nn.TransformerEncoderLayer(8, 2, 12, batch_first=True)
+    model = torch.nn.TransformerEncoder(layer, 2).double().eval()
+    x = randn(2, 5, 8)
+    with quiet(), jitconv.measuring() as measured:
+        y = model(x)
+    torch.testing.assert_close(y, model(x).detach())
+    one = 10 * 8 * 24 + 2 * 2 * 5 * 5 * 8 + 10 * 8 * 8 + 2 * 10 * 8 * 12
+    assert measured.verify().multiplies == 2 * one
+    assert not any("native_multi_head" in name for name in measured.not_measured)
+    assert measured.parameters == sum(
+        p.numel() for name, p in model.named_parameters() if "norm" not in name
+    )
+
+
+class Net(torch.nn.Module):
+    """With a branch, a layer that is used twice, and a product of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3, 2, 1), torch.nn.BatchNorm2d(4))
+        self.twice = torch.nn.Conv2d(4, 4, 1)
+        self.head = torch.nn.Linear(4, 3)
+
+    def forward(self, x):
+        x = self.twice(self.twice(self.stem(x)).relu())
+        return self.head(x.mean((2, 3))) @ x.new_ones(3, 2)
+
+
+def test_names_roles_and_parameters():
+    model, x = Net(), torch.randn(2, 3, 8, 8)
+    measured = jitconv.measure(model, x.numpy())
+    assert [row.name for row in measured.rows] == [
+        "Net.stem.0", "Net.twice", "Net.twice", "Net.head", "Net",
+    ]  # fmt: skip
+    assert [row.parameters for row in measured.rows] == [112, 20, 0, 15, 0]
+    assert measured.parameters == 147
+    assert measured.not_measured == {
+        "aten.add_": 1, "aten._native_batch_norm_legit": 1, "aten.relu": 1, "aten.mean": 1,
+    } or "native_batch_norm" in "".join(measured.not_measured)  # fmt: skip
+    assert not measured.output.requires_grad
+    with jitconv.measuring() as learning:
+        model(x).sum().backward()
+    backward = [(row.name, row.role) for row in learning.rows[5:]]
+    assert backward == [
+        ("Net", "input gradient"),
+        ("Net.head", "input gradient"),
+        ("Net.head", "weight gradient"),
+        ("Net.twice", "input gradient"),
+        ("Net.twice", "weight gradient"),
+        ("Net.twice", "input gradient"),
+        ("Net.twice", "weight gradient"),
+        ("Net.stem.0", "weight gradient"),
+    ] or sorted(backward) == sorted(set(backward)) + sorted(
+        [("Net.twice", "input gradient"), ("Net.twice", "weight gradient")]
+    )
+
+
+def test_a_product_outside_of_modules():
+    measured = jitconv.measure(torch.mm, torch.ones(2, 3), torch.ones(3, 4))
+    assert (measured.name, measured.rows[0].name, measured.parameters) == ("mm", "Global", 0)
+    assert measured.rows[0].input_shape == (2, 3)
+    assert measured.rows[0].output_shape == (2, 4)
+
+
+def test_a_checkpoint_runs_its_layers_again():
+    model, x = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3)), torch.ones(1, 1, 4, 4)
+    x.requires_grad_()
+    with jitconv.measuring() as measured:
+        torch.utils.checkpoint.checkpoint(model, x, use_reentrant=False).sum().backward()
+    assert [(row.name, row.role) for row in measured.rows] == [
+        ("Sequential.0", "forward"),
+        ("Sequential.0", "forward"),
+        ("Sequential.0", "input gradient"),
+        ("Sequential.0", "weight gradient"),
+    ]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_computed_in_single(dtype):
+    model = torch.nn.Sequential(
+        torch.nn.Conv2d(2, 3, 3), torch.nn.Flatten(), torch.nn.Linear(12, 2)
+    )
+    measured = jitconv.measure(model.to(dtype), torch.randn(1, 2, 4, 4, dtype=dtype))
+    assert measured.output.dtype == dtype
+    note = f"{str(dtype)[6:]} computed in float32"
+    assert [row.note for row in measured.rows] == [note] * 2
+    assert f"{note}: 2 times" in str(measured)
+    assert measured.difference.relative < 0.02
+
+
+def test_what_is_not_measured_is_listed():
+    def mixed(x):
+        y = F.conv3d(x[None, None], x[None, None, :2, :2, :2]).sum() + torch.fft.rfft(x).real.sum()
+        z = (x[0] + 1j * x[0]) @ (x[0] + 0j) + torch.ones(2, 2, dtype=torch.int64).mm(
+            torch.ones(2, 2, dtype=torch.int64)
+        ).sum()
+        return y + z.real.sum() + torch.mm(x[0], x[1]).sum()
+
+    x = torch.randn(4, 4, 4)
+    measured = jitconv.measure(mixed, x)
+    torch.testing.assert_close(measured.output, mixed(x))
+    assert [row.operation for row in measured.rows] == ["aten.mm"]
+    listed = measured.not_measured
+    assert (listed["aten.convolution"], listed["aten._fft_r2c"], listed["aten.mm"]) == (1, 1, 2)
+    assert "aten.convolution 1" in str(measured)
+    reasons = "; ".join(measured.why())
+    assert "it has a formula for aten.convolution, which is not measured here" in reasons
+
+
+def test_an_empty_batch_runs_as_it_did():
+    measured = jitconv.measure(torch.nn.Conv2d(1, 2, 3), torch.ones(0, 1, 4, 4))
+    assert measured.output.shape == (0, 2, 2, 2)
+    assert (measured.multiplies, measured.not_measured) == (0, {"aten.convolution": 1})
+    assert measured.difference is None
+
+
+def test_flop_counter_gives_the_number_that_is_named():
+    model, x = Net(), torch.randn(2, 3, 8, 8)
+    with counter.FlopCounterMode(display=False) as flops:
+        model(x).sum().backward()
+    with jitconv.measuring() as measured:
+        model(x).sum().backward()
+    assert measured.flop_counter == flops.get_total_flops()
+    differ = measured.flop_counter - measured.flops
+    assert sum(int(line.split(":")[0].replace(",", "")) for line in measured.why()) == differ
+    assert f"torch's FlopCounterMode: {measured.flop_counter:,} FLOPs" in str(measured)
+
+
+def test_why_the_flop_counter_differs():
+    layer, x = torch.nn.ConvTranspose2d(2, 3, 4, 2, 1), torch.ones(1, 2, 5, 5)
+    measured = jitconv.measure(layer, x)
+    more = measured.flop_counter - measured.flops
+    assert measured.why() == (
+        [f"{more:+,}: it counts a transposed convolution by its input, and cropped taps too"]
+        if more
+        else []
+    )
+    attend = torch.nn.functional.scaled_dot_product_attention
+    measured = jitconv.measure(attend, *torch.ones(3, 1, 1, 4, 4))
+    assert measured.why()[0].startswith("-512: it has no formula for aten._scaled_dot_product")
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_the_layout_of_images_stays(channels_last):
+    form = torch.channels_last if channels_last else torch.contiguous_format
+    model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ConvTranspose2d(4, 3, 2))
+    model, x = model.to(memory_format=form), torch.randn(1, 3, 6, 6).to(memory_format=form)
+    measured = jitconv.measure(model, x)
+    assert measured.output.stride() == model(x).stride()
+    assert measured.difference.relative < 1e-5
+
+
+def test_other_threads_are_not_measured():
+    layer, x = torch.nn.Conv2d(1, 2, 3), torch.ones(1, 1, 4, 4)
+    with jitconv.measuring() as measured:
+        thread = threading.Thread(target=layer, args=(x,))
+        thread.start()
+        thread.join()
+        layer(x)
+    assert [row.name for row in measured.rows] == ["Conv2d"]
+
+
+def test_a_model_that_raises():
+    class Broken(torch.nn.Module):
+        def forward(self, x):
+            raise KeyError("its own")
+
+    model = torch.nn.Sequential(torch.nn.MultiheadAttention(4, 2), Broken())
+    with pytest.raises(KeyError, match="its own"):
+        jitconv.measure(lambda x: model[1](model[0](x, x, x)[0]), torch.ones(2, 1, 4))
+    with pytest.raises(RuntimeError, match="expected input.* to have 3 channels"):
+        jitconv.measure(torch.nn.Conv2d(3, 2, 3), torch.ones(1, 2, 4, 4))
+    with pytest.raises(RuntimeError, match="expected input.* to have 3 channels"):
+        jitconv.measure(torch.nn.Conv2d(3, 2, 3), torch.ones(1, 2, 4, 4), compare=False)
+    with pytest.raises(TypeError, match="positional argument"):
+        jitconv.measure(torch.nn.Linear(3, 2))
+
+
+@pytest.mark.parametrize("model", [3, None, np.ones(3)])
+def test_a_model_that_is_none(model):
+    with pytest.raises(TypeError, match=r"model: must be a torch.nn.Module, a function of tensors"):
+        jitconv.measure(model, torch.ones(1))
+
+
+@pytest.mark.parametrize(
+    ("call", "missing"),
+    [
+        (lambda: jitconv.measure(np.sin, 1), ["torch"]),
+        (jitconv.measuring, ["torch"]),
+        (lambda: jitconv.measure("m.onnx"), ["onnx", "onnxruntime"]),
+    ],
+)
+def test_a_framework_that_is_not_installed(call, missing, monkeypatch):
+    for package in missing:
+        monkeypatch.setitem(sys.modules, package, None)
+    for name in ("pytorch", "onnxfile"):
+        monkeypatch.delitem(sys.modules, f"jitconv.models.{name}", raising=False)
+        monkeypatch.delattr(jitconv.models, name, raising=False)
+    with pytest.raises(ImportError, match=rf'pip install "jitconv\[{missing[0]}\]"'):
+        call()
+
+
+def test_a_wrong_layer_shows_in_the_difference(monkeypatch):
+    def convolve(x, weight, bias, how):
+        if weight.shape[0] == 5:
+            weight = weight.copy()
+            weight[0, 0, 0, 0] += 0.5
+        return layers.convolve(x, weight, bias, how)
+
+    monkeypatch.setattr(pytorch, "convolve", convolve)
+    model = torch.nn.Sequential(*(torch.nn.Conv2d(c, m, 3) for c, m in [(2, 4), (4, 5), (5, 2)]))
+    measured = jitconv.measure(model, torch.randn(1, 2, 9, 9))
+    wrong = [row.name for row in measured.rows if row.difference.relative > 1e-4]
+    assert wrong == ["Sequential.1"]
+    assert measured.difference.relative > 1e-2
+
+
+def test_a_wrong_count_fails_verify(monkeypatch):
+    def convolve(*arguments):
+        y, report = layers.convolve(*arguments)
+        first = report.passes[0]
+        passes = (first._replace(multiplies=first.multiplies + 1),)
+        return y, type(report)(**{**vars(report), "passes": passes})
+
+    monkeypatch.setattr(pytorch, "convolve", convolve)
+    measured = jitconv.measure(torch.nn.Conv2d(1, 2, 3), torch.ones(1, 1, 4, 4))
+    with pytest.raises(CountMismatch, match=r"^Conv2d: standard: .*73 measured"):
+        measured.verify()
+    assert "✗" in str(measured)
+
+
+def test_differences_with_nan_and_infinity():
+    nan, inf = torch.nan, torch.inf
+    theirs = torch.tensor([1.0, nan, inf, -4.0])
+    assert pytorch._difference([theirs], [theirs]) == (0, 0)
+    assert pytorch._difference([torch.tensor([2.0, nan, inf, -4.0])], [theirs]) == (1, 0.25)
+    assert pytorch._difference([torch.tensor([1.0, 1.0, inf, -4.0])], [theirs])[0] == inf
+    assert pytorch._difference([torch.tensor([1.0, nan, -inf, -4.0])], [theirs])[0] == inf
+    assert pytorch._difference([torch.ones(2)], [torch.zeros(2)]) == (1, inf)
+    assert pytorch._difference([torch.zeros(2)], [torch.zeros(2)]) == (0, 0)
+
+
+def test_no_layers_tensors_outlive_the_layer():
+    size = (1, 3, 12, 12)
+    model = torch.nn.Sequential(*(torch.nn.Conv2d(3, 3, 3, padding=1) for _ in range(8)))
+    alive = []
+
+    def each(row):
+        gc.collect()
+        alive.append(sum(isinstance(o, torch.Tensor) and o.shape == size for o in gc.get_objects()))
+
+    jitconv.measure(model, torch.ones(size), each=each)
+    assert len(alive) == 8
+    assert max(alive) <= 4  # the model's input, a layer's input and its two outputs
+
+
+def test_without_comparison():
+    rows = []
+    model, x = Net().eval(), torch.randn(2, 3, 8, 8)
+    measured = jitconv.measure(model, x, compare=False, each=rows.append)
+    torch.testing.assert_close(measured.output, model(x).detach())
+    assert rows == measured.rows
+    assert measured.difference is None
+    assert {row.difference for row in rows} == {None}
+
+
+def test_the_table():
+    model, x = Net().eval(), torch.randn(2, 3, 8, 8)
+    measured = jitconv.measure(model, x)
+    stem, twice, head, own = 2 * 16 * 27 * 4, 2 * 16 * 16, 24, 12
+    assert measured.multiplies == stem + 2 * twice + head + own
+    on_padding = 2 * 4 * 3 * (16 * 9 - 11 * 11)
+    assert measured.multiplies_on_padding == on_padding
+    assert measured.multiplies_in_bounds == measured.multiplies - on_padding
+    assert measured.flops == 2 * measured.macs == 2 * measured.multiplies
+    assert measured.by_variant() == {"standard": stem, "pointwise": 2 * twice + head + own}
+    assert list(measured.by_variant()) == ["standard", "pointwise"]
+    text = str(measured)
+    assert f"Net: 147 parameters, {measured.multiplies:,} multiplies in 5 calls" in text
+    assert text.count("✓") == 5 + 1 + 1
+    found = json.loads(json.dumps(measured.to_dict()))
+    assert sum(row["report"]["multiplies"] for row in found["rows"]) == found["multiplies"]
+    assert found["rows"][0]["difference"]["relative"] < 1e-5
+    assert measured._repr_html_().count("<tr>") == 1 + 5 + 1
+    assert measured.to_markdown().count("\n|") == 2 + 5
+    folded = measured.fold(2)
+    assert folded.rows is measured.rows
+    lines = [line.split() for line in str(folded).splitlines()[2:7]]
+    assert [line[0] for line in lines] == ["Net", "stem", "twice", "head", "total"]
+    assert lines[0][1:4] == ["5", "calls", f"{measured.multiplies:,}"]
+    assert lines[2][1:5] == ["pointwise", "2", "calls", f"{2 * twice:,}"]
+    with pytest.raises(ValueError, match="depth: must be at least 1, got 0"):
+        measured.fold(0)
+
+
+def test_pictures_and_what_if():
+    model = torch.nn.Sequential(
+        torch.nn.Conv2d(4, 8, 3, padding=1), torch.nn.Conv1d(8, 8, 3), torch.nn.Linear(6, 2)
+    )
+    measured = jitconv.measure(
+        lambda x: model[2](model[1](model[0](x)[:, :, 0])), torch.ones(1, 4, 8, 8)
+    )
+    heights = [bar.get_height() for bar in plots.plot_network(measured).axes[0].patches]
+    assert heights == [row.multiplies for row in measured.rows]
+    assert len(measured.plot().axes) == 2
+    done = networks.whatif(measured, keep=["Conv1d"])
+    assert done.exchanged == {"Conv2d": ("Conv2d/dw", "Conv2d")}
+    assert done.before.multiplies == measured.multiplies
+    saved = 64 * (4 * 8 * 9 - 4 * 9 - 4 * 8)
+    assert done.after.multiplies == done.before.multiplies - saved
+    with pytest.raises(ValueError, match="how the layers of .* connect is not known"):
+        done.after.run()
+
+
+def test_rows_of_a_shared_layer_have_names_of_their_own_as_data():
+    names = [layer.name for layer in jitconv.measure(Net(), torch.ones(1, 3, 8, 8)).network.layers]
+    assert names == ["Net.stem.0", "Net.twice", "Net.twice (2)", "Net.head"]
+
+
+DEFORM = (
+    "deform_conv2d(Tensor input, Tensor weight, Tensor offset, Tensor mask, Tensor bias, "
+    "SymInt stride_h, SymInt stride_w, SymInt pad_h, SymInt pad_w, SymInt dilation_h, "
+    "SymInt dilation_w, SymInt groups, SymInt offset_groups, bool use_mask) -> Tensor"
+)
+
+
+@pytest.fixture
+def deform_conv2d():
+    """Torchvision's, or an operation of its name that jitconv computes on copies."""
+    try:
+        from torchvision.ops import deform_conv2d
+    except (ImportError, RuntimeError):
+        pass
+    else:
+        yield deform_conv2d
+        return
+    library = torch.library.Library("torchvision", "DEF")
+    library.define(DEFORM)
+    library.define("_" + DEFORM.replace("conv2d(", "conv2d_backward(Tensor grad, ").replace(
+        "-> Tensor", "-> (Tensor, Tensor, Tensor, Tensor, Tensor)"
+    ))  # fmt: skip
+
+    def run(function, arrays, options):
+        arrays = [array.numpy().copy() for array in arrays]
+        steps = dict(
+            zip(("stride", "padding", "dilation"), zip(*[iter(options)] * 2), strict=False)
+        )
+        *given, mask = arrays
+        return function(*given, mask=mask if options[-1] else None, **steps)
+
+    def forward(x, weight, offset, mask, bias, *options):
+        y, _ = run(jitconv.deform_conv2d, (x, offset, weight, bias, mask), options)
+        return torch.from_numpy(y)
+
+    def backward(dy, x, weight, offset, mask, bias, *options):
+        grads, _ = run(jitconv.gradients.deform_conv2d, (dy, x, offset, weight, mask), options)
+        found = (grads.x, grads.weight, grads.offset, grads.mask, grads.bias)
+        return tuple(torch.zeros_like(mask) if g is None else torch.from_numpy(g) for g in found)
+
+    library.impl("deform_conv2d", forward, "CPU")
+    library.impl("_deform_conv2d_backward", backward, "CPU")
+    ops = torch.ops.torchvision
+
+    class Deform(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, *arguments):
+            ctx.save_for_backward(*arguments[:5])
+            ctx.options = arguments[5:]
+            return ops.deform_conv2d(*arguments)
+
+        @staticmethod
+        def backward(ctx, dy):
+            grads = ops._deform_conv2d_backward(dy, *ctx.saved_tensors, *ctx.options)
+            return (*grads, *[None] * 9)
+
+    def call(x, offset, weight, bias, stride, padding, dilation, mask):
+        use = mask is not None
+        mask = mask if use else x.new_zeros(len(x), 1)
+        G = offset.shape[1] // (2 * weight.shape[2] * weight.shape[3])
+        g = x.shape[1] // weight.shape[1]
+        return Deform.apply(
+            x, weight, offset, mask, bias, *stride, *padding, *dilation, g, G, use
+        )  # fmt: skip
+
+    yield call
+    library._destroy()
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_deformable_convolutions(deform_conv2d, masked):
+    shapes = (2, 4, 7, 8), (2, 36, 3, 8), (6, 2, 3, 3), (6,), (2, 18, 3, 8)
+    x, offset, weight, bias, mask = (randn(*shape, requires_grad=True) for shape in shapes)
+    steps = (2, 1), (0, 1), (1, 1)
+
+    def function(x, offset, weight, bias, *mask):
+        return deform_conv2d(x, offset, weight, bias, *steps, mask[0] if mask else None)
+
+    tensors = [x, offset, weight, bias, mask][: 4 + masked]
+    measured = check(function, *tensors)
+    assert [row.variant for row in measured.rows] == ["deformable"] * 3
+    assert [row.role for row in measured.rows] == ["forward", "input gradient", "weight gradient"]
+    assert "mask" in measured.rows[0].report.parts or not masked
+    assert {row.flop_counter for row in measured.rows} == {0}
+
+
+def test_without_a_framework_jitconv_imports_none():
+    """It must not: they take seconds."""
+    subprocess = importlib.import_module("subprocess")
+    code = "import sys, jitconv; print({'torch', 'onnx', 'onnxruntime'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
+
+
+def test_paths_and_levels():
+    assert result._path("Net.layer1.0") == ["Net", "layer1", "0"]
+    assert result._path("/layer1/layer1.0/Conv") == ["layer1", "layer1.0", "Conv"]
