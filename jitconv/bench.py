@@ -510,6 +510,8 @@ def further() -> Iterator[tuple[str, str]]:
                 numba.set_num_threads(threads)
 
         yield f"{threads} threads against 1, 64→64 56² k3", f"{ratio(*blocks(big, alone)):.2f} ×"
+    if "torch" in installed():
+        yield from whole_models()
     yield from memory(
         (64, 64, (224, 224), 1),
         (512, 512, (7, 7), 1),
@@ -517,6 +519,23 @@ def further() -> Iterator[tuple[str, str]]:
         (2048, 4, (4, 4096), 1),
     )
     yield from first_calls()
+
+
+def whole_models() -> Iterator[tuple[str, str]]:
+    """Yield what measuring a model takes of the model's own time in torch, without comparison."""
+    import torch
+
+    from .models import examples
+
+    equal_threads(installed())
+    x = torch.from_numpy(np.random.default_rng(0).standard_normal((1, 3, 224, 224), np.float32))
+    for build in (examples.resnet50, examples.mobilenet_v2, examples.efficientnet_b0):
+        model = build().eval()
+        with torch.no_grad():
+            measured = partial(jitconv.measure, model, x, compare=False)
+            times, own = blocks(measured, partial(model, x), seconds=1)
+        found = f"{ratio(own, times):.2f} × its {1e3 * statistics.median(own):.1f} ms in torch"
+        yield f"measuring {build.__name__}, 224²", found
 
 
 MEMORY = """

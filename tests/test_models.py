@@ -8,11 +8,13 @@ import threading
 
 import numpy as np
 import pytest
+from matplotlib import cbook
 
 import jitconv
-from jitconv import CountMismatch, networks, plots
+from jitconv import CountMismatch, cli, networks, plots
 from jitconv.models import layers
 from jitconv.models import measured as result
+from jitconv.models import shell as command
 
 torch = pytest.importorskip("torch")
 F = torch.nn.functional
@@ -75,6 +77,7 @@ TRANSPOSED = [
 ]
 
 
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
 @pytest.mark.parametrize(("variant", "x", "weight", "options"), CONVOLUTIONS)
 @pytest.mark.parametrize("bias", [False, True])
 def test_convolutions(variant, x, weight, options, bias):
@@ -119,13 +122,9 @@ PRODUCTS = {
 def test_products(name):
     function, *shapes = PRODUCTS[name]
     measured = check(function, *(randn(*shape, requires_grad=True) for shape in shapes))
-    *_, a, b = shapes if name != "linear" else shapes[:2]
     forward = measured.rows[0]
     assert forward.variant in ("pointwise", "grouped")
-    if name not in ("linear", "without bias", "of one output"):
-        assert forward.multiplies == np.prod(forward.output_shape) * a[-1]
-    else:
-        assert forward.multiplies == np.prod(a) * b[0]
+    assert forward.multiplies == np.prod(forward.output_shape) * 4
     gradients = [row for row in measured.rows if row.role != "forward"]
     assert all(row.multiplies == forward.multiplies for row in gradients)
 
@@ -177,7 +176,9 @@ def test_modules_of_attention_are_taken_apart(quiet):
     assert measured.verify().multiplies == 2 * one
     assert not any("native_multi_head" in name for name in measured.not_measured)
     assert measured.parameters == sum(
-        p.numel() for name, p in model.named_parameters() if "norm" not in name
+        p.numel()
+        for name, p in model.named_parameters()
+        if "norm" not in name and "in_proj_bias" not in name  # which is added on its own
     )
 
 
@@ -203,9 +204,9 @@ def test_names_roles_and_parameters():
     ]  # fmt: skip
     assert [row.parameters for row in measured.rows] == [112, 20, 0, 15, 0]
     assert measured.parameters == 147
-    assert measured.not_measured == {
-        "aten.add_": 1, "aten._native_batch_norm_legit": 1, "aten.relu": 1, "aten.mean": 1,
-    } or "native_batch_norm" in "".join(measured.not_measured)  # fmt: skip
+    listed = {name: calls for name, calls in measured.not_measured.items() if "norm" not in name}
+    assert listed == {"aten.add_": 1, "aten.relu": 1, "aten.mean": 1}
+    assert len(measured.not_measured) == 4
     assert not measured.output.requires_grad
     with jitconv.measuring() as learning:
         model(x).sum().backward()
@@ -219,9 +220,7 @@ def test_names_roles_and_parameters():
         ("Net.twice", "input gradient"),
         ("Net.twice", "weight gradient"),
         ("Net.stem.0", "weight gradient"),
-    ] or sorted(backward) == sorted(set(backward)) + sorted(
-        [("Net.twice", "input gradient"), ("Net.twice", "weight gradient")]
-    )
+    ]
 
 
 def test_a_product_outside_of_modules():
@@ -232,15 +231,18 @@ def test_a_product_outside_of_modules():
 
 
 def test_a_checkpoint_runs_its_layers_again():
-    model, x = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3)), torch.ones(1, 1, 4, 4)
-    x.requires_grad_()
+    model = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.Conv2d(2, 1, 1))
+    x = torch.ones(1, 1, 4, 4, requires_grad=True)
     with jitconv.measuring() as measured:
         torch.utils.checkpoint.checkpoint(model, x, use_reentrant=False).sum().backward()
-    assert [(row.name, row.role) for row in measured.rows] == [
-        ("Sequential.0", "forward"),
-        ("Sequential.0", "forward"),
-        ("Sequential.0", "input gradient"),
-        ("Sequential.0", "weight gradient"),
+    assert [(row.name[-1], row.role) for row in measured.rows] == [
+        ("0", "forward"),
+        ("1", "forward"),
+        ("0", "forward"),
+        ("1", "input gradient"),
+        ("1", "weight gradient"),
+        ("0", "input gradient"),
+        ("0", "weight gradient"),
     ]
 
 
@@ -306,7 +308,7 @@ def test_why_the_flop_counter_differs():
     )
     attend = torch.nn.functional.scaled_dot_product_attention
     measured = jitconv.measure(attend, *torch.ones(3, 1, 1, 4, 4))
-    assert measured.why()[0].startswith("-512: it has no formula for aten._scaled_dot_product")
+    assert measured.why()[0].startswith("-256: it has no formula for aten._scaled_dot_product")
 
 
 @pytest.mark.parametrize("channels_last", [False, True])
@@ -337,9 +339,9 @@ def test_a_model_that_raises():
     model = torch.nn.Sequential(torch.nn.MultiheadAttention(4, 2), Broken())
     with pytest.raises(KeyError, match="its own"):
         jitconv.measure(lambda x: model[1](model[0](x, x, x)[0]), torch.ones(2, 1, 4))
-    with pytest.raises(RuntimeError, match="expected input.* to have 3 channels"):
+    with pytest.raises(RuntimeError, match=r"expected input.* to have 3 channels"):
         jitconv.measure(torch.nn.Conv2d(3, 2, 3), torch.ones(1, 2, 4, 4))
-    with pytest.raises(RuntimeError, match="expected input.* to have 3 channels"):
+    with pytest.raises(RuntimeError, match=r"expected input.* to have 3 channels"):
         jitconv.measure(torch.nn.Conv2d(3, 2, 3), torch.ones(1, 2, 4, 4), compare=False)
     with pytest.raises(TypeError, match="positional argument"):
         jitconv.measure(torch.nn.Linear(3, 2))
@@ -416,7 +418,7 @@ def test_no_layers_tensors_outlive_the_layer():
 
     def each(row):
         gc.collect()
-        alive.append(sum(isinstance(o, torch.Tensor) and o.shape == size for o in gc.get_objects()))
+        alive.append(sum(type(o) is torch.Tensor and o.shape == size for o in gc.get_objects()))
 
     jitconv.measure(model, torch.ones(size), each=each)
     assert len(alive) == 8
@@ -451,7 +453,7 @@ def test_the_table():
     assert sum(row["report"]["multiplies"] for row in found["rows"]) == found["multiplies"]
     assert found["rows"][0]["difference"]["relative"] < 1e-5
     assert measured._repr_html_().count("<tr>") == 1 + 5 + 1
-    assert measured.to_markdown().count("\n|") == 2 + 5
+    assert measured.to_markdown().count("\n|") == 2 + 5 + 1
     folded = measured.fold(2)
     assert folded.rows is measured.rows
     lines = [line.split() for line in str(folded).splitlines()[2:7]]
@@ -477,7 +479,7 @@ def test_pictures_and_what_if():
     assert done.before.multiplies == measured.multiplies
     saved = 64 * (4 * 8 * 9 - 4 * 9 - 4 * 8)
     assert done.after.multiplies == done.before.multiplies - saved
-    with pytest.raises(ValueError, match="how the layers of .* connect is not known"):
+    with pytest.raises(ValueError, match=r"how the layers of .* connect is not known"):
         done.after.run()
 
 
@@ -511,9 +513,8 @@ def deform_conv2d():
 
     def run(function, arrays, options):
         arrays = [array.numpy().copy() for array in arrays]
-        steps = dict(
-            zip(("stride", "padding", "dilation"), zip(*[iter(options)] * 2), strict=False)
-        )
+        words = ("stride", "padding", "dilation")
+        steps = {word: options[2 * n : 2 * n + 2] for n, word in enumerate(words)}
         *given, mask = arrays
         return function(*given, mask=mask if options[-1] else None, **steps)
 
@@ -570,6 +571,99 @@ def test_deformable_convolutions(deform_conv2d, masked):
     assert [row.role for row in measured.rows] == ["forward", "input gradient", "weight gradient"]
     assert "mask" in measured.rows[0].report.parts or not masked
     assert {row.flop_counter for row in measured.rows} == {0}
+
+
+@pytest.fixture
+def shell(tmp_path, monkeypatch, capsys):
+    """Runs the command where a module `mine` makes models; returns its status, lines, and errors."""
+    (tmp_path / "mine.py").write_text(
+        "import torch\n"
+        "def net():\n"
+        "    return torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Dropout())\n"
+        "class Two(torch.nn.Module):\n"
+        "    def forward(self, a, b):\n"
+        "        return a @ b\n"
+        "two, number = Two(), 3\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "mine", raising=False)
+
+    def run(*arguments):
+        try:
+            status = cli.main(["measure", *arguments])
+        except SystemExit as stop:
+            status = stop.code
+        out, err = capsys.readouterr()
+        return status, out.splitlines(), err
+
+    yield run
+    sys.modules.pop("mine", None)
+
+
+def test_the_command(shell, tmp_path):
+    status, lines, _ = shell(
+        "mine:net", "--input", "2x3x6x7", "--json", "rows.json", "--markdown", "rows.md"
+    )
+    assert status == 0
+    assert lines[:2] == ["mine:net, as in inference", "input 0: 2×3×6×7 float32, random, seed 0"]
+    row = next(line.split() for line in lines if line.startswith("Sequential.0"))
+    assert row[:5] == ["Sequential.0", "standard", "2×4×4×5", "4,320", "✓"]
+    assert "Sequential: 112 parameters, 4,320 multiplies in 1 calls" in lines
+    found = json.loads((tmp_path / "rows.json").read_text())
+    assert (found["multiplies"], found["rows"][0]["name"]) == (4320, "Sequential.0")
+    assert "| Sequential.0 | standard |" in (tmp_path / "rows.md").read_text(encoding="utf8")
+    assert sorted(path.name for path in tmp_path.iterdir() if "__" not in path.name) == [
+        "mine.py", "rows.json", "rows.md",
+    ]  # fmt: skip
+
+
+def test_the_command_with_arrays_photos_and_levels(shell, tmp_path):
+    np.save(tmp_path / "a.npy", np.ones((2, 3), np.float32))
+    status, lines, _ = shell("mine:two", "--input", "a.npy", "--input", "3x4", "--no-compare")
+    assert (status, lines[1]) == (0, "input 0: 2×3 float32, from its file")
+    photo = cbook.get_sample_data("grace_hopper.jpg", asfileobj=False)
+    status, lines, _ = shell(
+        "mine:net", "--image", str(photo), "--input", "1x3x20x30", "--depth", "1"
+    )
+    assert lines[1] == "input 0: 1×3×20×30 float32, grace_hopper.jpg"
+    assert [line.split()[0] for line in lines[5:7]] == ["Sequential", "total"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["mine"], "MODEL: must be a file.onnx or package.module:name, got 'mine'"),
+        (["mine:net"], "--input: must give the input's shape, such as 1x3x224x224"),
+        (["mine:net", "--input", "3,4"], "--input: must be a shape such as 1x3x224x224 or a .npy"),
+        (["mine:net", "--input", "x=1x3x5x5"], "mine:net has no input x; it has inputs in order"),
+        (["mine:net", "--input", "1x2x5x5"], "to have 3 channels, but got 2 channels instead"),
+        (["mine:net", "--input", "none.npy"], "No such file or directory: 'none.npy'"),
+        (["mine:net", "--image", "none.png"], "none.png: there is no such file"),
+        (["mine:number", "--input", "1"], "mine:number must make a torch.nn.Module, got int"),
+        (["mine:other", "--input", "1"], "MODEL: mine has no other"),
+        (["nowhere:net", "--input", "1"], "No module named 'nowhere'"),
+        (["mine:net", "--input", "1x3x5x5", "--depth", "0"], "--depth: must be at least 1, got 0"),
+        (["mine:net", "--input", "1", "--json", "no/a"], "--json: cannot write no/a"),
+        (["mine:net", "--input", "1x3x5x5", "--seed", "-1"], "--seed: must be at least 0, got -1"),
+    ],
+)
+def test_the_command_refuses(shell, arguments, message):
+    status, _, error = shell(*arguments)
+    assert status == 2
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_a_photo_must_fit(shell, tmp_path):
+    photo = str(cbook.get_sample_data("grace_hopper.jpg", asfileobj=False))
+    for shape in ("2x3x8x8", "1x4x8x8", "3x8x8"):
+        status, _, error = shell("mine:net", "--image", photo, "--input", shape)
+        assert status == 2
+        assert "--image: a photo has the shape 1×3×H×W, and the first input" in error
+    image = np.linspace(0, 1, 24, dtype=np.float32).reshape(1, 4, 6)
+    fitted = command._fitted(image, (1, 3, 2, 3), np.dtype(np.float32))
+    assert (fitted == image[:, 1::2, 1::2]).all()
+    assert fitted.shape == (1, 3, 2, 3)
 
 
 def test_without_a_framework_jitconv_imports_none():

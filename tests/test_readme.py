@@ -26,6 +26,20 @@ def test_the_example_prints_what_the_readme_shows():
     assert done.stdout.decode("utf8") == output
 
 
+def test_a_model_of_ones_own_prints_what_the_readme_shows():
+    pytest.importorskip("torch")
+    part = README[README.index("## Your own model") :]
+    code, output = re.search(r"```python\n(.*?)```\n\n```\n(.*?)```", part, re.DOTALL).groups()
+    done = subprocess.run(
+        [sys.executable, "-X", "utf8", "-c", code], capture_output=True, timeout=300, check=True
+    )
+
+    def words(text):  # without the last columns, rounding and time
+        return [line.split()[: -2 if "%" in line else None] for line in text.splitlines()]
+
+    assert words(done.stdout.decode("utf8")) == words(output)
+
+
 @compiled
 def test_the_table_holds_the_counts_of_the_sample_photo():
     rows = dict(re.findall(r"^\| \[([a-z ]+)\]\(.*?\).*?\| (.*?) \|$", README, re.MULTILINE))

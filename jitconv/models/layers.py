@@ -7,7 +7,8 @@ of matrix products is a grouped convolution of 1×1 kernels, a group for each pr
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import time
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,8 +16,19 @@ import numpy as np
 from .. import gradients
 from ..costs.report import ConvResult
 from ..gradients import GradResult
+from ..jit import made_ready
 from ..networks import Layer
 from ..variants import VARIANTS
+
+
+def timed(call: Callable[[], Any]) -> tuple[Any, float]:
+    """Return what a call returns, and its seconds without compilation."""
+    while True:
+        before, begin = made_ready(), time.perf_counter()
+        made = call()
+        seconds = time.perf_counter() - begin
+        if made_ready() == before:
+            return made, seconds
 
 
 class Geometry(NamedTuple):
@@ -52,9 +64,13 @@ def kind(C: int, kernel: Sequence[int], how: Geometry) -> str:
         return "transposed"
     if how.groups > 1:
         return "depthwise" if how.groups == C else "grouped"
-    if np.prod(kernel) == 1 and not np.any(how.padding):
+    if max(kernel) == 1 and not any(any(ends) for ends in _ends(how)):
         return "pointwise"
     return "dilated" if any(step > 1 for step in how.dilation) else "standard"
+
+
+def _ends(how: Geometry) -> list[tuple[int, int]]:
+    return [end if isinstance(end, tuple) else (end, end) for end in how.padding]
 
 
 def _options(how: Geometry) -> dict[str, Any]:
@@ -64,10 +80,9 @@ def _options(how: Geometry) -> dict[str, Any]:
     def pair(numbers: Sequence[Any], along_a_line: Any) -> tuple[Any, ...]:
         return (along_a_line, *numbers) if line else tuple(numbers)
 
-    ends = [end if isinstance(end, Sequence) else (end, end) for end in how.padding]
     return {
         "stride": pair(how.stride, 1),
-        "padding": pair(ends, (0, 0)),
+        "padding": pair(_ends(how), (0, 0)),
         "dilation": pair(how.dilation, 1),
         "output_padding": pair(how.output_padding[: len(how.stride)], 0),
         "groups": how.groups,

@@ -57,7 +57,7 @@ def measure(
 
     Examples
     --------
-    >>> import numpy as np, torch, jitconv  # doctest: +SKIP
+    >>> import numpy as np, torch, jitconv
     >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3, padding=1), torch.nn.ReLU())
     >>> measured = jitconv.measure(model, np.ones((1, 3, 16, 16), np.float32))
     >>> measured.verify().multiplies, measured.not_measured
@@ -99,7 +99,7 @@ def measuring(
 
     Examples
     --------
-    >>> import torch, jitconv  # doctest: +SKIP
+    >>> import torch, jitconv
     >>> layer, x = torch.nn.Conv2d(3, 8, 3), torch.ones(1, 3, 16, 16)
     >>> with jitconv.measuring() as measured:
     ...     layer(x).sum().backward()

@@ -63,7 +63,7 @@ class Row:
     report : CostReport
         What its loops counted, beside the formulas of the variant that it is.
     seconds : float
-        How long jitconv took, copies of the arrays included.
+        How long jitconv took, copies of the arrays included, compilation not.
     parameters : int
         Weights and biases that no row above has used; 0 for a product of two computed matrices.
     difference : Difference or None

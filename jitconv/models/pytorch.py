@@ -11,8 +11,6 @@ import contextlib
 import functools
 import math
 import threading
-import time
-import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -31,7 +29,7 @@ from .. import gradients
 from ..costs.report import CostReport
 from ..networks import Layer
 from ..variants.deformable import deform_conv2d
-from .layers import Geometry, as_data, convolve, convolve_back, multiply
+from .layers import Geometry, as_data, convolve, convolve_back, multiply, timed
 from .measured import Difference, Measured, Row
 
 ROLES = ("input gradient", "weight gradient")
@@ -102,7 +100,7 @@ class Modules:
         self.inside: list[str] = []
         self.parameters: set[int] = set()
         self._unfused: list[Unfused] = []
-        self._names: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
+        self._names: dict[Any, str] = {}
         self._thread = threading.get_ident()
 
     @contextlib.contextmanager
@@ -153,7 +151,7 @@ class Answers(TorchDispatchMode):
         self.measured, self.modules, self.compare, self.each = measured, modules, compare, each
         # by autograd's number of an operation: its module, and where its second factor lies
         self._noted: dict[int, tuple[str, int]] = {}
-        self._counted: set[tuple[int, int]] = set()
+        self._counted: set[tuple[int | str, int]] = set()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -188,13 +186,22 @@ class Answers(TorchDispatchMode):
         meets = factor in (first.data_ptr(), second.data_ptr())
         return name, ROLES[0 if meets else 1]
 
-    def parameters(self, *tensors: torch.Tensor | None) -> int:
-        """Return how many numbers of these are parameters that were not counted before."""
+    def parameters(self, *tensors: torch.Tensor | None, name: str = "") -> int:
+        """Return how many numbers of these are parameters that were not counted before.
+
+        The weight of the layer `name` may also have been computed from its parameters.
+        """
         found = 0
         for tensor in tensors:
-            if tensor is not None and tensor.data_ptr() in self.modules.parameters:
-                key = tensor.data_ptr(), tensor.numel()
-                found += tensor.numel() if key not in self._counted else 0
+            if tensor is None:
+                continue
+            where: Any = tensor.data_ptr()
+            if where not in self.modules.parameters:
+                where = name
+            sides = zip(tensor.shape, tensor.stride(), strict=True)
+            key = where, math.prod(size for size, step in sides if step)
+            if where and key not in self._counted:
+                found += key[1]
                 self._counted.add(key)
         return found
 
@@ -215,14 +222,16 @@ class Answers(TorchDispatchMode):
         the formula of FlopCounterMode.
         """
         x = args[0]
-        begin = time.perf_counter()
-        try:
+
+        def answer() -> tuple[list[torch.Tensor], CostReport]:
             made, report = loops(*map(_array, tensors))
+            return [torch.from_numpy(y).to(x.device, x.dtype) for y in made], report
+
+        try:
+            (ours, report), seconds = timed(answer)
         except (TypeError, ValueError):
             func(*args)  # what torch refuses too, it says in its own words
             raise
-        ours = [torch.from_numpy(y).to(x.device, x.dtype) for y in made]
-        seconds = time.perf_counter() - begin
         note = [f"{str(x.dtype)[6:]} computed in float32"] if x.dtype in FLOATS[:2] else []
         note += [f"copied from {x.device}"] if x.device.type != "cpu" else []
         row = Row(
@@ -277,7 +286,7 @@ def _difference(ours: Sequence[torch.Tensor], theirs: Sequence[torch.Tensor]) ->
         apart, greatest = (mine - other).abs().max().item(), other.abs().max().item()
         if not (math.isfinite(apart) and math.isfinite(greatest)):
             same = (mine == other) | (mine.isnan() & other.isnan())
-            apart = (mine - other).abs().nan_to_num(torch.inf).masked_fill(same, 0).max().item()
+            apart = (mine - other).abs().nan_to_num(torch.inf, torch.inf).masked_fill(same, 0).max().item()
             greatest = other.abs().nan_to_num(0, 0).max().item()
         found.append(Difference(apart, apart / greatest if greatest else apart and math.inf))
     return max(found, key=lambda difference: difference.relative)
@@ -318,7 +327,7 @@ def _layout(*tensors: torch.Tensor) -> torch.memory_format:
 
 
 def _convolution(mode: Answers, func: Any, *args: Any) -> Any:
-    x, weight, bias, *options = args
+    x, weight, bias, *options = args[:9]
     if x.ndim > 4:
         return NotImplemented
     how = _geometry(x.ndim - 2, *options)
@@ -336,7 +345,7 @@ def _convolution(mode: Answers, func: Any, *args: Any) -> Any:
         loops,
         (x.contiguous(), weight.contiguous(), bias),
         [func(*args)] if mode.compare else None,
-        parameters=mode.parameters(weight, bias),
+        parameters=mode.parameters(weight, bias, name=name),
         layer=layer,
         plane=plane,
     )
@@ -545,6 +554,7 @@ def _attention_backward(
 
 ANSWERS: dict[str, Callable[..., Any]] = {
     "aten.convolution.default": _convolution,
+    "aten._convolution.default": _convolution,
     "aten.convolution_backward.default": _convolution_backward,
     "torchvision.deform_conv2d.default": _deformable,
     "torchvision._deform_conv2d_backward.default": _deformable_backward,
