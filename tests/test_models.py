@@ -124,6 +124,7 @@ def test_products(name):
     measured = check(function, *(randn(*shape, requires_grad=True) for shape in shapes))
     forward = measured.rows[0]
     assert forward.variant in ("pointwise", "grouped")
+    assert forward.input_shape[-1] == 4
     assert forward.multiplies == np.prod(forward.output_shape) * 4
     gradients = [row for row in measured.rows if row.role != "forward"]
     assert all(row.multiplies == forward.multiplies for row in gradients)
@@ -401,14 +402,16 @@ def test_a_wrong_count_fails_verify(monkeypatch):
 
 
 def test_differences_with_nan_and_infinity():
-    nan, inf = torch.nan, torch.inf
-    theirs = torch.tensor([1.0, nan, inf, -4.0])
-    assert pytorch._difference([theirs], [theirs]) == (0, 0)
-    assert pytorch._difference([torch.tensor([2.0, nan, inf, -4.0])], [theirs]) == (1, 0.25)
-    assert pytorch._difference([torch.tensor([1.0, 1.0, inf, -4.0])], [theirs])[0] == inf
-    assert pytorch._difference([torch.tensor([1.0, nan, -inf, -4.0])], [theirs])[0] == inf
-    assert pytorch._difference([torch.ones(2)], [torch.zeros(2)]) == (1, inf)
-    assert pytorch._difference([torch.zeros(2)], [torch.zeros(2)]) == (0, 0)
+    nan, inf, between = np.nan, np.inf, result.Difference.between
+    theirs = np.array([1.0, nan, inf, -4.0])
+    assert between(theirs, theirs) == (0, 0)
+    assert between(np.array([2.0, nan, inf, -4.0]), theirs) == (1, 0.25)
+    for value in (1.0, inf):
+        assert between(np.array([1.0, value, inf, -4.0]), theirs)[0] == inf
+    for value in (1.0, nan, -inf):
+        assert between(np.array([1.0, nan, value, -4.0]), theirs)[0] == inf
+    assert between(np.ones(2), np.zeros(2)) == (1, inf)
+    assert between(np.zeros(2), np.zeros(2)) == (0, 0)
 
 
 def test_no_layers_tensors_outlive_the_layer():

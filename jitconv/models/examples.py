@@ -49,8 +49,8 @@ def mobilenet_v2() -> nn.Module:
     >>> sum(parameter.numel() for parameter in mobilenet_v2().parameters())
     3504872
     """
-    table = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1))
-    table += ((6, 160, 3, 2), (6, 320, 1, 1))
+    table = [(1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1)]
+    table += [(6, 160, 3, 2), (6, 320, 1, 1)]
     blocks, C = [], 32
     for wider, M, count, first in table:
         for stride in [first] + [1] * (count - 1):
@@ -72,8 +72,8 @@ def efficientnet_b0() -> nn.Module:
     >>> sum(parameter.numel() for parameter in efficientnet_b0().parameters())
     5288548
     """
-    table = ((1, 16, 1, 1, 3), (6, 24, 2, 2, 3), (6, 40, 2, 2, 5), (6, 80, 3, 2, 3))
-    table += ((6, 112, 3, 1, 5), (6, 192, 4, 2, 5), (6, 320, 1, 1, 3))
+    table = [(1, 16, 1, 1, 3), (6, 24, 2, 2, 3), (6, 40, 2, 2, 5), (6, 80, 3, 2, 3)]
+    table += [(6, 112, 3, 1, 5), (6, 192, 4, 2, 5), (6, 320, 1, 1, 3)]
     blocks, C = [], 32
     for wider, M, count, first, K in table:
         for stride in [first] + [1] * (count - 1):

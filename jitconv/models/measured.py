@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
 
 from .. import checks, table
 from ..costs.report import CostReport, CountMismatch
@@ -44,6 +47,25 @@ class Difference(NamedTuple):
 
     absolute: float
     relative: float
+
+    @classmethod
+    def between(cls, ours: np.ndarray, theirs: np.ndarray) -> Difference:
+        """Return the difference of two arrays; NaN or infinity in both is none.
+
+        Examples
+        --------
+        >>> Difference.between(np.array([1.0, np.inf]), np.array([2.0, np.inf]))
+        Difference(absolute=1.0, relative=0.5)
+        """
+        with np.errstate(invalid="ignore"):
+            apart = float(np.abs(ours - theirs).max())
+            greatest = float(np.abs(theirs).max())
+            if not (math.isfinite(apart) and math.isfinite(greatest)):
+                alike = (ours == theirs) | (np.isnan(ours) & np.isnan(theirs))
+                apart = float(np.abs(ours - theirs, where=~alike, out=np.zeros_like(ours)).max())
+                apart = math.inf if math.isnan(apart) else apart
+                greatest = float(np.abs(theirs[np.isfinite(theirs)]).max(initial=0))
+        return cls(apart, apart / greatest if greatest else apart and math.inf)
 
 
 @dataclass(frozen=True)

@@ -216,12 +216,12 @@ class Answers(TorchDispatchMode):
         out: Callable[..., Any] = lambda y: y,
         **others: Any,
     ) -> list[torch.Tensor]:
-        """Run loops on tensors, add a row, and return the outputs as tensors.
+        """Run loops on tensors, the images first, add a row, and return the outputs as tensors.
 
         `func`, `args` and `out`, which makes the operation's result of the outputs' shapes, are for
         the formula of FlopCounterMode.
         """
-        x = args[0]
+        x: Any = tensors[0]
 
         def answer() -> tuple[list[torch.Tensor], CostReport]:
             made, report = loops(*map(_array, tensors))
@@ -241,7 +241,7 @@ class Answers(TorchDispatchMode):
             tuple(ours[0].shape),
             report,
             seconds,
-            difference=None if theirs is None else _difference(ours, theirs),
+            difference=None if theirs is None else _apart(ours, theirs),
             find_flops=functools.partial(
                 _flops, func._overloadpacket, _shapes(args), {}, out(*_shapes(ours))
             ),
@@ -280,16 +280,9 @@ def _array(tensor: torch.Tensor | None) -> np.ndarray | None:
     return (tensor.float() if tensor.dtype in FLOATS[:2] else tensor).numpy()
 
 
-def _difference(ours: Sequence[torch.Tensor], theirs: Sequence[torch.Tensor]) -> Difference:
-    found = []
-    for mine, other in zip(ours, theirs, strict=True):
-        apart, greatest = (mine - other).abs().max().item(), other.abs().max().item()
-        if not (math.isfinite(apart) and math.isfinite(greatest)):
-            same = (mine == other) | (mine.isnan() & other.isnan())
-            apart = (mine - other).abs().nan_to_num(torch.inf, torch.inf).masked_fill(same, 0).max().item()
-            greatest = other.abs().nan_to_num(0, 0).max().item()
-        found.append(Difference(apart, apart / greatest if greatest else apart and math.inf))
-    return max(found, key=lambda difference: difference.relative)
+def _apart(ours: Sequence[torch.Tensor], theirs: Sequence[torch.Tensor]) -> Difference:
+    pairs: Any = zip(map(_array, ours), map(_array, theirs), strict=True)
+    return max((Difference.between(*pair) for pair in pairs), key=lambda found: found.relative)
 
 
 def _shapes(values: Sequence[Any]) -> list[Any]:
