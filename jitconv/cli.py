@@ -216,18 +216,21 @@ def _measure(options: argparse.Namespace) -> int:
     model, inputs, said = shell.prepare(options.model, options.input, options.image, options.seed)
     print(*said, "", sep="\n")
     shown = options.depth is None
-    if shown:
-        print(table.line(measured.COLUMNS, measured.COLUMNS), flush=True)
+    columns = {name: width for name, width in measured.COLUMNS.items() if name != "share"}
 
-    def each(row: measured.Row) -> None:
+    def show(cells: Sequence[str]) -> None:
         if shown:
-            print(table.line(row.cells(), measured.COLUMNS), flush=True)
+            kept = [
+                cell for cell, name in zip(cells, measured.COLUMNS, strict=True) if name != "share"
+            ]
+            print(table.line(kept, columns), flush=True)
 
-    done = measure(model, *inputs, compare=options.compare, each=each).fold(options.depth)
-    if shown:
-        print(table.line(done.total(), measured.COLUMNS), "", done.title, *done.summary(), sep="\n")
-    else:
-        print(done)
+    show(list(measured.COLUMNS))
+    done = measure(
+        model, *inputs, compare=options.compare, each=lambda row: show(row.cells())
+    ).fold(options.depth)
+    show(done.total())
+    print(*["", done.title, *done.summary()] if shown else [done], sep="\n")
     if options.json:
         text = json.dumps(done.to_dict(), indent=1)
         _write(options.json, lambda part: part.write_text(text, "utf8"))

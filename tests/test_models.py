@@ -256,7 +256,7 @@ def test_half_precision_is_computed_in_single(dtype):
     assert measured.output.dtype == dtype
     note = f"{str(dtype)[6:]} computed in float32"
     assert [row.note for row in measured.rows] == [note] * 2
-    assert f"{note}: 2 times" in str(measured)
+    assert f"{note} in 2 of them" in str(measured)
     assert measured.difference.relative < 0.02
 
 
@@ -611,7 +611,7 @@ def test_the_command(shell, tmp_path):
     assert lines[:2] == ["mine:net, as in inference", "input 0: 2×3×6×7 float32, random, seed 0"]
     row = next(line.split() for line in lines if line.startswith("Sequential.0"))
     assert row[:5] == ["Sequential.0", "standard", "2×4×4×5", "4,320", "✓"]
-    assert "Sequential: 112 parameters, 4,320 multiplies in 1 calls" in lines
+    assert "Sequential: 112 parameters, 4,320 multiplies in 1 call" in lines
     found = json.loads((tmp_path / "rows.json").read_text())
     assert (found["multiplies"], found["rows"][0]["name"]) == (4320, "Sequential.0")
     assert "| Sequential.0 | standard |" in (tmp_path / "rows.md").read_text(encoding="utf8")
@@ -623,7 +623,7 @@ def test_the_command(shell, tmp_path):
 def test_the_command_with_arrays_photos_and_levels(shell, tmp_path):
     np.save(tmp_path / "a.npy", np.ones((2, 3), np.float32))
     status, lines, _ = shell("mine:two", "--input", "a.npy", "--input", "3x4", "--no-compare")
-    assert (status, lines[1]) == (0, "input 0: 2×3 float32, from its file")
+    assert (status, lines[1]) == (0, "input 0: 2×3 float32, as given")
     photo = cbook.get_sample_data("grace_hopper.jpg", asfileobj=False)
     status, lines, _ = shell(
         "mine:net", "--image", str(photo), "--input", "1x3x20x30", "--depth", "1"

@@ -26,7 +26,7 @@ def resnet50() -> nn.Module:
     layers = [_conv(3, 64, 7, 2), nn.MaxPool2d(3, 2, 1)]
     C = 64
     for width, count, first in ((64, 3, 1), (128, 4, 2), (256, 6, 2), (512, 3, 2)):
-        blocks = []
+        blocks: list[nn.Module] = []
         for stride in [first] + [1] * (count - 1):
             body = [_conv(C, width, 1), _conv(width, width, 3, stride)]
             body += [_conv(width, 4 * width, 1, act=None)]

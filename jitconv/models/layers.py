@@ -1,8 +1,9 @@
 """A framework's layer as the variant that it is, on jitconv's loops.
 
-A convolution of one dimension is one of two whose images are a pixel high. A linear layer is a
-pointwise convolution: each row of its input is a pixel, each number of the row a channel. A batch
-of matrix products is a grouped convolution of 1×1 kernels, a group for each product.
+A convolution of one dimension is one of two whose images are a pixel wide: so all taps of a channel
+read one line. A linear layer is a pointwise convolution: each row of its input is a pixel, and each
+number of the row a channel. A batch of matrix products is a grouped convolution of 1×1 kernels, a
+group for each product.
 """
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ def _options(how: Geometry) -> dict[str, Any]:
     line = len(how.stride) == 1
 
     def pair(numbers: Sequence[Any], along_a_line: Any) -> tuple[Any, ...]:
-        return (along_a_line, *numbers) if line else tuple(numbers)
+        return (*numbers, along_a_line) if line else tuple(numbers)
 
     return {
         "stride": pair(how.stride, 1),
@@ -102,7 +103,7 @@ def as_data(
     --------
     >>> layer, plane = as_data("a", (1, 2, 8), (4, 2, 3), True, Geometry((2,), (1,), (1,)))
     >>> layer.channels, layer.kernel_size, layer.padding, plane
-    (4, (1, 3), ((0, 0), (1, 1)), (2, 1, 8))
+    (4, (3, 1), ((1, 1), (0, 0)), (2, 8, 1))
     """
     (_, C, *size), (M, shares, *kernel) = input_shape, weight_shape
     options = _options(how)
@@ -114,16 +115,16 @@ def as_data(
         name,
         "transposed" if how.transposed else "conv",
         channels=M,
-        kernel_size=(1, *kernel)[-2:],
+        kernel_size=(*kernel, 1)[:2],
         bias=bias,
         **options,
     )
-    H, W = (1, *size)[-2:]
+    H, W = (*size, 1)[:2]
     return layer, (C, H, W)
 
 
 def _plane(array: np.ndarray) -> np.ndarray:
-    return array[:, :, np.newaxis] if array.ndim == 3 else array
+    return array[..., np.newaxis] if array.ndim == 3 else array
 
 
 def convolve(
@@ -146,7 +147,7 @@ def convolve(
     name = kind(x.shape[1], weight.shape[2:], how)
     images, kernel = _plane(x), _plane(weight)
     y, report = VARIANTS[name].function(images, kernel, bias, **_taken(name, how))
-    return ConvResult(y.reshape(*y.shape[:2], -1) if x.ndim == 3 else y, report)
+    return ConvResult(y[..., 0] if x.ndim == 3 else y, report)
 
 
 def convolve_back(
@@ -200,16 +201,16 @@ def multiply(a: np.ndarray, b: np.ndarray, bias: np.ndarray | None = None) -> Co
     pointwise = VARIANTS["pointwise"].function
     if a.ndim == 3 and len(a) > 1:
         (B, n, k), m = a.shape, b.shape[2]
-        images, kernel = b.reshape(B * k, 1, m), a.reshape(B * n, k, 1, 1)
+        images, kernel = b.reshape(B * k, m, 1), a.reshape(B * n, k, 1, 1)
         y, report = VARIANTS["grouped"].function(images, kernel, groups=B)
         y = y.reshape(B, n, m)
     elif a.ndim == 3:
         y, report = multiply(a[0], b[0])
         y = y[np.newaxis]
     elif b.T.flags.c_contiguous:
-        y, report = pointwise(a.T[:, np.newaxis], b.T, bias)
-        return ConvResult(np.ascontiguousarray(y[:, 0].T), report)
+        y, report = pointwise(a.T[..., np.newaxis], b.T, bias)
+        return ConvResult(np.ascontiguousarray(y[..., 0].T), report)
     else:
-        y, report = pointwise(b[:, np.newaxis], a)
-        y = y[:, 0]
+        y, report = pointwise(b[..., np.newaxis], a)
+        y = y[..., 0]
     return ConvResult(y if bias is None else y + bias, report)

@@ -57,7 +57,7 @@ class Difference(NamedTuple):
         >>> Difference.between(np.array([1.0, np.inf]), np.array([2.0, np.inf]))
         Difference(absolute=1.0, relative=0.5)
         """
-        with np.errstate(invalid="ignore"):
+        with np.errstate(invalid="ignore", over="ignore"):
             apart = float(np.abs(ours - theirs).max())
             greatest = float(np.abs(theirs).max())
             if not (math.isfinite(apart) and math.isfinite(greatest)):
@@ -258,7 +258,7 @@ class Measured:
         """Name and totals on a line."""
         return (
             f"{self.name}: {self.parameters:,} parameters, {self.multiplies:,} multiplies in "
-            f"{len(self.rows)} calls"
+            + _calls(self.rows)
         )
 
     def by_variant(self) -> dict[str, int]:
@@ -330,7 +330,7 @@ class Measured:
             lines.append(f"torch's FlopCounterMode: {self.flop_counter:,} FLOPs by formula")
             lines += [f"  {line}" for line in self.why()]
         notes = [row.note for row in self.rows if row.note]
-        lines += [f"{note}: {notes.count(note)} times" for note in dict.fromkeys(notes)]
+        lines += [f"{note} in {notes.count(note)} of them" for note in dict.fromkeys(notes)]
         names = [f"{name} {calls}" for name, calls in self.not_measured.items()]
         return [*lines, f"not measured: {', '.join(names) or 'nothing'}"]
 
@@ -382,6 +382,10 @@ class Measured:
         return plot_network(self)
 
 
+def _calls(rows: Sequence[Row]) -> str:
+    return f"{len(rows):,} call" + "s" * (len(rows) != 1)
+
+
 def _path(name: str) -> list[str]:
     return name.strip("/").split("/" if "/" in name else ".")
 
@@ -395,7 +399,6 @@ def _folded(rows: Sequence[Row], level: int, depth: int, of: int) -> Iterator[tu
     for name, inside in modules.items():
         variants = {row.variant for row in inside}
         variant = variants.pop() if len(variants) == 1 else ""
-        calls = f"{len(inside)} call" + "s" * (len(inside) > 1)
-        yield ("  " * (level - 1) + name, variant, calls, *_numbers(inside, of))
+        yield ("  " * (level - 1) + name, variant, _calls(inside), *_numbers(inside, of))
         if level < depth:
             yield from _folded(inside, level + 1, depth, of)

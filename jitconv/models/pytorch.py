@@ -451,7 +451,7 @@ def _product(
     linear = added is not None and added.shape == b.shape[1:] and alpha == beta == 1
     layer = plane = None
     if role == "forward" and b.ndim == 2 and b.data_ptr() in mode.modules.parameters:
-        layer, plane = Layer(name, channels=b.shape[1], bias=linear), (len(b), 1, len(a))
+        layer, plane = Layer(name, channels=b.shape[1], bias=linear), (len(b), len(a), 1)
 
     def loops(a: Any, b: Any, added: Any) -> Any:
         a, b = np.atleast_2d(a), b if b.ndim > 1 else b[:, np.newaxis]

@@ -27,7 +27,7 @@ def prepare(
         Path of an ONNX file, or "package.module:name" of a torch module or a function that makes
         one.
     words : sequence of str
-        "1x3x224x224", "x=1x3x224x224" or "x=array.npy", one an input.
+        "1x3x224x224", "x=1x3x224x224" or "x=array.npy", one an input; for a scalar, its value.
     photo : str or None
         An image file for the first input.
     seed : int
@@ -60,14 +60,15 @@ def prepare(
         if name not in wanted:
             has = ", ".join(wanted) if isinstance(loaded, str) else "inputs in order, without names"
             raise ValueError(f"--input: {model} has no input {name}; it has {has}")
-        given[name] = _read(text)
+        dtype, shape = wanted[name]
+        given[name] = np.array(text, dtype) if shape == () else _read(text)
     inputs: list[np.ndarray] = []
     said = [f"{model}, as in inference" if ":" in model else model]
     for number, (name, (dtype, shape)) in enumerate(wanted.items()):
         stored = given.get(name, shape)
         if isinstance(stored, np.ndarray):
             inputs.append(stored)
-            how = "from its file"
+            how = "as given"
         elif photo is not None and number == 0:
             image, how = load_image(photo, largest=2**31)
             inputs.append(_fitted(image, stored, dtype))
@@ -112,9 +113,12 @@ def _torch(words: str) -> Any:
 
 def _drawn(name: str, shape: Any, dtype: np.dtype, rng: np.random.Generator) -> np.ndarray:
     if shape is None or any(isinstance(extent, str) for extent in shape):
-        free = "its shape" if shape is None else ", ".join(e for e in shape if isinstance(e, str))
-        example = "x".join(str(e) if isinstance(e, int) else "1" for e in shape or (1, 3, 8, 8))
-        raise ValueError(f"--input: must give {free} of input {name}: --input {name}={example}")
+        free = "any shape" if shape is None else f"the shape {'×'.join(map(str, shape))}"
+        likely = zip(shape or (1, 3, 224, 224), (1, 3, 224, 224), strict=False)
+        example = "x".join(str(usual if isinstance(e, str) else e) for e, usual in likely)
+        raise ValueError(
+            f"--input: {name} takes {free}; give its sizes, such as --input {name}={example}"
+        )
     if dtype.kind in "iub":
         return rng.integers(0, 2, shape).astype(dtype)
     return rng.standard_normal(shape).astype(dtype)
