@@ -99,6 +99,7 @@ def test_transposed_convolutions(x, weight, options):
     arrays = randn(*x, requires_grad=True), randn(*weight, requires_grad=True), bias
     measured = check(lambda *t: function(*t, **options), *arrays)
     assert [row.variant for row in measured.rows] == ["transposed"] * 3
+    assert measured.rows[0].layer.channels == len(arrays[2])
 
 
 PRODUCTS = {
@@ -143,6 +144,8 @@ def test_attention(options):
     k, v = (randn(2, 3, 6, 4, requires_grad=True) for _ in "kv")
     attend = torch.nn.functional.scaled_dot_product_attention
     measured = check(lambda q, k, v: attend(q, k, v, **options), q, k, v)
+    alone = jitconv.measure(lambda q, k, v: attend(q, k, v, **options), q, k, v).output
+    assert alone.stride() == attend(q, k, v, **options).stride()
     assert [row.multiplies for row in measured.rows] == [2 * 3 * 5 * 6 * 4] * (2 + 5)
     assert [row.role for row in measured.rows] == ["forward"] * 2 + ["input gradient"] * 5
 
@@ -172,10 +175,12 @@ def test_modules_of_attention_are_taken_apart(quiet):
     x = randn(2, 5, 8)
     with quiet(), jitconv.measuring() as measured:
         y = model(x)
+        assert torch._C._len_torch_function_stack() == 0
     torch.testing.assert_close(y, model(x).detach())
     one = 10 * 8 * 24 + 2 * 2 * 5 * 5 * 8 + 10 * 8 * 8 + 2 * 10 * 8 * 12
     assert measured.verify().multiplies == 2 * one
     assert not any("native_multi_head" in name for name in measured.not_measured)
+    assert "without gradients, modules of attention may run as one operation" in str(measured)
     assert measured.parameters == sum(
         p.numel()
         for name, p in model.named_parameters()
@@ -222,6 +227,22 @@ def test_names_roles_and_parameters():
         ("Net.twice", "weight gradient"),
         ("Net.stem.0", "weight gradient"),
     ]
+
+
+def test_weights_that_are_computed_are_counted_once():
+    layer = torch.nn.utils.parametrizations.weight_norm(torch.nn.Conv2d(3, 4, 3))
+    measured = jitconv.measure(lambda x: layer(x) + layer(x), torch.ones(1, 3, 4, 4))
+    assert [row.parameters for row in measured.rows] == [4 * 27 + 4, 0]
+
+
+def test_one_number_stands_for_both_axes():
+    x, weight = torch.randn(1, 2, 6, 7), torch.randn(3, 2, 3, 3)
+
+    def function(x, weight):
+        return torch.ops.aten.convolution(x, weight, None, [2], [1], [1], False, [0], 1)
+
+    measured = jitconv.measure(function, x, weight).verify()
+    torch.testing.assert_close(measured.output, function(x, weight))
 
 
 def test_a_product_outside_of_modules():
@@ -298,15 +319,32 @@ def test_flop_counter_gives_the_number_that_is_named():
     assert f"torch's FlopCounterMode: {measured.flop_counter:,} FLOPs" in str(measured)
 
 
-def test_why_the_flop_counter_differs():
-    layer, x = torch.nn.ConvTranspose2d(2, 3, 4, 2, 1), torch.ones(1, 2, 5, 5)
-    measured = jitconv.measure(layer, x)
-    more = measured.flop_counter - measured.flops
-    assert measured.why() == (
-        [f"{more:+,}: it counts a transposed convolution by its input, and cropped taps too"]
-        if more
-        else []
-    )
+WHY = [
+    ((4, 4, 3, 2, 1), {}, ["it counts all taps of a transposed convolution, cropped or not"]),
+    ((8, 4, 3, 2), {}, ["loops here multiply zeros around the image that it does not count"]),
+    ((4, 4, 3, 2, 1), {"groups": 4}, ["it takes the gradient of a weight with groups", "all taps"]),
+]
+
+
+@pytest.mark.parametrize(("sizes", "options", "reasons"), WHY)
+def test_why_the_flop_counter_differs(sizes, options, reasons):
+    layer = torch.nn.ConvTranspose2d(*sizes, **options)
+    x = torch.ones(1, sizes[0], 9, 9, requires_grad=True)
+    with jitconv.measuring() as measured:
+        layer(x).sum().backward()
+    why = measured.why()
+    assert all(any(reason in line for line in why) for reason in reasons)
+    differ = sum(int(line.split(":")[0].replace(",", "")) for line in why)
+    assert differ == measured.flop_counter - measured.flops
+
+
+def test_why_the_flop_counter_differs_for_depthwise_layers_and_attention():
+    with jitconv.measuring() as measured:
+        torch.nn.Conv2d(16, 16, 3, padding=1, groups=16)(torch.ones(1, 16, 8, 8)).sum().backward()
+    dense = 2 * 16 * 9 * 64
+    assert measured.why() == [
+        f"+{15 * dense:,}: it takes the gradient of a weight with groups for one without"
+    ]
     attend = torch.nn.functional.scaled_dot_product_attention
     measured = jitconv.measure(attend, *torch.ones(3, 1, 1, 4, 4))
     assert measured.why()[0].startswith("-256: it has no formula for aten._scaled_dot_product")
@@ -332,6 +370,24 @@ def test_other_threads_are_not_measured():
     assert [row.name for row in measured.rows] == ["Conv2d"]
 
 
+def test_modules_of_other_threads_name_nothing():
+    begun, done = threading.Event(), threading.Event()
+
+    class Waiting(torch.nn.Module):
+        def forward(self):
+            begun.set()
+            done.wait(10)
+
+    thread = threading.Thread(target=Waiting())
+    with jitconv.measuring() as measured:
+        thread.start()
+        begun.wait(10)
+        torch.mm(torch.ones(2, 3), torch.ones(3, 4))
+        done.set()
+        thread.join()
+    assert [row.name for row in measured.rows] == ["Global"]
+
+
 def test_a_model_that_raises():
     class Broken(torch.nn.Module):
         def forward(self, x):
@@ -346,6 +402,28 @@ def test_a_model_that_raises():
         jitconv.measure(torch.nn.Conv2d(3, 2, 3), torch.ones(1, 2, 4, 4), compare=False)
     with pytest.raises(TypeError, match="positional argument"):
         jitconv.measure(torch.nn.Linear(3, 2))
+
+
+def test_a_file_of_another_kind():
+    with pytest.raises(ValueError, match=r"a file must be NAME.onnx, got 'model.pt'"):
+        jitconv.measure("model.pt", torch.ones(1))
+
+
+def test_a_model_with_nothing_to_measure():
+    measured = jitconv.measure(lambda x: torch.randn(3) + x, torch.ones(3))
+    assert measured.not_measured == {"aten.add": 1}
+    assert (measured.multiplies, measured.difference, measured.why()) == (0, None, [])
+    assert "✓" not in str(measured).split("measured:")[0]
+
+
+def test_rows_of_a_step_are_told_apart():
+    with jitconv.measuring() as measured:
+        torch.nn.Conv2d(1, 2, 3)(torch.ones(1, 1, 4, 4, requires_grad=True)).sum().backward()
+    assert [row.label for row in measured.rows] == ["Conv2d", "Conv2d dx", "Conv2d dw"]
+    assert [row.weights for row in measured.rows] == [18, 0, 0]
+    assert [row.parameters for row in measured.rows] == [20, 0, 0]
+    labels = [tick.get_text() for tick in measured.plot().axes[1].get_xticklabels()]
+    assert labels == ["Conv2d", "Conv2d dx", "Conv2d dw"]
 
 
 @pytest.mark.parametrize("model", [3, None, np.ones(3)])
@@ -459,8 +537,8 @@ def test_the_table():
     assert measured.to_markdown().count("\n|") == 2 + 5 + 1
     folded = measured.fold(2)
     assert folded.rows is measured.rows
-    lines = [line.split() for line in str(folded).splitlines()[2:7]]
-    assert [line[0] for line in lines] == ["Net", "stem", "twice", "head", "total"]
+    lines = [line.split() for line in str(folded).splitlines()[2:8]]
+    assert [line[0] for line in lines] == ["Net", "stem", "twice", "head", "itself", "total"]
     assert lines[0][1:4] == ["5", "calls", f"{measured.multiplies:,}"]
     assert lines[2][1:5] == ["pointwise", "2", "calls", f"{2 * twice:,}"]
     with pytest.raises(ValueError, match="depth: must be at least 1, got 0"):
@@ -469,7 +547,7 @@ def test_the_table():
 
 def test_pictures_and_what_if():
     model = torch.nn.Sequential(
-        torch.nn.Conv2d(4, 8, 3, padding=1), torch.nn.Conv1d(8, 8, 3), torch.nn.Linear(6, 2)
+        torch.nn.Conv2d(4, 8, 3, 2, padding=1), torch.nn.Conv1d(8, 8, 3), torch.nn.Linear(2, 2)
     )
     measured = jitconv.measure(
         lambda x: model[2](model[1](model[0](x)[:, :, 0])), torch.ones(1, 4, 8, 8)
@@ -480,7 +558,7 @@ def test_pictures_and_what_if():
     done = networks.whatif(measured, keep=["Conv1d"])
     assert done.exchanged == {"Conv2d": ("Conv2d/dw", "Conv2d")}
     assert done.before.multiplies == measured.multiplies
-    saved = 64 * (4 * 8 * 9 - 4 * 9 - 4 * 8)
+    saved = 16 * (4 * 8 * 9 - 4 * 9 - 4 * 8)
     assert done.after.multiplies == done.before.multiplies - saved
     with pytest.raises(ValueError, match=r"how the layers of .* connect is not known"):
         done.after.run()
@@ -583,6 +661,8 @@ def shell(tmp_path, monkeypatch, capsys):
         "import torch\n"
         "def net():\n"
         "    return torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Dropout())\n"
+        "def grey():\n"
+        "    return torch.nn.Conv2d(1, 2, 3)\n"
         "class Two(torch.nn.Module):\n"
         "    def forward(self, a, b):\n"
         "        return a @ b\n"
@@ -612,6 +692,7 @@ def test_the_command(shell, tmp_path):
     row = next(line.split() for line in lines if line.startswith("Sequential.0"))
     assert row[:5] == ["Sequential.0", "standard", "2×4×4×5", "4,320", "✓"]
     assert "Sequential: 112 parameters, 4,320 multiplies in 1 call" in lines
+    assert lines[-1] == "not measured: nothing"
     found = json.loads((tmp_path / "rows.json").read_text())
     assert (found["multiplies"], found["rows"][0]["name"]) == (4320, "Sequential.0")
     assert "| Sequential.0 | standard |" in (tmp_path / "rows.md").read_text(encoding="utf8")
@@ -663,6 +744,8 @@ def test_a_photo_must_fit(shell, tmp_path):
         status, _, error = shell("mine:net", "--image", photo, "--input", shape)
         assert status == 2
         assert "--image: a photo has the shape 1×3×H×W, and the first input" in error
+    status, lines, _ = shell("mine:grey", "--image", photo, "--input", "1x1x4x5")
+    assert (status, lines[1]) == (0, "input 0: 1×1×4×5 float32, grace_hopper.jpg")
     image = np.linspace(0, 1, 24, dtype=np.float32).reshape(1, 4, 6)
     fitted = command._fitted(image, (1, 3, 2, 3), np.dtype(np.float32))
     assert (fitted == image[:, 1::2, 1::2]).all()

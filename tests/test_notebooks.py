@@ -57,6 +57,9 @@ def test_exercises(path):
     """Unanswered they say so; the solution that is folded away below each is right."""
     if numba.config.DISABLE_JIT and path.stem == "12_networks":
         pytest.skip("a layer of a network takes too long in plain Python")
+    if path.stem == "15_your_own_model":
+        for framework in ("torch", "onnx", "onnxruntime"):
+            pytest.importorskip(framework)
     every = cells(path)
     names = {}
     imports = [line for line in every[1]["source"] if not line.startswith("%")]

@@ -28,10 +28,13 @@ def measure(
     Parameters
     ----------
     model : torch.nn.Module, callable, str or pathlib.Path
-        A module, which runs without gradients, a function of tensors, or an ONNX file.
+        A module, a function of tensors, or an ONNX file. A module runs without gradients, and in
+        the mode that it is in: `model.eval()` first, to measure inference. To pass keywords, wrap
+        it: ``lambda x: model(x, mask=mask)``.
     *inputs : torch.Tensor, array_like or dict
-        What the model is called with. NumPy arrays become tensors; an ONNX model takes arrays in
-        the order of its inputs, or one dict by name.
+        What the model is called with. NumPy arrays become tensors of their own type, which most
+        models want to be float32. An ONNX model takes arrays in the order of its inputs, or one
+        dict by name.
     compare : bool
         Whether the framework computes each layer as well, to compare the outputs.
     each : callable, optional
@@ -64,6 +67,11 @@ def measure(
     (55296, {'aten.relu': 1})
     """
     if isinstance(model, (str, os.PathLike)):
+        if Path(model).suffix != ".onnx":
+            raise ValueError(
+                f"model: a file must be NAME.onnx, got {str(model)!r}; "
+                "of a PyTorch model pass the module itself"
+            )
         arrays = inputs[0] if len(inputs) == 1 and isinstance(inputs[0], dict) else inputs
         return framework("onnxfile").run(Path(model), arrays, compare, each)
     if not callable(model):

@@ -6,6 +6,7 @@ import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from html import escape
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -126,13 +127,24 @@ class Row:
 
     @property
     def kind(self) -> str:
-        """Its variant, by the word that networks have for it."""
+        """Its variant: what a picture colours it by."""
         return self.variant
 
     @property
     def weights(self) -> int:
-        """Its parameters, by the word that networks have for them."""
-        return self.parameters
+        """Its parameters without the biases."""
+        bias = int(self.report.value("bias")) if self.report.has("bias") else 0
+        return self.parameters - bias if self.parameters else 0
+
+    @property
+    def label(self) -> str:
+        """Its name, with "dx" or "dw" for a gradient."""
+        return self.name + self._suffix
+
+    @property
+    def _suffix(self) -> str:
+        short = {"forward": "", "input gradient": " dx", "weight gradient": " dw"}
+        return short[self.role]
 
     @property
     def multiplies(self) -> int:
@@ -141,11 +153,8 @@ class Row:
 
     def cells(self, of: int = 0) -> tuple[str, ...]:
         """Return the row as text; `of` is the total that its share is of."""
-        what = self.variant
-        if self.role != "forward":
-            what += {"input gradient": " dx", "weight gradient": " dw"}.get(self.role, " backward")
         shape = "×".join(map(str, self.output_shape))
-        return (self.name, what, shape, *_numbers([self], of))
+        return (self.name, self.variant + self._suffix, shape, *_numbers([self], of))
 
 
 def _numbers(rows: Sequence[Row], of: int) -> tuple[str, ...]:
@@ -154,7 +163,7 @@ def _numbers(rows: Sequence[Row], of: int) -> tuple[str, ...]:
     differences = [row.difference.relative for row in rows if row.difference is not None]
     return (
         f"{multiplies:,}",
-        "✓" if all(row.report.agrees for row in rows) else "✗",
+        "✓✗"[any(not row.report.agrees for row in rows)] if rows else "",
         f"{multiplies / of:.1%}" if of else "",
         f"{on_padding / max(1, multiplies):.1%}",
         f"{max(differences):.1e}" if differences else "",
@@ -179,6 +188,8 @@ class Measured:
         convolution or matrix product, and those that jitconv has no loops for.
     flop_counter_besides : dict of str to int
         FLOPs that torch's FlopCounterMode gives for what was not measured.
+    remarks : list of str
+        What else is to be known of the whole.
     depth : int or None
         Modules within modules that are shown, each with its sum; None shows every layer.
     """
@@ -188,6 +199,7 @@ class Measured:
     output: Any = None
     not_measured: dict[str, int] = field(default_factory=dict)
     flop_counter_besides: dict[str, int] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
     depth: int | None = None
 
     @property
@@ -309,13 +321,8 @@ class Measured:
             return []
         sums: dict[str, int] = {}
         for row in self.rows:
-            if not row.flop_counter:
-                reason = f"it has no formula for {row.operation}"
-            elif row.variant == "transposed":
-                reason = "it counts a transposed convolution by its input, and cropped taps too"
-            else:
-                reason = "it counts taps on padding that loops here leave out"
-            sums[reason] = sums.get(reason, 0) + (row.flop_counter or 0) - row.report.flops
+            for reason, more in _reasons(row):
+                sums[reason] = sums.get(reason, 0) + more
         for name, flops in self.flop_counter_besides.items():
             sums[f"it has a formula for {name}, which is not measured here"] = flops
         return [f"{more:+,}: {reason}" for reason, more in sums.items() if more]
@@ -329,6 +336,7 @@ class Measured:
         if self.flop_counter is not None:
             lines.append(f"torch's FlopCounterMode: {self.flop_counter:,} FLOPs by formula")
             lines += [f"  {line}" for line in self.why()]
+        lines += self.remarks
         notes = [row.note for row in self.rows if row.note]
         lines += [f"{note} in {notes.count(note)} of them" for note in dict.fromkeys(notes)]
         names = [f"{name} {calls}" for name, calls in self.not_measured.items()]
@@ -352,7 +360,8 @@ class Measured:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        return table.html(*self._table(), "\n".join([self.title, *self.summary()]))
+        below = "<br>".join(line.replace("  ", "&emsp;") for line in map(escape, self.summary()))
+        return f"{table.html(*self._table(), self.title)}<p>{below}</p>"
 
     def to_markdown(self) -> str:
         """Return the rows and the totals as Markdown."""
@@ -382,6 +391,27 @@ class Measured:
         return plot_network(self)
 
 
+def _reasons(row: Row) -> Iterator[tuple[str, int]]:
+    """Yield what FlopCounterMode's FLOPs of a row have more than those measured, and why."""
+    counted, measured = row.flop_counter or 0, row.report.flops
+    if not counted:
+        yield f"it has no formula for {row.operation}", -measured
+        return
+    if row.role == "weight gradient" and row.report.has("dense, weight"):
+        dense = 2 * int(row.report.value("dense, weight"))
+        yield "it takes the gradient of a weight with groups for one without", counted - dense
+        counted = dense
+    if counted < measured:
+        yield (
+            "loops here multiply zeros around the image that it does not count",
+            counted - measured,
+        )
+    elif row.variant == "transposed":
+        yield "it counts all taps of a transposed convolution, cropped or not", counted - measured
+    else:
+        yield "it counts taps on padding that loops here leave out", counted - measured
+
+
 def _calls(rows: Sequence[Row]) -> str:
     return f"{len(rows):,} call" + "s" * (len(rows) != 1)
 
@@ -393,9 +423,10 @@ def _path(name: str) -> list[str]:
 def _folded(rows: Sequence[Row], level: int, depth: int, of: int) -> Iterator[tuple[str, ...]]:
     modules: dict[str, list[Row]] = {}
     for row in rows:
-        path = _path(row.name)
-        if len(path) >= level:
-            modules.setdefault(path[level - 1], []).append(row)
+        path = [*_path(row.name), "itself"]  # a module's own layers stand beside its parts
+        modules.setdefault(path[level - 1], []).append(row)
+    if list(modules) == ["itself"]:
+        return
     for name, inside in modules.items():
         variants = {row.variant for row in inside}
         variant = variants.pop() if len(variants) == 1 else ""

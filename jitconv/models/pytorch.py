@@ -39,13 +39,19 @@ FUSED = (
     torch.nn.TransformerEncoder,
     torch.nn.TransformerEncoderLayer,
 )
+FUSED_ELSEWHERE = (
+    "without gradients, modules of attention may run as one operation, for which FlopCounterMode "
+    "has no formula: it prints less then"
+)
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 # They make or move numbers, and calculate none. Views are known by their schema.
 MOVES = {
-    *("_local_scalar_dense", "_to_copy", "_unsafe_view", "arange", "cat", "clone", "copy_"),
-    *("empty", "empty_like", "empty_strided", "fill_", "full", "full_like", "item", "lift_fresh"),
-    *("new_empty", "new_empty_strided", "new_full", "new_ones", "new_zeros", "ones", "ones_like"),
-    *("scalar_tensor", "stack", "zero_", "zeros", "zeros_like"),
+    *("_local_scalar_dense", "_record_function_enter_new", "_record_function_exit", "_to_copy"),
+    *("_unsafe_view", "arange", "bernoulli_", "cat", "clone", "copy_", "empty", "empty_like"),
+    *("empty_strided", "fill_", "full", "full_like", "item", "lift_fresh", "new_empty"),
+    *("new_empty_strided", "new_full", "new_ones", "new_zeros", "normal_", "ones", "ones_like"),
+    *("rand", "randint", "randn", "random_", "randperm", "scalar_tensor", "stack", "uniform_"),
+    *("zero_", "zeros", "zeros_like"),
 }
 
 
@@ -70,9 +76,14 @@ def measuring(
     compare: bool = True, each: Callable[[Row], object] | None = None, name: str = "PyTorch"
 ) -> Iterator[Measured]:
     """Measure what this thread runs meanwhile: see `jitconv.measuring`."""
-    measured, modules = Measured(name), Modules()
-    with modules.watched(), Answers(measured, modules, compare, each):
-        yield measured
+    measured, modules, threads = Measured(name), Modules(), torch.get_num_threads()
+    try:
+        with modules.watched(), Answers(measured, modules, compare, each):
+            yield measured
+    finally:  # Numba's first launch sets them too, where both use one OpenMP
+        torch.set_num_threads(threads)
+    if modules.unfused:
+        measured.remarks.append(FUSED_ELSEWHERE)
 
 
 class Unfused(TorchFunctionMode):
@@ -94,12 +105,15 @@ class Modules:
         Paths of the modules that are running, the innermost last. The first name is a class's.
     parameters : set of int
         Addresses of the numbers that the modules hold as parameters.
+    unfused : bool
+        Whether a module was kept from running as one operation.
     """
 
     def __init__(self) -> None:
         self.inside: list[str] = []
         self.parameters: set[int] = set()
-        self._unfused: list[Unfused] = []
+        self.unfused = False
+        self._modes: list[Unfused] = []
         self._names: dict[Any, str] = {}
         self._thread = threading.get_ident()
 
@@ -113,6 +127,8 @@ class Modules:
         finally:
             enter.remove()
             leave.remove()
+            while self._modes:
+                self._modes.pop().__exit__(None, None, None)
 
     def _enter(self, module: Any, inputs: Any) -> None:
         if threading.get_ident() != self._thread:  # hooks are everyone's
@@ -124,7 +140,8 @@ class Modules:
             self.parameters |= {parameter.data_ptr() for parameter in module.parameters()}
         self.inside.append(self._names[module])
         if isinstance(module, FUSED):
-            self._unfused.append(Unfused().__enter__())
+            self.unfused |= not torch.is_grad_enabled()
+            self._modes.append(Unfused().__enter__())
 
     def _leave(self, module: Any, inputs: Any, output: Any) -> None:
         if threading.get_ident() != self._thread:
@@ -132,7 +149,7 @@ class Modules:
         if self.inside and self.inside[-1] == self._names.get(module):
             self.inside.pop()
             if isinstance(module, FUSED):
-                self._unfused.pop().__exit__(None, None, None)
+                self._modes.pop().__exit__(None, None, None)
 
 
 class Answers(TorchDispatchMode):
@@ -491,7 +508,7 @@ def _attention(
     scores = _scores(mode, func, args, place, q, k, causal, **keywords)
     weights = scores.softmax(-1).nan_to_num(0)  # a query without a key attends to nothing
     y = _product(mode, func, args, place, weights.to(v.dtype), v.flatten(0, 1), theirs)
-    y = y.unflatten(0, q.shape[:2]).transpose(1, 2).contiguous().transpose(1, 2)
+    y = torch.empty_like(q).copy_(y.unflatten(0, q.shape[:2]))  # in the layout of q
     return y, scores.logsumexp(-1).unflatten(0, q.shape[:2])
 
 

@@ -89,7 +89,7 @@ def whatif(
     ----------
     network : Network or jitconv.models.Measured
         What to change; it stays as it is. Of a measured model the layers that have weights are
-        compared, for one image.
+        compared, for one image, in multiplies by formula, every tap counted.
     replace : str
         Which kind goes: 'standard', 'dilated', 'pointwise' or 'grouped'.
     by : 'depthwise separable', 'grouped' or 'standard'
@@ -131,7 +131,10 @@ def whatif(
         network = network.network
     unknown = set(keep) - {layer.name for layer in network.layers}
     if unknown:
-        raise ValueError(f"keep: {', '.join(sorted(unknown))} is no layer of {network.name}")
+        raise ValueError(
+            f"keep: {', '.join(sorted(unknown))} is no layer of {network.name}, "
+            f"whose layers are {', '.join(layer.name for layer in network.layers)}"
+        )
     layers: list[Layer] = []
     reads: list[tuple[int, int, int]] = []
     exchanged: dict[str, tuple[str, ...]] = {}

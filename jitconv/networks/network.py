@@ -113,7 +113,7 @@ class Row:
         return "dilated" if self.window.dilation != (1, 1) else "standard"
 
     @property
-    def name(self) -> str:
+    def label(self) -> str:
         """The layer's name."""
         return self.layer.name
 
@@ -199,9 +199,7 @@ class Network:
         self.connected = True
 
     @classmethod
-    def of_layers(
-        cls, name: str, layers: Iterable[tuple[Layer, tuple[int, int, int]]]
-    ) -> Network:
+    def of_layers(cls, name: str, layers: Iterable[tuple[Layer, tuple[int, int, int]]]) -> Network:
         """Return a network of layers whose connections are not known: it can be costed, not run.
 
         Parameters

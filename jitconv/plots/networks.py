@@ -20,6 +20,7 @@ KINDS = {  # colour, and a hatch for print in grey
     "depthwise": (SAMPLE, ""),
     "pointwise": (FORMULA, ""),
     "linear": (OUTPUT, "\\\\\\"),
+    "deformable": (INK, "ooo"),
 }
 
 
@@ -64,7 +65,7 @@ def plot_network(network: Any) -> Figure:
         ax.tick_params(labelsize=8)
         ax.spines[["top", "right"]].set_visible(False)
     step = -(-len(rows) // 60)
-    names = [row.name for row in rows[::step]]
+    names = [row.label for row in rows[::step]]
     ax.set_xticks(range(0, len(rows), step), names, rotation=90, fontsize=7)
     ax.set_xlabel("layer", fontsize=9)
     handles, labels = panels[0].get_legend_handles_labels()
