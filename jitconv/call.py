@@ -334,8 +334,15 @@ _known_window = functools.lru_cache(1024)(shapes.window)
 
 
 def _window(size: Pair, kernel: Pair, stride: Any, padding: Any, dilation: Any) -> Window:
-    plain = type(stride) is type(dilation) is int and type(padding) in (int, str)
+    plain = (
+        _is_plain(stride) and _is_plain(dilation) and (type(padding) is str or _is_plain(padding))
+    )
     return (_known_window if plain else shapes.window)(size, kernel, stride, padding, dilation)
+
+
+def _is_plain(value: Any) -> bool:
+    # True == 1, and would be found in the cache
+    return type(value) is int or (type(value) is tuple and all(map(_is_plain, value)))
 
 
 def border(size: int, ends: Pair) -> np.ndarray:

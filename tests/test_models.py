@@ -99,7 +99,7 @@ def test_transposed_convolutions(x, weight, options):
     arrays = randn(*x, requires_grad=True), randn(*weight, requires_grad=True), bias
     measured = check(lambda *t: function(*t, **options), *arrays)
     assert [row.variant for row in measured.rows] == ["transposed"] * 3
-    assert measured.rows[0].layer.channels == len(arrays[2])
+    assert measured.rows[0].find_layer()[0].channels == len(arrays[2])
 
 
 PRODUCTS = {
@@ -159,6 +159,33 @@ def test_attention_learns_also_when_its_gradient_is_not_measured():
     for grad, other in zip(torch.autograd.grad(y.square().sum(), (q, k, v)), expected, strict=True):
         torch.testing.assert_close(grad, other)
     assert len(measured.rows) == 2
+
+
+def test_attention_with_fewer_heads_of_keys():
+    q, k, v = (randn(2, heads, 5, 4, requires_grad=True) for heads in (4, 2, 2))
+
+    def attend(q, k, v):
+        return torch.nn.functional.scaled_dot_product_attention(q, k, v, enable_gqa=True)
+
+    expected = torch.autograd.grad(attend(q, k, v).square().sum(), (q, k, v))
+    with jitconv.measuring() as measured:
+        grads = torch.autograd.grad(attend(q, k, v).square().sum(), (q, k, v))
+    for grad, other in zip(grads, expected, strict=True):
+        torch.testing.assert_close(grad, other)
+    assert [row.multiplies for row in measured.verify().rows] == [2 * 4 * 5 * 5 * 4] * 2
+    assert sum("backward" in name for name in measured.not_measured) >= 1
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_attention_in_half_precision(dtype):
+    q, k, v = torch.randn(3, 1, 2, 5, 4, dtype=dtype).requires_grad_()
+    attend = torch.nn.functional.scaled_dot_product_attention
+    with jitconv.measuring() as measured:
+        y = attend(q, k, v)
+        y.sum().backward()
+    assert y.dtype == dtype
+    assert {row.note for row in measured.rows} == {f"{str(dtype)[6:]} computed in float32"}
+    assert measured.difference.relative < 0.02
 
 
 def test_a_query_that_sees_no_key():

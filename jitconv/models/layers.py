@@ -8,6 +8,7 @@ group for each product.
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
@@ -37,16 +38,16 @@ class Geometry(NamedTuple):
 
     Attributes
     ----------
-    stride, padding, dilation, output_padding : sequence of int
+    stride, padding, dilation, output_padding : tuple of int
         `padding` may hold pairs (before, after); `output_padding` belongs to transposed ones.
     groups : int
     transposed : bool
     """
 
-    stride: Sequence[int]
-    padding: Sequence[Any]
-    dilation: Sequence[int]
-    output_padding: Sequence[int] = (0, 0)
+    stride: tuple[int, ...]
+    padding: tuple[Any, ...]
+    dilation: tuple[int, ...]
+    output_padding: tuple[int, ...] = (0, 0)
     groups: int = 1
     transposed: bool = False
 
@@ -74,24 +75,22 @@ def _ends(how: Geometry) -> list[tuple[int, int]]:
     return [end if isinstance(end, tuple) else (end, end) for end in how.padding]
 
 
-def _options(how: Geometry) -> dict[str, Any]:
-    """Return the geometry as the keywords that the variants take, in two dimensions."""
+@functools.lru_cache(1024)
+def _options(how: Geometry, name: str) -> dict[str, Any]:
+    """Return the geometry as the keywords that a variant takes, in two dimensions."""
     line = len(how.stride) == 1
 
     def pair(numbers: Sequence[Any], along_a_line: Any) -> tuple[Any, ...]:
         return (*numbers, along_a_line) if line else tuple(numbers)
 
-    return {
+    options = {
         "stride": pair(how.stride, 1),
         "padding": pair(_ends(how), (0, 0)),
         "dilation": pair(how.dilation, 1),
         "output_padding": pair(how.output_padding[: len(how.stride)], 0),
         "groups": how.groups,
     }
-
-
-def _taken(name: str, how: Geometry) -> dict[str, Any]:
-    return {word: v for word, v in _options(how).items() if word in VARIANTS[name].keywords}
+    return {word: v for word, v in options.items() if word in VARIANTS[name].keywords}
 
 
 def as_data(
@@ -106,18 +105,13 @@ def as_data(
     (4, (3, 1), ((1, 1), (0, 0)), (2, 8, 1))
     """
     (_, C, *size), (M, shares, *kernel) = input_shape, weight_shape
-    options = _options(how)
-    if how.transposed:
-        M = shares * how.groups
-    else:
-        del options["output_padding"]
     layer = Layer(
         name,
         "transposed" if how.transposed else "conv",
-        channels=M,
+        channels=shares * how.groups if how.transposed else M,
         kernel_size=(*kernel, 1)[:2],
         bias=bias,
-        **options,
+        **_options(how, "transposed" if how.transposed else "grouped"),
     )
     H, W = (*size, 1)[:2]
     return layer, (C, H, W)
@@ -146,7 +140,7 @@ def convolve(
     """
     name = kind(x.shape[1], weight.shape[2:], how)
     images, kernel = _plane(x), _plane(weight)
-    y, report = VARIANTS[name].function(images, kernel, bias, **_taken(name, how))
+    y, report = VARIANTS[name].function(images, kernel, bias, **_options(how, name))
     return ConvResult(y[..., 0] if x.ndim == 3 else y, report)
 
 
@@ -166,7 +160,7 @@ def convolve_back(
     name = kind(x.shape[1], weight.shape[2:], how)
     backward = getattr(gradients, VARIANTS[name].function.__name__, gradients.conv2d)
     arrays = _plane(dy), _plane(x), _plane(weight)
-    grads, report = backward(*arrays, **_taken(name, how), needs=needs)
+    grads, report = backward(*arrays, **_options(how, name), needs=needs)
     shapes = {"x": x.shape, "weight": weight.shape}
     found = {word: getattr(grads, word).reshape(shapes[word]) for word in shapes if word in needs}
     return GradResult(grads._replace(**found), report)

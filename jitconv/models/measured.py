@@ -35,6 +35,9 @@ LEGEND = (
 )
 
 
+AsData = tuple[Layer, tuple[int, int, int]]
+
+
 class Difference(NamedTuple):
     """How far an output is from the framework's.
 
@@ -93,10 +96,9 @@ class Row:
         From the framework's own output; None where that was not computed.
     find_flops : callable or None
         Gives the FLOPs of torch's FlopCounterMode; called when they are first asked for.
-    layer : jitconv.networks.Layer or None
-        Its geometry as data, for `whatif`; None for a gradient or a product of computed matrices.
-    plane : (C, H, W) or None
-        What that layer reads, of one image.
+    find_layer : callable or None
+        Gives the layer as data, and the (C, H, W) of one image that it reads; None for a gradient
+        or a product of computed matrices.
     note : str
         What was done besides: "float16 computed in float32", "copied from cuda:0".
     """
@@ -111,8 +113,7 @@ class Row:
     parameters: int
     difference: Difference | None = None
     find_flops: Callable[[], int] | None = field(default=None, repr=False, compare=False)
-    layer: Layer | None = None
-    plane: tuple[int, int, int] | None = None
+    find_layer: Callable[[], AsData] | None = field(default=None, repr=False, compare=False)
     note: str = ""
 
     @functools.cached_property
@@ -259,10 +260,11 @@ class Measured:
         seen: dict[str, int] = {}
         placed = []
         for row in self.rows:
-            if row.layer is not None and row.plane is not None:
+            if row.find_layer is not None:
+                layer, plane = row.find_layer()
                 seen[row.name] = seen.get(row.name, 0) + 1
                 name = row.name if seen[row.name] == 1 else f"{row.name} ({seen[row.name]})"
-                placed.append((replace(row.layer, name=name), row.plane))
+                placed.append((replace(layer, name=name), plane))
         return Network.of_layers(self.name, placed)
 
     @property

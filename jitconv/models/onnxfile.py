@@ -280,11 +280,13 @@ class Interpreter:
         constant = [inputs[n] for n in weights if n < len(inputs) and inputs[n].root]
         fresh = {w.root: w.data.size for w in constant if w.root not in self._counted}
         self._counted.update(fresh)
-        layer, plane = next((data[n] for n in data if inputs[n].root), (None, None))
-        layer = layer and replace(layer, name=_name(node))
+        found = next((data[n] for n in data if inputs[n].root), None)
+        as_data = found and (replace(found[0], name=_name(node)), found[1])
         place = _name(node), "forward", operation, inputs[0].data.shape, output.shape
-        counted = report, seconds, sum(fresh.values()), difference, None
-        return [Value(output)], Row(*place, *counted, layer, plane, ", ".join(notes))
+        counted = report, seconds, sum(fresh.values()), difference
+        find_layer = None if as_data is None else lambda: as_data
+        row = Row(*place, *counted, find_layer=find_layer, note=", ".join(notes))
+        return [Value(output)], row
 
     def _run(self, node: Any, given: dict[str, Value]) -> list[Value]:
         try:
@@ -415,8 +417,8 @@ def _window(given: Mapping[str, Any], x: Any, weight: Any, transposed: bool = Fa
     if total is not None:
         halves = total // 2, total - total // 2
         ends = np.array(halves if word == "SAME_UPPER" else halves[::-1])
-    padding = [tuple(pair) for pair in ends.T.tolist()]
-    steps = S.tolist(), padding, D.tolist(), extra.tolist()
+    padding = tuple(map(tuple, ends.T.tolist()))
+    steps = tuple(S.tolist()), padding, tuple(D.tolist()), tuple(extra.tolist())
     return Geometry(*steps, given.get("group", 1), transposed)
 
 

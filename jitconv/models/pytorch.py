@@ -30,7 +30,7 @@ from ..costs.report import CostReport
 from ..networks import Layer
 from ..variants.deformable import deform_conv2d
 from .layers import Geometry, as_data, convolve, convolve_back, multiply, timed
-from .measured import Difference, Measured, Row
+from .measured import AsData, Difference, Measured, Row
 
 ROLES = ("input gradient", "weight gradient")
 DEFORMABLE = ("x", "weight", "offset", "mask", "bias")  # gradients in torchvision's order
@@ -249,7 +249,8 @@ class Answers(TorchDispatchMode):
         except (TypeError, ValueError):
             func(*args)  # what torch refuses too, it says in its own words
             raise
-        note = [f"{str(x.dtype)[6:]} computed in float32"] if x.dtype in FLOATS[:2] else []
+        given = args[0].dtype
+        note = [f"{str(given)[6:]} computed in float32"] if given in FLOATS[:2] else []
         note += [f"copied from {x.device}"] if x.device.type != "cpu" else []
         row = Row(
             *place,
@@ -293,8 +294,7 @@ def _readable(value: Any) -> bool:
 def _array(tensor: torch.Tensor | None) -> np.ndarray | None:
     if tensor is None:
         return None
-    tensor = tensor.detach().cpu().resolve_neg()
-    return (tensor.float() if tensor.dtype in FLOATS[:2] else tensor).numpy()
+    return _single(tensor.detach().cpu().resolve_neg()).numpy()
 
 
 def _apart(ours: Sequence[torch.Tensor], theirs: Sequence[torch.Tensor]) -> Difference:
@@ -342,7 +342,6 @@ def _convolution(mode: Answers, func: Any, *args: Any) -> Any:
         return NotImplemented
     how = _geometry(x.ndim - 2, *options)
     name, role = mode.place(x, weight)
-    layer, plane = as_data(name, x.shape, weight.shape, bias is not None, how)
 
     def loops(x: Any, weight: Any, bias: Any) -> Any:
         y, report = convolve(x, weight, bias, how)
@@ -356,8 +355,7 @@ def _convolution(mode: Answers, func: Any, *args: Any) -> Any:
         (x.contiguous(), weight.contiguous(), bias),
         [func(*args)] if mode.compare else None,
         parameters=mode.parameters(weight, bias, name=name),
-        layer=layer,
-        plane=plane,
+        find_layer=functools.partial(as_data, name, x.shape, weight.shape, bias is not None, how),
     )
     return y.contiguous(memory_format=_layout(x, weight))
 
@@ -466,9 +464,9 @@ def _product(
     name, role = place
     shape = (*a.shape[:-1], b.shape[-1]) if b.ndim > 1 else a.shape[:-1]
     linear = added is not None and added.shape == b.shape[1:] and alpha == beta == 1
-    layer = plane = None
+    find_layer = None
     if role == "forward" and b.ndim == 2 and b.data_ptr() in mode.modules.parameters:
-        layer, plane = Layer(name, channels=b.shape[1], bias=linear), (len(b), len(a), 1)
+        find_layer = functools.partial(_linear, name, len(a), len(b), shape[-1], linear)
 
     def loops(a: Any, b: Any, added: Any) -> Any:
         a, b = np.atleast_2d(a), b if b.ndim > 1 else b[:, np.newaxis]
@@ -486,10 +484,13 @@ def _product(
         (a, b, added),
         None if theirs is None else [theirs],
         parameters=mode.parameters(a, b, added if linear else None),
-        layer=layer,
-        plane=plane,
+        find_layer=find_layer,
     )
     return y
+
+
+def _linear(name: str, n: int, k: int, m: int, bias: bool) -> AsData:
+    return Layer(name, channels=m, bias=bias), (k, n, 1)
 
 
 def _attention(
@@ -499,17 +500,22 @@ def _attention(
     attn_mask: torch.Tensor | None = None,
     scale: float | None = None,
 ) -> Any:
-    # q (B, heads, L, E), k (B, heads, S, E), v (B, heads, S, E)
-    q, k, v = args[:3]
+    # q (B, heads, L, E), k and v (B, heads or fewer, S, E)
+    q, k, v = map(_single, args[:3])
+    k, v = (tensor.repeat_interleave(q.shape[1] // k.shape[1], 1) for tensor in (k, v))
     causal = len(args) > 4 and args[4]
     keywords = {"attn_mask": attn_mask, "scale": scale}
     theirs = func(*args, **keywords)[0].flatten(0, 1) if mode.compare else None
-    place = mode.place(q, k)
+    place = mode.place(*args[:2])
     scores = _scores(mode, func, args, place, q, k, causal, **keywords)
     weights = scores.softmax(-1).nan_to_num(0)  # a query without a key attends to nothing
-    y = _product(mode, func, args, place, weights.to(v.dtype), v.flatten(0, 1), theirs)
-    y = torch.empty_like(q).copy_(y.unflatten(0, q.shape[:2]))  # in the layout of q
+    y = _product(mode, func, args, place, weights, v.flatten(0, 1), theirs)
+    y = torch.empty_like(args[0]).copy_(y.unflatten(0, q.shape[:2]))  # in the layout of q
     return y, scores.logsumexp(-1).unflatten(0, q.shape[:2])
+
+
+def _single(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.float() if tensor.dtype in FLOATS[:2] else tensor
 
 
 def _scores(
@@ -543,13 +549,15 @@ def _attention_backward(
     attn_mask: torch.Tensor | None = None,
     scale: float | None = None,
 ) -> Any:
-    dy, q, k, v, y, logsumexp, _, causal = args
+    dy, q, k, v, y, logsumexp = map(_single, args[:6])
+    if q.shape[1] != k.shape[1]:
+        return NotImplemented
     keywords = {"attn_mask": attn_mask, "scale": scale}
     theirs = [None] * 3
     if mode.compare:
         theirs = [made.flatten(0, 1) for made in func(*args, **keywords)]
-    place = mode.place(q, k)[0], ROLES[0]
-    scores = _scores(mode, func, args, place, q, k, causal, **keywords)
+    place = mode.place(*args[1:3])[0], ROLES[0]
+    scores = _scores(mode, func, args, place, q, k, args[7], **keywords)
     weights = (scores - logsumexp.flatten(0, 1)[:, :, None]).exp()
     dy, q, k, v, y = (tensor.flatten(0, 1) for tensor in (dy, q, k, v, y))
     multiplied = functools.partial(_product, mode, func, args, place)
@@ -559,7 +567,8 @@ def _attention_backward(
     dscores = weights * (dweights - (dy * y).sum(-1, keepdim=True))
     dscores = dscores * (q.shape[-1] ** -0.5 if scale is None else scale)
     dq, dk = multiplied(dscores, k, theirs[0]), multiplied(dscores.mT, q, theirs[1])
-    return tuple(made.unflatten(0, args[1].shape[:2]) for made in (dq, dk, dv))
+    heads, dtype = args[1].shape[:2], args[0].dtype
+    return tuple(made.unflatten(0, heads).to(dtype) for made in (dq, dk, dv))
 
 
 ANSWERS: dict[str, Callable[..., Any]] = {
