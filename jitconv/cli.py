@@ -130,7 +130,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader, head for example, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except (ImportError, MemoryError, OSError, RuntimeError, TypeError, ValueError) as error:
+    except (ImportError, MemoryError, OSError, TypeError, ValueError) as error:
         parser.exit(2, f"{parser.prog} {options.command}: error: {error}\n")
 
 
@@ -226,9 +226,11 @@ def _measure(options: argparse.Namespace) -> int:
             print(table.line(kept, columns), flush=True)
 
     show(list(measured.COLUMNS))
-    done = measure(
-        model, *inputs, compare=options.compare, each=lambda row: show(row.cells())
-    ).fold(options.depth)
+    try:
+        done = measure(model, *inputs, compare=options.compare, each=lambda row: show(row.cells()))
+    except RuntimeError as error:  # by which torch refuses shapes
+        raise ValueError(f"{options.model}: {error}") from error
+    done = done.fold(options.depth)
     show(done.total())
     print(*["", done.title, *done.summary()] if shown else [done], sep="\n")
     if options.json:

@@ -25,7 +25,8 @@ counter = pytest.importorskip("torch.utils.flop_counter")
 @pytest.fixture(autouse=True)
 def nothing_is_left_on():
     torch.manual_seed(0)
-    yield
+    with torch.enable_grad():  # which `bench` switches off
+        yield
     assert not torch.utils._python_dispatch._get_current_dispatch_mode_stack()
     assert torch._C._len_torch_function_stack() == 0
     assert not torch.nn.modules.module._global_forward_hooks
