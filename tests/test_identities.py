@@ -137,6 +137,34 @@ def test_pointwise_is_a_matrix_product_over_channels(x, rng):
     assert_close(y, (weight @ x.reshape(2, 4, -1)).reshape(y.shape))
 
 
+ROWS = [
+    ("conv2d", (3, 4, 5), {"stride": (1, 2), "padding": (0, 3), "dilation": (1, 2)}),
+    ("conv2d", (6, 2, 4), {"groups": 2, "padding": "same"}),
+    ("depthwise_conv2d", (8, 1, 7), {"padding": ((0, 0), (2, 5))}),
+    ("conv_transpose2d", (4, 3, 4), {"stride": (1, 2), "padding": (0, 1)}),
+    ("pointwise_conv2d", (3, 4, 1), {"stride": (1, 3)}),
+]
+
+
+@pytest.mark.parametrize(("function", "sizes", "options"), ROWS)
+@pytest.mark.parametrize("W", [1, 2, 40])
+def test_a_row_of_pixels_is_a_column(function, sizes, options, W, rng):
+    M, C, K = sizes
+    row, taps = rng.normal(size=(2, 4, 1, W)), rng.normal(size=(M, C, 1, K))
+    if W < K and function != "conv_transpose2d":
+        options = {**options, "padding": ((0, 0), (6, 6))}
+    call = getattr(jitconv, function)
+    y, report = call(row, taps, method="tiled", **options)
+    other = call(row, taps, method="direct", **options)
+    assert_close(y, other.output)
+    assert report.verify().multiplies_in_bounds == other.report.multiplies_in_bounds
+    turned = {k: v[::-1] if isinstance(v, tuple) else v for k, v in options.items()}
+    column, same = call(row.swapaxes(2, 3), taps.swapaxes(2, 3), method="tiled", **turned)
+    np.testing.assert_array_equal(y, column.swapaxes(2, 3))
+    assert y.flags.c_contiguous
+    assert (report.multiplies, report.parts) == (same.multiplies, same.parts)
+
+
 def test_grouped_is_each_group_on_its_own(x, rng):
     weight = rng.normal(size=(6, 2, 3, 3))
     y, report = jitconv.grouped_conv2d(x, weight, groups=2)
