@@ -190,10 +190,9 @@ def test_attention_in_half_precision(dtype):
 
 
 def test_a_query_that_sees_no_key():
-    q, k, v = (randn(1, 1, n, 4) for n in (5, 6, 6))
+    q, k, v = (randn(1, 1, n, 4, requires_grad=True) for n in (5, 6, 6))
     attend = torch.nn.functional.scaled_dot_product_attention
-    measured = jitconv.measure(lambda *t: attend(*t, attn_mask=MASK), q, k, v)
-    torch.testing.assert_close(measured.output, attend(q, k, v, attn_mask=MASK))
+    check(lambda *t: attend(*t, attn_mask=MASK), q, k, v)
 
 
 @pytest.mark.parametrize("quiet", [torch.no_grad, torch.inference_mode])
@@ -271,6 +270,176 @@ def test_one_number_stands_for_both_axes():
 
     measured = jitconv.measure(function, x, weight).verify()
     torch.testing.assert_close(measured.output, function(x, weight))
+
+
+class Own(torch.nn.Module):
+    """A layer, and a product of its own beside it."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(4, 4)
+
+    def forward(self, x):
+        return self.layer(x) @ x.mT
+
+
+def test_a_module_of_many_levels_folds_at_each():
+    measured = jitconv.measure(torch.nn.Sequential(Own()), torch.ones(3, 4))
+    for depth in (1, 2, 3, 4, 5):
+        assert str(measured.fold(depth)).count("total") == 1
+    assert str(measured.fold(3)).count("itself") == 1
+
+
+def test_a_gradient_inside_a_module_is_a_gradient():
+    class Slope(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = torch.nn.Linear(4, 2)
+
+        def forward(self, x):
+            y = self.layer(x).sum()
+            return torch.autograd.grad(y, x)[0]
+
+    measured = jitconv.measure(lambda x: Slope()(x), torch.ones(3, 4, requires_grad=True))
+    assert [row.role for row in measured.rows] == ["forward", "input gradient"]
+    assert {row.name for row in measured.rows} == {"Slope.layer"}
+
+
+def test_a_backward_pass_of_what_was_not_measured():
+    y = torch.nn.Linear(4, 2)(torch.ones(3, 4)).sum()
+    with jitconv.measuring() as measured:
+        y.backward()
+    assert [(row.name, row.role) for row in measured.rows] == [("Global", "gradient")]
+
+
+def test_second_derivatives():
+    conv = torch.nn.Conv2d(2, 3, 3).double()
+    x = randn(1, 2, 5, 5, requires_grad=True)
+    with jitconv.measuring() as measured:
+        (slope,) = torch.autograd.grad(conv(x).square().sum(), x, create_graph=True)
+        slope.square().sum().backward()
+    grads = [p.grad.clone() for p in conv.parameters()]
+    conv.zero_grad()
+    (slope,) = torch.autograd.grad(conv(x).square().sum(), x, create_graph=True)
+    slope.square().sum().backward()
+    for grad, p in zip(grads, conv.parameters(), strict=True):
+        torch.testing.assert_close(grad, p.grad)
+    assert measured.verify().parameters == 57
+    assert len(measured.network.layers) == 1
+
+
+def test_inference_tensors_are_taken_apart_too():
+    with torch.inference_mode():
+        layer, x = torch.nn.Linear(4, 2), torch.ones(2, 3, 4)
+    assert jitconv.measure(layer, x).multiplies == 2 * 3 * 4 * 2
+
+
+weight_norm = torch.nn.utils.parametrizations.weight_norm
+PARAMETERS = {
+    "keys": (lambda: torch.nn.MultiheadAttention(8, 2), [(5, 1, 8), (6, 1, 8)], 288),
+    "normed": (lambda: weight_norm(torch.nn.Linear(6, 4)), [(3, 6)], 28),
+    "first factor": (lambda: Turned(), [(4, 3)], 8),
+}
+
+
+class Turned(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.matrix = torch.nn.Parameter(torch.ones(2, 4))
+
+    def forward(self, x):
+        return self.matrix @ x
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_parameters_are_known_in_parts_and_made_of_others(name):
+    make, shapes, expected = PARAMETERS[name]
+    inputs = [torch.randn(*shape) for shape in shapes]
+    model = make()
+    measured = jitconv.measure(model, *inputs, *inputs[1:])
+    assert measured.parameters == expected
+
+
+def test_weights_that_autocast_makes_are_parameters():
+    layer = torch.nn.Linear(6, 4)
+    with torch.autocast("cpu", torch.bfloat16):
+        measured = jitconv.measure(layer, torch.ones(2, 6))
+    assert (measured.parameters, len(measured.network.layers)) == (28, 1)
+
+
+def test_the_first_factor_may_be_the_weight():
+    model, x = Turned(), torch.ones(4, 3, requires_grad=True)
+    with jitconv.measuring() as measured:
+        model(x).sum().backward()
+    roles = {row.output_shape: row.role for row in measured.rows}
+    assert roles == {(2, 3): "forward", (4, 3): "input gradient", (2, 4): "weight gradient"}
+    assert [layer.channels for layer in measured.network.layers] == [2]
+
+
+def test_what_torch_refuses_is_refused():
+    x, weight = torch.ones(1, 1, 4, 4), torch.ones(1, 1, 3, 3, dtype=torch.bfloat16)
+    with pytest.raises(RuntimeError, match="type"):
+        jitconv.measure(torch.nn.functional.conv2d, x, weight, compare=False)
+    with pytest.raises(RuntimeError, match="dtype"):
+        jitconv.measure(torch.mm, torch.ones(2, 2), torch.ones(2, 2).double(), compare=False)
+
+
+def test_an_addend_that_stands_for_all():
+    matrix, vector = torch.ones(3, 4), torch.ones(4)
+    for addend in (torch.tensor(2.0), torch.ones(1)):
+        measured = jitconv.measure(torch.addmv, addend, matrix, vector)
+        torch.testing.assert_close(measured.output, torch.addmv(addend, matrix, vector))
+
+
+def test_measuring_cannot_be_nested():
+    with jitconv.measuring(), pytest.raises(RuntimeError, match="is on already in this thread"):
+        jitconv.measure(torch.mm, torch.ones(2, 3), torch.ones(3, 4))
+
+
+def test_parameters_that_are_not_there_yet_and_functions_of_parameters():
+    measured = jitconv.measure(torch.nn.LazyConv2d(3, 3), torch.ones(1, 2, 5, 5))
+    assert (measured.parameters, measured.multiplies) == (57, 9 * 54)
+    layer, x = torch.nn.Linear(4, 2), torch.ones(5, 4)
+    held = dict(layer.named_parameters())
+
+    def loss(held, x):
+        return torch.func.functional_call(layer, held, (x,)).sum()
+
+    slopes = torch.func.vmap(torch.func.grad(loss), (None, 0))
+    measured = jitconv.measure(slopes, held, x)
+    torch.testing.assert_close(measured.output, slopes(held, x))
+
+
+def test_gradients_that_are_not_there():
+    q = randn(1, 1, 3, 4, requires_grad=True)
+    attend = torch.nn.functional.scaled_dot_product_attention
+    with jitconv.measuring():
+        assert torch.autograd.gradcheck(lambda q: attend(q, q, q, is_causal=True), (q,))
+
+
+def test_a_model_in_training_says_so():
+    model, x = (
+        torch.nn.Sequential(torch.nn.Conv2d(1, 2, 1), torch.nn.BatchNorm2d(2)),
+        torch.randn(2, 1, 3, 3),
+    )
+    assert "in training mode" in str(jitconv.measure(model, x))
+    assert model[1].num_batches_tracked == 1
+    assert "in training mode" not in str(jitconv.measure(model.eval(), x))
+
+
+def test_an_array_seen_backwards():
+    x = np.arange(16, dtype=np.float32).reshape(1, 1, 4, 4)[..., ::-1]
+    measured = jitconv.measure(torch.nn.Conv2d(1, 1, 3), x)
+    assert measured.rows[0].input_shape == (1, 1, 4, 4)
+
+
+def test_an_operation_of_another_library_is_listed():
+    library = torch.library.Library("jitconv_test", "DEF")
+    library.define("stack(Tensor x) -> Tensor")
+    library.impl("stack", lambda x: x * 2, "CPU")
+    measured = jitconv.measure(torch.ops.jitconv_test.stack, torch.ones(3))
+    assert measured.not_measured == {"jitconv_test.stack": 1}
+    library._destroy()
 
 
 def test_a_product_outside_of_modules():

@@ -219,6 +219,22 @@ def test_parameters_are_constants_each_counted_once(measure):
     assert measured.not_measured == {"Mul": 2}
 
 
+def test_parts_of_a_constant_are_parameters_of_their_own(measure):
+    nodes = [
+        node("Split", ["w"], ["left", "right"], axis=1, num_outputs=2),
+        node("MatMul", ["x", "left"], ["h"]),
+        node("MatMul", ["h", "right"], ["y"]),
+    ]
+    measured = measure(nodes, {"x": draw(3, 4)}, {"w": draw(4, 8)})
+    assert [row.parameters for row in measured.rows] == [16, 16]
+
+
+def test_a_model_with_nothing_to_measure(measure):
+    measured = measure([node("Relu", ["x"], ["y"])], {"x": draw(3, 4)})
+    assert measured.flop_counter is None
+    assert "FlopCounterMode" not in str(measured)
+
+
 def test_an_image_in_the_file_is_no_parameter(measure):
     nodes = [node("Conv", ["image", "w"], ["h"]), node("Add", ["h", "x"], ["y"])]
     constants = {"image": draw(1, 2, 4), "w": draw(3, 2, 2)}

@@ -31,7 +31,7 @@ def measure(
         A module, a function of tensors, or an ONNX file. A module runs without gradients, and in
         the mode that it is in: `model.eval()` first, to measure inference. To pass keywords, wrap
         it: ``lambda x: model(x, mask=mask)``.
-    *inputs : torch.Tensor, array_like or dict
+    *inputs : torch.Tensor, numpy.ndarray or dict
         What the model is called with. NumPy arrays become tensors of their own type, which most
         models want to be float32. An ONNX model takes arrays in the order of its inputs, or one
         dict by name.
@@ -51,6 +51,8 @@ def measure(
         If `model` is neither a function nor a file.
     ValueError, TypeError
         If an ONNX file is damaged, or takes other inputs. A PyTorch model raises what it raises.
+    OSError
+        If there is no such file.
     ImportError
         If the framework is not installed.
 
@@ -87,7 +89,7 @@ def measuring(
 ) -> AbstractContextManager[Measured]:
     """Measure all PyTorch code of a block, backward passes included.
 
-    Only the thread that entered the block is measured. Each forward layer, and each gradient of
+    Only the thread that entered the block is measured; it cannot be nested. Each forward layer, and each gradient of
     its input and of its weight, becomes a row of the result, which grows while the block runs.
 
     Parameters

@@ -81,7 +81,7 @@ class Row:
     name : str
         The path of its module, or the name of its node.
     role : str
-        "forward", "input gradient" or "weight gradient".
+        "forward", "input gradient" or "weight gradient"; "gradient" where it is not known of what.
     operation : str
         What the framework calls it.
     input_shape, output_shape : tuple of int
@@ -145,7 +145,7 @@ class Row:
     @property
     def _suffix(self) -> str:
         short = {"forward": "", "input gradient": " dx", "weight gradient": " dw"}
-        return short[self.role]
+        return short.get(self.role, " gradient")
 
     @property
     def multiplies(self) -> int:
@@ -185,8 +185,8 @@ class Measured:
     output : object
         What the model returned, as its framework returns it.
     not_measured : dict of str to int
-        What ran as the framework runs it, and how often: everything that calculates and is no
-        convolution or matrix product, and those that jitconv has no loops for.
+        What ran as the framework runs it, and how often: convolutions and products that jitconv has
+        no loops for, and all else but what only makes or moves numbers.
     flop_counter_besides : dict of str to int
         FLOPs that torch's FlopCounterMode gives for what was not measured.
     remarks : list of str
@@ -250,13 +250,16 @@ class Measured:
     def flop_counter(self) -> int | None:
         """FLOPs that torch's FlopCounterMode gives for the same calls; None for an ONNX model."""
         found = [row.flop_counter for row in self.rows if row.flop_counter is not None]
-        if len(found) < len(self.rows):
+        if len(found) < len(self.rows) or not (self.rows or self.flop_counter_besides):
             return None
         return sum(found) + sum(self.flop_counter_besides.values())
 
     @property
     def network(self) -> Network:
-        """The layers that have weights, as data, for one image: what `networks.whatif` reads."""
+        """The layers that have weights, as data: what `networks.whatif` reads.
+
+        For one image of a batch; the rows of a linear layer, of all images, are its pixels.
+        """
         seen: dict[str, int] = {}
         placed = []
         for row in self.rows:
@@ -371,7 +374,7 @@ class Measured:
         return "\n\n".join([self.title, table.markdown(*self._table()), listed])
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything but the output as plain values that `json.dump` takes."""
+        """Return rows, totals and remarks as plain values that `json.dump` takes."""
         words = ["name", "role", "operation", "input_shape", "output_shape", "parameters"]
         words += ["flop_counter", "seconds", "note"]
         rows = [
@@ -381,7 +384,7 @@ class Measured:
             for row in self.rows
         ]
         totals = ["parameters", "multiplies", "multiplies_on_padding", "multiplies_in_bounds"]
-        totals += ["macs", "flops", "flop_counter", "seconds", "not_measured"]
+        totals += ["macs", "flops", "flop_counter", "seconds", "not_measured", "remarks"]
         found = {word: getattr(self, word) for word in totals}
         difference = self.difference and self.difference._asdict()
         return {"name": self.name, **found, "difference": difference, "rows": rows}
@@ -433,5 +436,5 @@ def _folded(rows: Sequence[Row], level: int, depth: int, of: int) -> Iterator[tu
         variants = {row.variant for row in inside}
         variant = variants.pop() if len(variants) == 1 else ""
         yield ("  " * (level - 1) + name, variant, _calls(inside), *_numbers(inside, of))
-        if level < depth:
+        if level < depth and name != "itself":
             yield from _folded(inside, level + 1, depth, of)

@@ -239,8 +239,8 @@ class Interpreter:
                 self.measured.not_measured[word] = self.measured.not_measured.get(word, 0) + 1
         roots = [value.root for value in given.values()]
         if operation == "Constant" or (roots and all(roots)):
-            root = roots[0] if operation in RENAMES else object()
-            found = [value._replace(root=root) for value in found]
+            renamed = operation in RENAMES
+            found = [value._replace(root=roots[0] if renamed else object()) for value in found]
         return found
 
     def _answered(

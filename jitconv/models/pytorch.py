@@ -12,7 +12,7 @@ import functools
 import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from torch.nn.modules.module import (
     register_module_forward_pre_hook,
 )
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode_stack
 from torch.utils._pytree import tree_map
 from torch.utils.flop_counter import flop_registry
 
@@ -41,17 +41,19 @@ FUSED = (
 )
 FUSED_ELSEWHERE = (
     "without gradients, modules of attention may run as one operation, for which FlopCounterMode "
-    "has no formula: it prints less then"
+    "has no formula: it prints less then; padded tokens, which that may skip, are computed here"
 )
-FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+IN_TRAINING = "in training mode: batch statistics are the framework's, and change"
+HALF = (torch.float16, torch.bfloat16)
+FLOATS = (*HALF, torch.float32, torch.float64)
 # They make or move numbers, and calculate none. Views are known by their schema.
 MOVES = {
-    *("_local_scalar_dense", "_record_function_enter_new", "_record_function_exit", "_to_copy"),
-    *("_unsafe_view", "arange", "bernoulli_", "cat", "clone", "copy_", "empty", "empty_like"),
-    *("empty_strided", "fill_", "full", "full_like", "item", "lift_fresh", "new_empty"),
-    *("new_empty_strided", "new_full", "new_ones", "new_zeros", "normal_", "ones", "ones_like"),
-    *("rand", "randint", "randn", "random_", "randperm", "scalar_tensor", "stack", "uniform_"),
-    *("zero_", "zeros", "zeros_like"),
+    *("_local_scalar_dense", "_to_copy", "_unsafe_view", "arange", "bernoulli_", "cat", "clone"),
+    *("copy_", "empty", "empty_like", "empty_strided", "fill_", "full", "full_like", "item"),
+    *("lift_fresh", "new_empty", "new_empty_strided", "new_full", "new_ones", "new_zeros"),
+    *("normal_", "ones", "ones_like", "rand", "randint", "randn", "random_", "randperm"),
+    *("scalar_tensor", "stack", "uniform_", "zero_", "zeros", "zeros_like"),
+    *("profiler._record_function_enter_new", "profiler._record_function_exit"),
 }
 
 
@@ -62,13 +64,19 @@ def run(
     each: Callable[[Row], object] | None = None,
 ) -> Measured:
     """Call a model, without gradients if it is a module, and return what was measured."""
-    tensors = tree_map(lambda x: torch.tensor(x) if isinstance(x, np.ndarray) else x, inputs)
-    module = isinstance(model, torch.nn.Module)
-    name = type(model).__name__ if module else getattr(model, "__name__", type(model).__name__)
-    quiet = torch.no_grad() if module else contextlib.nullcontext()
+    tensors = tree_map(_given, inputs)
+    name, quiet = getattr(model, "__name__", type(model).__name__), contextlib.nullcontext()
+    if isinstance(model, torch.nn.Module):
+        name, quiet = type(model).__name__, torch.no_grad()
     with measuring(compare, each, name) as measured, quiet:
         measured.output = model(*tensors)
+    if isinstance(model, torch.nn.Module) and model.training:
+        measured.remarks.append(IN_TRAINING)
     return measured
+
+
+def _given(x: Any) -> Any:
+    return torch.tensor(np.ascontiguousarray(x)) if isinstance(x, np.ndarray) else x
 
 
 @contextlib.contextmanager
@@ -76,6 +84,8 @@ def measuring(
     compare: bool = True, each: Callable[[Row], object] | None = None, name: str = "PyTorch"
 ) -> Iterator[Measured]:
     """Measure what this thread runs meanwhile: see `jitconv.measuring`."""
+    if any(isinstance(mode, Answers) for mode in _get_current_dispatch_mode_stack()):
+        raise RuntimeError("measuring: is on already in this thread, and cannot be nested")
     measured, modules, threads = Measured(name), Modules(), torch.get_num_threads()
     try:
         with modules.watched(), Answers(measured, modules, compare, each):
@@ -96,25 +106,33 @@ class Unfused(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
+class Running(NamedTuple):
+    """A module that is running: its path, itself, and autograd's node that called it, if any."""
+
+    name: str
+    module: Any
+    node: Any
+
+
 class Modules:
     """Knows which module this thread is in, and the names and parameters of all that it saw.
 
     Attributes
     ----------
-    inside : list of str
-        Paths of the modules that are running, the innermost last. The first name is a class's.
+    inside : list of Running
+        The innermost last. The first name of a path is a class's.
     parameters : set of int
-        Addresses of the numbers that the modules hold as parameters.
+        Where the numbers lie that the modules hold as parameters.
     unfused : bool
         Whether a module was kept from running as one operation.
     """
 
     def __init__(self) -> None:
-        self.inside: list[str] = []
+        self.inside: list[Running] = []
         self.parameters: set[int] = set()
         self.unfused = False
         self._modes: list[Unfused] = []
-        self._names: dict[Any, str] = {}
+        self._known: dict[int, tuple[str, Any]] = {}  # by id; a module that is kept keeps it
         self._thread = threading.get_ident()
 
     @contextlib.contextmanager
@@ -133,12 +151,13 @@ class Modules:
     def _enter(self, module: Any, inputs: Any) -> None:
         if threading.get_ident() != self._thread:  # hooks are everyone's
             return
-        if module not in self._names:
+        if id(module) not in self._known:
             root = type(module).__name__
             for path, inner in module.named_modules():
-                self._names.setdefault(inner, f"{root}.{path}".rstrip("."))
-            self.parameters |= {parameter.data_ptr() for parameter in module.parameters()}
-        self.inside.append(self._names[module])
+                self._known.setdefault(id(inner), (f"{root}.{path}".rstrip("."), inner))
+            self.parameters |= {place for p in module.parameters() if (place := _storage(p))}
+        name, _ = self._known[id(module)]
+        self.inside.append(Running(name, module, torch._C._current_autograd_node()))
         if isinstance(module, FUSED):
             self.unfused |= not torch.is_grad_enabled()
             self._modes.append(Unfused().__enter__())
@@ -146,10 +165,14 @@ class Modules:
     def _leave(self, module: Any, inputs: Any, output: Any) -> None:
         if threading.get_ident() != self._thread:
             return
-        if self.inside and self.inside[-1] == self._names.get(module):
+        if self.inside and self.inside[-1].module is module:
             self.inside.pop()
             if isinstance(module, FUSED):
                 self._modes.pop().__exit__(None, None, None)
+
+
+class Refused(Exception):
+    """The loops do not take what they were given."""
 
 
 class Answers(TorchDispatchMode):
@@ -168,20 +191,21 @@ class Answers(TorchDispatchMode):
         self.measured, self.modules, self.compare, self.each = measured, modules, compare, each
         # by autograd's number of an operation: its module, and where its second factor lies
         self._noted: dict[int, tuple[str, int]] = {}
-        self._counted: set[tuple[int | str, int]] = set()
+        self._counted: set[tuple[Any, ...] | None] = set()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        answer, packet, name = _known(func)
+        answer, packet, name, composed = _known(func)
         if answer is not None and all(map(_readable, (*args, *kwargs.values()))):
-            found = answer(self, func, *args, **kwargs)
+            try:
+                found = answer(self, func, *args, **kwargs)
+            except Refused:  # what torch refuses too, it says below in its own words
+                found = NotImplemented
             if found is not NotImplemented:
                 return found
-        if torch.is_inference_mode_enabled() and hasattr(func, "decompose"):  # into its parts
+        if composed:  # to inference tensors a linear layer comes in one piece
             with self:
-                found = func.decompose(*args, **kwargs)
-            if found is not NotImplemented:
-                return found
+                return func.decompose(*args, **kwargs)
         found = func(*args, **kwargs)
         if name is not None:
             listed, besides = self.measured.not_measured, self.measured.flop_counter_besides
@@ -192,35 +216,44 @@ class Answers(TorchDispatchMode):
 
     def place(self, first: torch.Tensor, second: torch.Tensor) -> tuple[str, str]:
         """Return the name and the role of an operation on two factors."""
-        node = torch._C._current_autograd_node()
-        if node is None or self.modules.inside:
-            name = self.modules.inside[-1] if self.modules.inside else "Global"
+        node, inside = torch._C._current_autograd_node(), self.modules.inside
+        running = inside[-1] if inside else Running("Global", None, None)
+        if node is running.node:
             if first.requires_grad or second.requires_grad:
                 number = torch._C._autograd._get_sequence_nr() - 1
-                self._noted.setdefault(number, (name, second.data_ptr()))
-            return name, "forward"
-        name, factor = self._noted.get(node._sequence_nr(), ("Global", 0))
+                # autograd keeps the second alive, and in its place, where the first needs it
+                factor = second.data_ptr() if first.requires_grad else 0
+                self._noted.setdefault(number, (running.name, factor))
+            return running.name, "forward"
+        if node._sequence_nr() not in self._noted:
+            return "Global", "gradient"
+        name, factor = self._noted[node._sequence_nr()]
         meets = factor in (first.data_ptr(), second.data_ptr())
         return name, ROLES[0 if meets else 1]
 
-    def parameters(self, *tensors: torch.Tensor | None, name: str = "") -> int:
-        """Return how many numbers of these are parameters that were not counted before.
+    def is_parameter(self, tensor: torch.Tensor, word: str) -> tuple[Any, ...] | None:
+        """Return what tells a parameter from others, or None if it is none.
 
-        The weight of the layer `name` may also have been computed from its parameters.
+        That is a module's parameter or a part of it, or what the running module has for its
+        "weight" or "bias", `word`, and has computed from its parameters.
         """
-        found = 0
-        for tensor in tensors:
-            if tensor is None:
-                continue
-            where: Any = tensor.data_ptr()
-            if where not in self.modules.parameters:
-                where = name
-            sides = zip(tensor.shape, tensor.stride(), strict=True)
-            key = where, math.prod(size for size, step in sides if step)
-            if where and key not in self._counted:
-                found += key[1]
-                self._counted.add(key)
-        return found
+        sides = zip(tensor.shape, tensor.stride(), strict=True)
+        size = math.prod(side for side, step in sides if step)
+        if (place := _storage(tensor)) in self.modules.parameters:
+            return place, tensor.storage_offset(), size
+        module = self.modules.inside[-1].module if self.modules.inside else None
+        if module is not None and word in {"weight", "bias"} - {*module._buffers}:
+            own = getattr(module, word, None)
+            if isinstance(own, torch.Tensor) and own.numel() == size:
+                return id(module), word, size
+        return None
+
+    def parameters(self, **tensors: torch.Tensor | None) -> int:
+        """Return how many numbers of these are parameters that were not counted before."""
+        keys = {self.is_parameter(t, word) for word, t in tensors.items() if t is not None}
+        fresh = keys - self._counted - {None}
+        self._counted |= fresh
+        return sum(key[-1] for key in fresh if key is not None)
 
     def run(
         self,
@@ -246,11 +279,10 @@ class Answers(TorchDispatchMode):
 
         try:
             (ours, report), seconds = timed(answer)
-        except (TypeError, ValueError):
-            func(*args)  # what torch refuses too, it says in its own words
-            raise
+        except (TypeError, ValueError) as error:
+            raise Refused from error
         given = args[0].dtype
-        note = [f"{str(given)[6:]} computed in float32"] if given in FLOATS[:2] else []
+        note = [f"{str(given)[6:]} computed in float32"] if given in HALF else []
         note += [f"copied from {x.device}"] if x.device.type != "cpu" else []
         row = Row(
             *place,
@@ -273,22 +305,34 @@ class Answers(TorchDispatchMode):
 
 
 @functools.cache
-def _known(func: Any) -> tuple[Callable[..., Any] | None, Any, str | None]:
-    """Return what answers an operation, its name for formulas, and that for a list, if any."""
+def _known(func: Any) -> tuple[Callable[..., Any] | None, Any, str | None, bool]:
+    """Return what answers an operation, its packet, its name for a list if any, and if composed."""
     packet = getattr(func, "_overloadpacket", func)
     name = str(packet)
-    moves = getattr(func, "is_view", False) or name.rpartition(".")[2] in MOVES
-    return ANSWERS.get(str(func)), packet, None if moves else name
+    moves = getattr(func, "is_view", False) or name.removeprefix("aten.") in MOVES
+    composed = hasattr(func, "_can_decompose") and func._can_decompose()
+    return ANSWERS.get(str(func)), packet, None if moves else name, composed
 
 
 def _readable(value: Any) -> bool:
     return not isinstance(value, torch.Tensor) or (
-        type(value) in (torch.Tensor, torch.nn.Parameter)
+        type(value).__torch_dispatch__ is torch.Tensor.__torch_dispatch__
         and value.layout is torch.strided
         and value.dtype in FLOATS
         and value.device.type != "meta"
         and value.numel() > 0
     )
+
+
+def _storage(tensor: torch.Tensor) -> int | None:
+    try:
+        return tensor.untyped_storage().data_ptr()
+    except (RuntimeError, ValueError, NotImplementedError):  # lazy, or of a function transform
+        return None
+
+
+def _alike(*tensors: torch.Tensor | None) -> bool:
+    return len({tensor.dtype for tensor in tensors if tensor is not None}) == 1
 
 
 def _array(tensor: torch.Tensor | None) -> np.ndarray | None:
@@ -338,10 +382,12 @@ def _layout(*tensors: torch.Tensor) -> torch.memory_format:
 
 def _convolution(mode: Answers, func: Any, *args: Any) -> Any:
     x, weight, bias, *options = args[:9]
-    if x.ndim > 4:
+    if x.ndim > 4 or not _alike(x, weight, bias):
         return NotImplemented
     how = _geometry(x.ndim - 2, *options)
     name, role = mode.place(x, weight)
+    forward = role == "forward"
+    as_layer = functools.partial(as_data, name, x.shape, weight.shape, bias is not None, how)
 
     def loops(x: Any, weight: Any, bias: Any) -> Any:
         y, report = convolve(x, weight, bias, how)
@@ -354,8 +400,8 @@ def _convolution(mode: Answers, func: Any, *args: Any) -> Any:
         loops,
         (x.contiguous(), weight.contiguous(), bias),
         [func(*args)] if mode.compare else None,
-        parameters=mode.parameters(weight, bias, name=name),
-        find_layer=functools.partial(as_data, name, x.shape, weight.shape, bias is not None, how),
+        parameters=mode.parameters(weight=weight, bias=bias) if forward else 0,
+        find_layer=as_layer if forward else None,
     )
     return y.contiguous(memory_format=_layout(x, weight))
 
@@ -409,7 +455,7 @@ def _deformable(mode: Answers, func: Any, *args: Any) -> Any:
         loops,
         (x, offset, weight, bias, mask if args[13] else None),
         [func(*args)] if mode.compare else None,
-        parameters=mode.parameters(weight, bias),
+        parameters=mode.parameters(weight=weight, bias=bias),
     )
     return y
 
@@ -442,10 +488,14 @@ def _deformable_backward(mode: Answers, func: Any, *args: Any) -> Any:
 
 
 def _matrices(mode: Answers, func: Any, *args: Any, beta: float = 1, alpha: float = 1) -> Any:
+    if not _alike(*args):
+        return NotImplemented
     *added, a, b = args
     scales = {"beta": beta, "alpha": alpha} if added else {}
     theirs = func(*args, **scales) if mode.compare else None
-    return _product(mode, func, args, mode.place(a, b), a, b, theirs, *added, **scales)
+    first = mode.is_parameter(a, "factor") and not mode.is_parameter(b, "weight")
+    place = mode.place(b, a) if first else mode.place(a, b)
+    return _product(mode, func, args, place, a, b, theirs, *added, **scales)
 
 
 def _product(
@@ -463,10 +513,14 @@ def _product(
     """Return beta·added + alpha·a@b of matrices, as many of each, or vectors, as a row."""
     name, role = place
     shape = (*a.shape[:-1], b.shape[-1]) if b.ndim > 1 else a.shape[:-1]
-    linear = added is not None and added.shape == b.shape[1:] and alpha == beta == 1
+    linear = added is not None and added.shape == b.shape[1:] and b.ndim > 1 and alpha == beta == 1
+    weight, bias = mode.is_parameter(b, "weight"), added if linear else None
     find_layer = None
-    if role == "forward" and b.ndim == 2 and b.data_ptr() in mode.modules.parameters:
-        find_layer = functools.partial(_linear, name, len(a), len(b), shape[-1], linear)
+    if role == "forward" and b.ndim == 2:
+        if weight:
+            find_layer = functools.partial(_linear, name, len(a), len(b), shape[-1], linear)
+        elif mode.is_parameter(a, "factor"):
+            find_layer = functools.partial(_linear, name, shape[-1], len(b), len(a), False)
 
     def loops(a: Any, b: Any, added: Any) -> Any:
         a, b = np.atleast_2d(a), b if b.ndim > 1 else b[:, np.newaxis]
@@ -483,7 +537,7 @@ def _product(
         loops,
         (a, b, added),
         None if theirs is None else [theirs],
-        parameters=mode.parameters(a, b, added if linear else None),
+        parameters=mode.parameters(weight=b, bias=bias, factor=a),
         find_layer=find_layer,
     )
     return y
@@ -502,7 +556,8 @@ def _attention(
 ) -> Any:
     # q (B, heads, L, E), k and v (B, heads or fewer, S, E)
     q, k, v = map(_single, args[:3])
-    k, v = (tensor.repeat_interleave(q.shape[1] // k.shape[1], 1) for tensor in (k, v))
+    if (each := q.shape[1] // k.shape[1]) > 1:
+        k, v = k.repeat_interleave(each, 1), v.repeat_interleave(each, 1)
     causal = len(args) > 4 and args[4]
     keywords = {"attn_mask": attn_mask, "scale": scale}
     theirs = func(*args, **keywords)[0].flatten(0, 1) if mode.compare else None
@@ -511,11 +566,13 @@ def _attention(
     weights = scores.softmax(-1).nan_to_num(0)  # a query without a key attends to nothing
     y = _product(mode, func, args, place, weights, v.flatten(0, 1), theirs)
     y = torch.empty_like(args[0]).copy_(y.unflatten(0, q.shape[:2]))  # in the layout of q
-    return y, scores.logsumexp(-1).unflatten(0, q.shape[:2])
+    logsumexp = scores.logsumexp(-1)
+    logsumexp = logsumexp.masked_fill(logsumexp == -torch.inf, 0)
+    return y, logsumexp.unflatten(0, q.shape[:2])
 
 
 def _single(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor.float() if tensor.dtype in FLOATS[:2] else tensor
+    return tensor.float() if tensor.dtype in HALF else tensor
 
 
 def _scores(
@@ -549,9 +606,9 @@ def _attention_backward(
     attn_mask: torch.Tensor | None = None,
     scale: float | None = None,
 ) -> Any:
-    dy, q, k, v, y, logsumexp = map(_single, args[:6])
-    if q.shape[1] != k.shape[1]:
+    if any(tensor is None for tensor in args[:6]) or args[1].shape[1] != args[2].shape[1]:
         return NotImplemented
+    dy, q, k, v, y, logsumexp = map(_single, args[:6])
     keywords = {"attn_mask": attn_mask, "scale": scale}
     theirs = [None] * 3
     if mode.compare:

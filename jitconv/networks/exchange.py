@@ -128,6 +128,11 @@ def whatif(
         raise ValueError(f"by: must be 'depthwise separable', 'grouped' or 'standard', got {by!r}")
     groups = checks.integer("groups", groups, 1)
     if not isinstance(network, Network):
+        if not hasattr(network, "network"):
+            raise TypeError(
+                "network: must be a Network or what jitconv.measure returned, "
+                f"got {type(network).__name__}"
+            )
         network = network.network
     unknown = set(keep) - {layer.name for layer in network.layers}
     if unknown:
