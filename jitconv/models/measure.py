@@ -89,8 +89,9 @@ def measuring(
 ) -> AbstractContextManager[Measured]:
     """Measure all PyTorch code of a block, backward passes included.
 
-    Only the thread that entered the block is measured; it cannot be nested. Each forward layer, and each gradient of
-    its input and of its weight, becomes a row of the result, which grows while the block runs.
+    Only the thread that entered the block is measured; blocks cannot be nested. Each forward layer,
+    and each gradient of its input and of its weight, becomes a row of the result, which grows while
+    the block runs.
 
     Parameters
     ----------

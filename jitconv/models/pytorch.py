@@ -203,7 +203,7 @@ class Answers(TorchDispatchMode):
                 found = NotImplemented
             if found is not NotImplemented:
                 return found
-        if composed:  # to inference tensors a linear layer comes in one piece
+        if composed and (torch.is_inference_mode_enabled() or any(map(_for_inference, args))):
             with self:
                 return func.decompose(*args, **kwargs)
         found = func(*args, **kwargs)
@@ -322,6 +322,10 @@ def _readable(value: Any) -> bool:
         and value.device.type != "meta"
         and value.numel() > 0
     )
+
+
+def _for_inference(value: Any) -> bool:  # to such tensors a linear layer comes in one piece
+    return isinstance(value, torch.Tensor) and value.is_inference()
 
 
 def _storage(tensor: torch.Tensor) -> int | None:
