@@ -497,6 +497,61 @@ def test_what_is_not_measured_is_listed():
     assert "it has a formula for aten.convolution, which is not measured here" in reasons
 
 
+def test_tensors_without_numbers_in_a_row_are_left_to_torch():
+    layer = torch.nn.Conv2d(1, 2, 3)
+    ghost = jitconv.measure(layer.to("meta"), torch.ones(1, 1, 4, 4, device="meta"))
+    assert (ghost.rows, ghost.not_measured) == ([], {"aten.convolution": 1})
+    sparse = jitconv.measure(lambda x: torch.sparse.mm(x.to_sparse(), x), torch.eye(3))
+    torch.testing.assert_close(sparse.output, torch.eye(3))
+    assert sparse.rows == []
+
+
+def test_views_with_their_signs_turned():
+    x = torch.complex(torch.ones(1, 1, 4, 4), torch.randn(1, 1, 4, 4)).conj().imag
+    layer = torch.nn.Conv2d(1, 2, 3)
+    measured = jitconv.measure(layer, x)
+    torch.testing.assert_close(measured.output, layer(x).detach())
+
+
+def test_an_addend_times_zero_is_not_read():
+    a, b, nan = torch.ones(2, 3), torch.ones(3, 4), torch.full((2, 4), torch.nan)
+    measured = jitconv.measure(lambda *t: torch.addmm(*t, beta=0), nan, a, b)
+    torch.testing.assert_close(measured.output, a @ b)
+    row = torch.arange(4.0)
+    measured = jitconv.measure(lambda *t: torch.addmm(*t, beta=0.5), row, a, b)
+    torch.testing.assert_close(measured.output, a @ b + row / 2)
+
+
+def test_a_backward_pass_in_three_dimensions_runs_as_it_did():
+    layer, x = torch.nn.Conv3d(1, 2, 2), torch.ones(1, 1, 3, 3, 3, requires_grad=True)
+    with jitconv.measuring() as measured:
+        layer(x).sum().backward()
+    assert measured.rows == []
+    assert measured.not_measured["aten.convolution_backward"] == 1
+
+
+def test_the_operation_of_traced_models():
+    x, weight = torch.ones(1, 1, 4, 4), torch.ones(2, 1, 3, 3)
+    options = [1, 1], [0, 0], [1, 1], False, [0, 0], 1, False, False, True, True
+    measured = jitconv.measure(lambda x: torch._convolution(x, weight, None, *options), x)
+    assert [row.multiplies for row in measured.rows] == [2 * 4 * 9]
+
+
+def test_the_number_of_threads_stays():
+    threads = torch.get_num_threads()
+    with jitconv.measuring():
+        torch.set_num_threads(threads + 1)
+    assert torch.get_num_threads() == threads
+
+
+def test_a_call_that_compiled_is_timed_again(monkeypatch):
+    ready = iter([0, 1, 1, 1])
+    monkeypatch.setattr(layers, "made_ready", lambda: next(ready))
+    calls = []
+    layers.timed(lambda: calls.append(1))
+    assert len(calls) == 2
+
+
 def test_an_empty_batch_runs_as_it_did():
     measured = jitconv.measure(torch.nn.Conv2d(1, 2, 3), torch.ones(0, 1, 4, 4))
     assert measured.output.shape == (0, 2, 2, 2)
