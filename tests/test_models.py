@@ -921,6 +921,7 @@ def shell(tmp_path, monkeypatch, capsys):
         "two, number = Two(), 3\n"
     )
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.delitem(sys.modules, "mine", raising=False)
 
     def run(*arguments):

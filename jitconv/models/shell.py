@@ -97,12 +97,11 @@ def _torch(words: str) -> Any:
         raise ValueError(f"MODEL: must be a file.onnx or package.module:name, got {words!r}")
     torch = framework("pytorch").torch
     sys.path.insert(0, os.getcwd())
+    imported = importlib.import_module(module)
     try:
-        made = functools.reduce(getattr, name.split("."), importlib.import_module(module))
+        made = functools.reduce(getattr, name.split("."), imported)
     except AttributeError:
         raise ValueError(f"MODEL: {module} has no {name}") from None
-    finally:
-        del sys.path[0]
     if not isinstance(made, torch.nn.Module):
         torch.manual_seed(0)
         made = made() if callable(made) else made
