@@ -444,9 +444,13 @@ def _convolution_backward(mode: Answers, func: Any, *args: Any) -> Any:
     return tuple(found)
 
 
+def _steps(SH: int, SW: int, PH: int, PW: int, DH: int, DW: int) -> dict[str, Any]:
+    return {"stride": (SH, SW), "padding": (PH, PW), "dilation": (DH, DW)}
+
+
 def _deformable(mode: Answers, func: Any, *args: Any) -> Any:
-    x, weight, offset, mask, bias = args[:5]
-    steps: dict[str, Any] = {"stride": args[5:7], "padding": args[7:9], "dilation": args[9:11]}
+    x, weight, offset, mask, bias, *numbers, _, _, use_mask = args
+    steps = _steps(*numbers)
 
     def loops(x: Any, offset: Any, weight: Any, bias: Any, mask: Any) -> Any:
         y, report = deform_conv2d(x, offset, weight, bias, mask=mask, **steps)
@@ -457,7 +461,7 @@ def _deformable(mode: Answers, func: Any, *args: Any) -> Any:
         args,
         mode.place(x, weight),
         loops,
-        (x, offset, weight, bias, mask if args[13] else None),
+        (x, offset, weight, bias, mask if use_mask else None),
         [func(*args)] if mode.compare else None,
         parameters=mode.parameters(weight=weight, bias=bias),
     )
@@ -465,12 +469,12 @@ def _deformable(mode: Answers, func: Any, *args: Any) -> Any:
 
 
 def _deformable_backward(mode: Answers, func: Any, *args: Any) -> Any:
-    dy, x, weight, offset, mask = args[:5]
-    steps: dict[str, Any] = {"stride": args[6:8], "padding": args[8:10], "dilation": args[10:12]}
+    dy, x, weight, offset, mask, _, *numbers, _, _, use_mask = args
+    steps = _steps(*numbers)
     name, _ = mode.place(x, weight)
     theirs = mode.compare and dict(zip(DEFORMABLE, func(*args), strict=True))
     found = {"mask": torch.zeros_like(mask), "bias": dy.sum([0, 2, 3])}
-    for role, words in zip(ROLES, (["x", "offset", *["mask"] * args[14]], ["weight"]), strict=True):
+    for role, words in zip(ROLES, (["x", "offset", *["mask"] * use_mask], ["weight"]), strict=True):
 
         def loops(*arrays: Any, words: Sequence[str] = words) -> Any:
             *given, mask = arrays
@@ -482,7 +486,7 @@ def _deformable_backward(mode: Answers, func: Any, *args: Any) -> Any:
             args,
             (name, role),
             loops,
-            (dy, x, offset, weight, mask if args[14] else None),
+            (dy, x, offset, weight, mask if use_mask else None),
             [theirs[word] for word in words] if theirs else None,
             lambda *made: made,
             parameters=0,
