@@ -488,3 +488,12 @@ def test_bad_input_is_explained(name):
         with pytest.raises(error, match=message) as caught:
             call()
     assert type(caught.value) is error
+
+
+def test_what_equals_an_integer_is_not_taken_for_one():
+    x, weight = np.ones((1, 4, 4)), np.ones((1, 1, 2, 2))
+    for one in (1, (1, 1), ((1, 1), (1, 1))):
+        jitconv.conv2d(x, weight, padding=one)  # and is remembered
+    for same in (True, (True, 1), ((True, 1), (1, 1)), (1.0, 1)):
+        with pytest.raises((TypeError, ValueError), match=r"padding.*: must be"):
+            jitconv.conv2d(x, weight, padding=same)

@@ -1,5 +1,6 @@
 """PyTorch models on jitconv's loops: outputs and gradients are torch's, and every multiply is in a row."""
 
+import functools
 import gc
 import importlib
 import json
@@ -11,10 +12,10 @@ import pytest
 from matplotlib import cbook
 
 import jitconv
-from jitconv import CountMismatch, cli, networks, plots
+from jitconv import CountMismatch, networks, plots
 from jitconv.models import layers
 from jitconv.models import measured as result
-from jitconv.models import shell as command
+from jitconv.models import shell as words
 
 torch = pytest.importorskip("torch")
 F = torch.nn.functional
@@ -339,7 +340,17 @@ PARAMETERS = {
     "keys": (lambda: torch.nn.MultiheadAttention(8, 2), [(5, 1, 8), (6, 1, 8)], 288),
     "normed": (lambda: weight_norm(torch.nn.Linear(6, 4)), [(3, 6)], 28),
     "first factor": (lambda: Turned(), [(4, 3)], 8),
+    "halves": (lambda: Halves(), [(3, 4)], 32),
 }
+
+
+class Halves(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.both = torch.nn.Parameter(torch.ones(2, 4, 4))
+
+    def forward(self, x):
+        return x @ self.both[0] @ self.both[1] @ self.both[0]
 
 
 class Turned(torch.nn.Module):
@@ -381,7 +392,7 @@ def test_what_torch_refuses_is_refused():
     with pytest.raises(RuntimeError, match="type"):
         jitconv.measure(torch.nn.functional.conv2d, x, weight, compare=False)
     with pytest.raises(RuntimeError, match="dtype"):
-        jitconv.measure(torch.mm, torch.ones(2, 2), torch.ones(2, 2).double(), compare=False)
+        jitconv.measure(torch.mm, torch.ones(2, 2), torch.ones(2, 2).bfloat16(), compare=False)
 
 
 def test_an_addend_that_stands_for_all():
@@ -389,6 +400,7 @@ def test_an_addend_that_stands_for_all():
     for addend in (torch.tensor(2.0), torch.ones(1)):
         measured = jitconv.measure(torch.addmv, addend, matrix, vector)
         torch.testing.assert_close(measured.output, torch.addmv(addend, matrix, vector))
+        assert measured.multiplies == 12
 
 
 def test_measuring_cannot_be_nested():
@@ -478,6 +490,12 @@ def test_half_precision_is_computed_in_single(dtype):
     assert measured.difference.relative < 0.02
 
 
+def test_a_note_says_what_was_done_besides():
+    assert pytorch._note(torch.float32, torch.device("cpu")) == ""
+    note = pytorch._note(torch.float16, torch.device("cuda", 1))
+    assert note == "float16 computed in float32, copied from cuda:1"
+
+
 def test_what_is_not_measured_is_listed():
     def mixed(x):
         y = F.conv3d(x[None, None], x[None, None, :2, :2, :2]).sum() + torch.fft.rfft(x).real.sum()
@@ -501,16 +519,16 @@ def test_tensors_without_numbers_in_a_row_are_left_to_torch():
     layer = torch.nn.Conv2d(1, 2, 3)
     ghost = jitconv.measure(layer.to("meta"), torch.ones(1, 1, 4, 4, device="meta"))
     assert (ghost.rows, ghost.not_measured) == ([], {"aten.convolution": 1})
-    sparse = jitconv.measure(lambda x: torch.sparse.mm(x.to_sparse(), x), torch.eye(3))
+    sparse = jitconv.measure(lambda x: torch.mm(x.to_sparse(), x), torch.eye(3))
     torch.testing.assert_close(sparse.output, torch.eye(3))
     assert sparse.rows == []
 
 
 def test_views_with_their_signs_turned():
-    x = torch.complex(torch.ones(1, 1, 4, 4), torch.randn(1, 1, 4, 4)).conj().imag
-    layer = torch.nn.Conv2d(1, 2, 3)
-    measured = jitconv.measure(layer, x)
-    torch.testing.assert_close(measured.output, layer(x).detach())
+    a, b = torch.complex(torch.ones(3, 4), torch.randn(3, 4)).conj().imag, torch.randn(4, 2)
+    measured = jitconv.measure(torch.mm, a, b)
+    assert measured.multiplies == 24
+    torch.testing.assert_close(measured.output, a @ b)
 
 
 def test_an_addend_times_zero_is_not_read():
@@ -907,8 +925,8 @@ def test_deformable_convolutions(deform_conv2d, masked):
 
 
 @pytest.fixture
-def shell(tmp_path, monkeypatch, capsys):
-    """Runs the command where a module `mine` makes models; returns its status, lines, and errors."""
+def command(shell, tmp_path, monkeypatch):
+    """Runs `measure` where a module `mine` makes models."""
     (tmp_path / "mine.py").write_text(
         "import torch\n"
         "def net():\n"
@@ -920,24 +938,13 @@ def shell(tmp_path, monkeypatch, capsys):
         "        return a @ b\n"
         "two, number = Two(), 3\n"
     )
-    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
-    monkeypatch.delitem(sys.modules, "mine", raising=False)
-
-    def run(*arguments):
-        try:
-            status = cli.main(["measure", *arguments])
-        except SystemExit as stop:
-            status = stop.code
-        out, err = capsys.readouterr()
-        return status, out.splitlines(), err
-
-    yield run
+    yield functools.partial(shell, "measure")
     sys.modules.pop("mine", None)
 
 
-def test_the_command(shell, tmp_path):
-    status, lines, _ = shell(
+def test_the_command(command, tmp_path):
+    status, lines, _ = command(
         "mine:net", "--input", "2x3x6x7", "--json", "rows.json", "--markdown", "rows.md"
     )
     assert status == 0
@@ -954,12 +961,12 @@ def test_the_command(shell, tmp_path):
     ]  # fmt: skip
 
 
-def test_the_command_with_arrays_photos_and_levels(shell, tmp_path):
+def test_the_command_with_arrays_photos_and_levels(command, tmp_path):
     np.save(tmp_path / "a.npy", np.ones((2, 3), np.float32))
-    status, lines, _ = shell("mine:two", "--input", "a.npy", "--input", "3x4", "--no-compare")
+    status, lines, _ = command("mine:two", "--input", "a.npy", "--input", "3x4", "--no-compare")
     assert (status, lines[1]) == (0, "input 0: 2×3 float32, as given")
     photo = cbook.get_sample_data("grace_hopper.jpg", asfileobj=False)
-    status, lines, _ = shell(
+    status, lines, _ = command(
         "mine:net", "--image", str(photo), "--input", "1x3x20x30", "--depth", "1"
     )
     assert lines[1] == "input 0: 1×3×20×30 float32, grace_hopper.jpg"
@@ -984,23 +991,23 @@ def test_the_command_with_arrays_photos_and_levels(shell, tmp_path):
         (["mine:net", "--input", "1x3x5x5", "--seed", "-1"], "--seed: must be at least 0, got -1"),
     ],
 )
-def test_the_command_refuses(shell, arguments, message):
-    status, _, error = shell(*arguments)
+def test_the_command_refuses(command, arguments, message):
+    status, _, error = command(*arguments)
     assert status == 2
     assert message in error
     assert error.count("\n") == 1
 
 
-def test_a_photo_must_fit(shell, tmp_path):
+def test_a_photo_must_fit(command, tmp_path):
     photo = str(cbook.get_sample_data("grace_hopper.jpg", asfileobj=False))
     for shape in ("2x3x8x8", "1x4x8x8", "3x8x8"):
-        status, _, error = shell("mine:net", "--image", photo, "--input", shape)
+        status, _, error = command("mine:net", "--image", photo, "--input", shape)
         assert status == 2
         assert "--image: a photo has the shape 1×3×H×W, and the first input" in error
-    status, lines, _ = shell("mine:grey", "--image", photo, "--input", "1x1x4x5")
+    status, lines, _ = command("mine:grey", "--image", photo, "--input", "1x1x4x5")
     assert (status, lines[1]) == (0, "input 0: 1×1×4×5 float32, grace_hopper.jpg")
     image = np.linspace(0, 1, 24, dtype=np.float32).reshape(1, 4, 6)
-    fitted = command._fitted(image, (1, 3, 2, 3), np.dtype(np.float32))
+    fitted = words._fitted(image, (1, 3, 2, 3), np.dtype(np.float32))
     assert (fitted == image[:, 1::2, 1::2]).all()
     assert fitted.shape == (1, 3, 2, 3)
 

@@ -1,5 +1,6 @@
 """ONNX models: every node is what ONNX Runtime makes of it, and what is not measured is listed."""
 
+import functools
 import weakref
 from dataclasses import replace
 
@@ -7,7 +8,6 @@ import numpy as np
 import pytest
 from matplotlib import cbook
 
-from jitconv import cli
 from jitconv.costs.report import CountMismatch
 from jitconv.models import layers
 
@@ -592,7 +592,7 @@ def test_types_that_cannot_be_given_or_passed_on(tmp_path):
         onnxfile._parsed("seq(map(int64,tensor(float)))")
 
 
-def test_the_command(tmp_path, monkeypatch, capsys):
+def test_the_command(shell, tmp_path):
     weight = draw(2, 3, 3, 3)
     nodes = [node("Conv", ["x", "w"], ["h"], "conv"), node("Mul", ["h", "scale"], ["y"])]
     sizes = ["N", 3, "H", 8]
@@ -602,16 +602,7 @@ def test_the_command(tmp_path, monkeypatch, capsys):
     ]
     onnx.save(model(graph(nodes, given, free("y"), {"w": weight})), tmp_path / "net.onnx")
     (tmp_path / "broken.onnx").write_bytes(b"no model")
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments):
-        try:
-            status = cli.main(["measure", *arguments])
-        except SystemExit as stop:
-            status = stop.code
-        out, err = capsys.readouterr()
-        return status, out.splitlines(), err
-
+    run = functools.partial(shell, "measure")
     status, lines, _ = run("net.onnx", "--input", "1x3x6x8", "--input", "scale=2.5")
     assert status == 0
     assert lines[1:3] == [

@@ -281,9 +281,6 @@ class Answers(TorchDispatchMode):
             (ours, report), seconds = timed(answer)
         except (TypeError, ValueError) as error:
             raise Refused from error
-        given = args[0].dtype
-        note = [f"{str(given)[6:]} computed in float32"] if given in HALF else []
-        note += [f"copied from {x.device}"] if x.device.type != "cpu" else []
         row = Row(
             *place,
             str(func._overloadpacket),
@@ -295,7 +292,7 @@ class Answers(TorchDispatchMode):
             find_flops=functools.partial(
                 _flops, func._overloadpacket, _shapes(args), {}, out(*_shapes(ours))
             ),
-            note=", ".join(note),
+            note=_note(args[0].dtype, x.device),
             **others,
         )
         self.measured.rows.append(row)
@@ -345,6 +342,11 @@ def _array(tensor: torch.Tensor | None) -> np.ndarray | None:
     return _single(tensor.detach().cpu().resolve_neg()).numpy()
 
 
+def _note(dtype: torch.dtype, device: torch.device) -> str:
+    notes = [f"{str(dtype)[6:]} computed in float32"] if dtype in HALF else []
+    return ", ".join(notes + [f"copied from {device}"] * (device.type != "cpu"))
+
+
 def _apart(ours: Sequence[torch.Tensor], theirs: Sequence[torch.Tensor]) -> Difference:
     pairs: Any = zip(map(_array, ours), map(_array, theirs), strict=True)
     return max((Difference.between(*pair) for pair in pairs), key=lambda found: found.relative)
@@ -390,7 +392,6 @@ def _convolution(mode: Answers, func: Any, *args: Any) -> Any:
         return NotImplemented
     how = _geometry(x.ndim - 2, *options)
     name, role = mode.place(x, weight)
-    forward = role == "forward"
     as_layer = functools.partial(as_data, name, x.shape, weight.shape, bias is not None, how)
 
     def loops(x: Any, weight: Any, bias: Any) -> Any:
@@ -404,8 +405,8 @@ def _convolution(mode: Answers, func: Any, *args: Any) -> Any:
         loops,
         (x.contiguous(), weight.contiguous(), bias),
         [func(*args)] if mode.compare else None,
-        parameters=mode.parameters(weight=weight, bias=bias) if forward else 0,
-        find_layer=as_layer if forward else None,
+        parameters=mode.parameters(weight=weight, bias=bias),
+        find_layer=as_layer if role == "forward" else None,
     )
     return y.contiguous(memory_format=_layout(x, weight))
 

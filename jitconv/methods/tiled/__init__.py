@@ -38,8 +38,7 @@ def _run(variant: Variant, call: Call) -> tuple[np.ndarray, tuple[Pass, ...]]:
 
 
 def _is_row(window: Window) -> bool:
-    flat = window.size[0] == window.kernel[0] == window.output[0] == 1
-    return flat and window.size[1] > 1 and window.padding[0] == (0, 0)
+    return window.size[0] == window.kernel[0] == window.output[0] == 1 < window.size[1]
 
 
 def _turned(call: Dense) -> Dense:
