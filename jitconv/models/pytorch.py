@@ -339,7 +339,7 @@ def _alike(*tensors: torch.Tensor | None) -> bool:
 def _array(tensor: torch.Tensor | None) -> np.ndarray | None:
     if tensor is None:
         return None
-    return _single(tensor.detach().cpu().resolve_neg()).numpy()
+    return _single(tensor.detach().cpu()).numpy()
 
 
 def _note(dtype: torch.dtype, device: torch.device) -> str:
