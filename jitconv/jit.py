@@ -274,6 +274,17 @@ def njit(
 
 
 @contextlib.contextmanager
+def threads(most: int) -> Iterator[None]:
+    """Let the launches of this Python thread use no more threads than that."""
+    before = numba.get_num_threads()
+    numba.set_num_threads(max(1, min(most, before)))
+    try:
+        yield
+    finally:
+        numba.set_num_threads(before)
+
+
+@contextlib.contextmanager
 def recording(recorder: Callable[[Callable, tuple], None]) -> Iterator[None]:
     """Hand the loops and arrays of each launch of this thread to `recorder`, which runs them."""
     before = getattr(_this_thread, "recorder", None)

@@ -6,6 +6,7 @@ Exact integers, one function a relation.
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -495,6 +496,187 @@ def reversed_window(window: Window) -> Window:
     ((4, 4), (8, 8))
     """
     return window._replace(size=window.output, output=window.size, output_padding=(0, 0))
+
+
+class Block(NamedTuple):
+    """A block of outputs along an axis, of an image that is cut into chunks.
+
+    Attributes
+    ----------
+    outputs : int
+        How many there are; none where a stride steps over a chunk, or they are cropped.
+    pixels : (int, int)
+        Begin and end of the pixels that they need, among those of the chunk and its halo.
+    padding : (int, int)
+        Zeros before and after these; of a transposed convolution, outputs cropped at both ends.
+    output_padding : int
+        Outputs that a transposed convolution has more at the end.
+    """
+
+    outputs: int
+    pixels: Pair
+    padding: Pair
+    output_padding: int = 0
+
+
+def halo(window: Window, axis: int) -> Pair:
+    """Return how many pixels beyond both ends of a chunk the outputs of its block may see.
+
+    An output belongs to the chunk in which the middle of its window lies, so that a halo is half a
+    receptive field.
+
+    Parameters
+    ----------
+    window : Window
+        The geometry of a convolution.
+    axis : int
+        0 for the height, 1 for the width.
+
+    Returns
+    -------
+    (int, int)
+        Pixels before and after.
+
+    References
+    ----------
+    Document §2, 수용 영역.
+
+    Examples
+    --------
+    >>> halo(window(100, 5), 0), halo(window(100, 3, dilation=4), 0), halo(window(100, 4), 0)
+    ((2, 2), (4, 4), (2, 1))
+    """
+    reach = effective_kernel_size(window.kernel[axis], window.dilation[axis])
+    return reach // 2, reach - reach // 2 - 1
+
+
+def transposed_halo(window: Window, axis: int) -> Pair:
+    """Return the same for a transposed convolution, whose pixels land on outputs further on.
+
+    Parameters
+    ----------
+    window : Window
+        The geometry, from `transposed_window`.
+    axis : int
+        0 for the height, 1 for the width.
+
+    Returns
+    -------
+    (int, int)
+        Pixels before, and none after.
+
+    References
+    ----------
+    Document §3.
+
+    Examples
+    --------
+    >>> transposed_halo(transposed_window(100, 4, stride=2), 0)
+    (1, 0)
+    """
+    reach = effective_kernel_size(window.kernel[axis], window.dilation[axis])
+    return (reach - 1) // window.stride[axis], 0
+
+
+def blocks(window: Window, axis: int, chunks: Sequence[int], margin: int = 0) -> list[Block]:
+    """Cut the outputs of an axis into a block for each chunk of the image.
+
+    An output belongs to the chunk in which the middle of its window lies. Outputs whose windows
+    meet nothing but padding belong to the block of the nearest that meet pixels.
+
+    Parameters
+    ----------
+    window : Window
+        The geometry of a convolution.
+    axis : int
+        0 for the height, 1 for the width.
+    chunks : sequence of int
+        Pixels of each chunk, in order.
+    margin : int
+        Pixels that a halo has besides those of `halo`.
+
+    Returns
+    -------
+    list of Block
+        One a chunk.
+
+    References
+    ----------
+    Document §1, 이미지 크기 변화.
+
+    Examples
+    --------
+    >>> for block in blocks(window(10, 3, stride=2, padding=1), 0, (4, 6)):
+    ...     print(block)
+    Block(outputs=2, pixels=(0, 4), padding=(1, 0), output_padding=0)
+    Block(outputs=3, pixels=(0, 7), padding=(0, 0), output_padding=0)
+    """
+    size, stride, outputs = window.size[axis], window.stride[axis], window.output[axis]
+    (before, _), (low, high) = window.padding[axis], halo(window, axis)
+    reach = low + high + 1
+    # the first output that meets a pixel, and the first after those that do
+    meets, misses = (before - reach) // stride + 1, -(-(before + size) // stride)
+    found, begin, start = [], 0, 0
+    for edge in itertools.accumulate(chunks):
+        end = -(-(edge + before - low) // stride)
+        if end <= meets:
+            end = begin
+        if end >= min(misses, outputs) or edge == size:
+            end = outputs
+        held, held_end = max(start - low - margin, 0), min(edge + high + margin, size)
+        first, last = begin * stride - before, (end - 1) * stride - before + reach
+        at = max(first, held)
+        stop = max(min(last, held_end), at + 1)
+        zeros = at - first, max(last - stop, 0)
+        found.append(Block(end - begin, (at - held, stop - held), zeros))
+        begin, start = end, edge
+    return found
+
+
+def transposed_blocks(window: Window, axis: int, chunks: Sequence[int]) -> list[Block]:
+    """Return the same for a transposed convolution.
+
+    A block begins where the first pixel of its chunk lands.
+
+    Parameters
+    ----------
+    window : Window
+        The geometry, from `transposed_window`.
+    axis : int
+        0 for the height, 1 for the width.
+    chunks : sequence of int
+        Pixels of each chunk, in order.
+
+    Returns
+    -------
+    list of Block
+        One a chunk.
+
+    References
+    ----------
+    Document §3.
+
+    Examples
+    --------
+    >>> for block in transposed_blocks(transposed_window(6, 4, stride=2, padding=1), 0, (3, 3)):
+    ...     print(block)
+    Block(outputs=5, pixels=(0, 3), padding=(1, 2), output_padding=0)
+    Block(outputs=7, pixels=(0, 4), padding=(2, 1), output_padding=0)
+    """
+    size, stride, outputs = window.size[axis], window.stride[axis], window.output[axis]
+    (crop, _), (low, _) = window.padding[axis], transposed_halo(window, axis)
+    reach = effective_kernel_size(window.kernel[axis], window.dilation[axis])
+    found, begin, start = [], 0, 0
+    for edge in itertools.accumulate(chunks):
+        end = edge * stride - crop if edge < size else outputs
+        end = min(max(end, begin), outputs)
+        held = max(start - low, 0)
+        landed = crop - held * stride  # from where the first pixel lands to output 0
+        rest = (edge - held - 1) * stride + reach - (end + landed)
+        crops = begin + landed, max(rest, 0)
+        found.append(Block(end - begin, (0, edge - held), crops, max(-rest, 0)))
+        begin, start = end, edge
+    return found
 
 
 def _pairs(size, kernel_size, stride, dilation) -> tuple[Pair, Pair, Pair, Pair]:

@@ -59,7 +59,7 @@ OPTIONS = {
 
 
 @st.composite
-def calls(draw, function=None, dtypes=(np.float32, np.float64)):
+def calls(draw, function=None, dtypes=(np.float32, np.float64), size=st.integers(1, 7)):
     """Draw a call that is valid, and the loops that run it: kernels are no larger than the padded image, channels fit the groups."""
     function, variant = FUNCTIONS[function or draw(st.sampled_from(list(FUNCTIONS)))]
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
@@ -69,7 +69,7 @@ def calls(draw, function=None, dtypes=(np.float32, np.float64)):
     deep = any(text.split(", ")[1:2] == ["1"] for text in texts)  # one channel a filter
     grouped = deep or any("/g" in text for text in texts)
     few = st.integers(1, 3) | st.integers(17, 19)  # fill no vector of channels, or one
-    many, size = st.sampled_from([64, 70]), st.integers(1, 7)
+    many = st.sampled_from([64, 70])
     some = numba.config.DISABLE_JIT or draw(st.integers(0, 7))
     MG = draw(few if some else many)  # or a wide tile
     if MG >= 64:

@@ -168,7 +168,7 @@ def transposed(
     )
 
 
-def separable(N: int, C: int, window: Window) -> Costs:
+def separable(N: int, C: int, window: Window, *, columns: int | None = None) -> Costs:
     """Return the costs of a spatially separable convolution: a column pass, then a row pass.
 
     The column pass has KH taps, the row pass KW.
@@ -179,12 +179,15 @@ def separable(N: int, C: int, window: Window) -> Costs:
         Images, channels; each channel is filtered on its own.
     window : Window
         The geometry, from `jitconv.shapes.window`.
+    columns : int, optional
+        R, how many columns the blocks of an image read, which overlap; W where it is no block by
+        block.
 
     Returns
     -------
     Costs
-        Parameters, document, dense and in bounds (both passes, column pass, row pass), output size,
-        [effective kernel size,] ratio to depthwise.
+        Parameters, document, dense and in bounds (both passes, column pass, row pass), [repeated by
+        blocks,] output size, [effective kernel size,] ratio to depthwise.
 
     Raises
     ------
@@ -202,18 +205,23 @@ def separable(N: int, C: int, window: Window) -> Costs:
     >>> print(costs["parameters"], "|", costs["document"])
     KH + KW = 3 + 3 = 6 | C·(KH + KW)·H·W = 3·(3 + 3)·8·8 = 1,152
     """
-    put = _Put(N, window, C=C)
-    n, K = put.n, put.K
+    put = _Put(N, window, C=C, **({} if columns is None else {"R": columns}))
+    n, K, R = put.n, put.K, "W" if columns is None else "R"
+    repeated = []
+    if columns is not None:  # less than W where a stride steps over columns between two blocks
+        less, name = ("R − W", "repeated") if columns >= window.size[1] else ("W − R", "left out")
+        repeated = [put(f"{name} by blocks", "R columns read", f"{n}C·KH·OH·({less})")]
     return Costs(
         [
             put("parameters", "§1 for both passes", "KH + KW"),
             put("document", "§8 for both passes", f"{n}C·(KH + KW)·H·W"),
             *put.passes(
                 {
-                    "column pass": (f"{n}C·KH·OH·W", f"{n}C·V_h·W"),
+                    "column pass": (f"{n}C·KH·OH·{R}", f"{n}C·V_h·{R}"),
                     "row pass": (f"{n}C·KW·OH·OW", f"{n}C·OH·V_w"),
                 }
             ),
+            *repeated,
             *put.output(),
             put("ratio to depthwise", "§4", "2/K" if K == "K²" else "(KH + KW)/(KH·KW)"),
         ]

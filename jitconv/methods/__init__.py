@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from ..call import Call
+import numpy as np
+
+from ..call import Call, Dense
 from ..costs.formula import Costs
-from ..costs.report import ConvResult, CostReport
+from ..costs.report import ConvResult, CostReport, Pass
 from ..variant import Variant
 from .direct import DIRECT
 from .method import Method
@@ -15,6 +17,10 @@ from .tiled import TILED
 from .winograd import WINOGRAD
 
 METHODS: dict[str, Method] = {method.name: method for method in (TILED, DIRECT, WINOGRAD)}
+
+
+class OnPaper(str):
+    """A method's name, which asks an empty batch for its checks, shape and formulas alone."""
 
 
 def run(variant: Variant, call: Call, method: str) -> ConvResult:
@@ -40,12 +46,12 @@ def run(variant: Variant, call: Call, method: str) -> ConvResult:
         If `method` is no such word, or cannot run the call.
     """
     chosen = _chosen(variant, call, method)
-    y, passes = chosen.run(variant, call)
+    y, passes = (_not_run if isinstance(method, OnPaper) else chosen.run)(variant, call)
     if not call.batched:
         y = y[0]
     costs = variant.costs(call)
     if chosen.costs is not None:
-        costs = partial(_both, costs, chosen.costs(call))
+        costs = partial(both, costs, chosen.costs(call))
     report = CostReport(
         variant.name,
         chosen.name,
@@ -58,7 +64,13 @@ def run(variant: Variant, call: Call, method: str) -> ConvResult:
     return ConvResult(y, report)
 
 
-def _both(variant: Callable[[], Costs], method: Callable[[], Costs]) -> Costs:
+def _not_run(variant: Variant, call: Call) -> tuple[np.ndarray, tuple[Pass, ...]]:
+    channels = call.sizes[2] if isinstance(call, Dense) else call.x.shape[1]
+    return np.empty((0, channels, *call.window.output), call.x.dtype), (Pass("kernel", 0),)
+
+
+def both(variant: Callable[[], Costs], method: Callable[[], Costs]) -> Costs:
+    """Return the formulas of a variant, and those of a method."""
     formulas = variant()
     return Costs([*formulas.values(), *method().values()], formulas.seen_as)
 

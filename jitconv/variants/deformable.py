@@ -8,7 +8,7 @@ each sample is weighted as well (version 2).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -328,20 +328,30 @@ def deformable_layer(
     mask = sigmoid(done["mask"].output) if "mask" in done else None
     deformed = _deformed(call, done["offset"].output, mask)
     y, inner = run(DEFORMABLE, deformed, method)
+    reports = {name: result.report for name, result in done.items()}
+    return ConvResult(y, layer_report(inner, reports, deformed, branches))
+
+
+def layer_report(
+    inner: CostReport,
+    reports: Mapping[str, CostReport],
+    call: Deformed,
+    branches: Mapping[str, tuple[np.ndarray, Any]],
+) -> CostReport:
+    """Return the report of a layer: those of its branches and of what they move, put together."""
     biases = {f"{name}_bias": added is not None for name, (_, added) in branches.items()}
-    report = CostReport(
+    return CostReport(
         LAYER.name,
         inner.method,
-        y.shape,
-        inner.parameters + sum(result.report.parameters for result in done.values()),
+        inner.output_shape,
+        inner.parameters + sum(report.parameters for report in reports.values()),
         (
-            *(result.report.passes[0].within(f"{name} branch") for name, result in done.items()),
+            *(report.passes[0].within(f"{name} branch") for name, report in reports.items()),
             *inner.passes,
         ),
-        LAYER.costs(deformed, **biases),
-        (*LAYER.not_counted, *["the sigmoid of the mask"] * ("mask" in done)),
+        LAYER.costs(call, **biases),
+        (*LAYER.not_counted, *["the sigmoid of the mask"] * ("mask" in reports)),
     )
-    return ConvResult(y, report)
 
 
 def _costs(call: Deformed, **more: bool) -> Callable[[], Costs]:
