@@ -274,10 +274,10 @@ def njit(
 
 
 @contextlib.contextmanager
-def threads(most: int) -> Iterator[None]:
+def threads(most: float) -> Iterator[None]:
     """Let the launches of this Python thread use no more threads than that."""
     before = numba.get_num_threads()
-    numba.set_num_threads(max(1, min(most, before)))
+    numba.set_num_threads(int(max(1, min(most, before))))
     try:
         yield
     finally:

@@ -180,8 +180,8 @@ def separable(N: int, C: int, window: Window, *, columns: int | None = None) -> 
     window : Window
         The geometry, from `jitconv.shapes.window`.
     columns : int, optional
-        R, how many columns the blocks of an image read, which overlap; W where it is no block by
-        block.
+        R, how many columns the blocks of an image read in all, where it is run block by block: the
+        column pass goes over those of the halos twice.
 
     Returns
     -------
@@ -205,19 +205,20 @@ def separable(N: int, C: int, window: Window, *, columns: int | None = None) -> 
     >>> print(costs["parameters"], "|", costs["document"])
     KH + KW = 3 + 3 = 6 | C·(KH + KW)·H·W = 3·(3 + 3)·8·8 = 1,152
     """
-    put = _Put(N, window, C=C, **({} if columns is None else {"R": columns}))
-    n, K, R = put.n, put.K, "W" if columns is None else "R"
-    repeated = []
-    if columns is not None:  # less than W where a stride steps over columns between two blocks
-        less, name = ("R − W", "repeated") if columns >= window.size[1] else ("W − R", "left out")
-        repeated = [put(f"{name} by blocks", "R columns read", f"{n}C·KH·OH·({less})")]
+    put = _Put(N, window, C=C)
+    n, K, W, repeated = put.n, put.K, "W", []
+    if columns is not None:
+        put.values["R"], W = checks.integer("columns", columns, 1), "R"
+        # less than W where a stride steps over columns between two blocks
+        name, by = ("repeated", "R − W") if columns >= window.size[1] else ("left out", "W − R")
+        repeated = [put(f"{name} by blocks", "R columns read", f"{n}C·KH·OH·({by})")]
     return Costs(
         [
             put("parameters", "§1 for both passes", "KH + KW"),
             put("document", "§8 for both passes", f"{n}C·(KH + KW)·H·W"),
             *put.passes(
                 {
-                    "column pass": (f"{n}C·KH·OH·{R}", f"{n}C·V_h·{R}"),
+                    "column pass": (f"{n}C·KH·OH·{W}", f"{n}C·V_h·{W}"),
                     "row pass": (f"{n}C·KW·OH·OW", f"{n}C·OH·V_w"),
                 }
             ),

@@ -1,0 +1,143 @@
+"""The functions of Dask arrays: all but the deformable ones are made of the ordinary ones."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import dask.array as da
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ..costs.report import ConvResult
+from ..methods import OnPaper
+from ..shapes import Block
+from ..variants import (
+    depthwise,
+    depthwise_separable,
+    dilated,
+    front_door,
+    grouped,
+    pointwise,
+    separable,
+    transposed,
+)
+from .cutting import LazyResult, cut
+
+
+def checked(name: str, array: Any) -> da.Array:
+    """Return a Dask array, or raise.
+
+    Parameters
+    ----------
+    name : str
+        The argument's name, for the error.
+    array : object
+        What was passed.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is no Dask array of NumPy's, has no 3 or 4 axes, or chunks of unknown sizes.
+    """
+    if not isinstance(array, da.Array):
+        raise TypeError(
+            f"{name}: must be a Dask array, got {type(array).__name__}; "
+            f"pass dask.array.from_array({name}, chunks=...)"
+        )
+    if array.ndim not in (3, 4):
+        raise ValueError(
+            f"{name}: must have 4 axes, or 3 for one image without its batch axis, "
+            f"got shape {array.shape}; a grey image is x[np.newaxis]"
+        )
+    if any(math.isnan(size) for size in array.shape):
+        raise ValueError(
+            f"{name}: has chunks of unknown sizes, got shape {array.shape}; "
+            f"{name}.compute_chunk_sizes() finds them"
+        )
+    kind = type(da.utils.meta_from_array(array))
+    if kind is not np.ndarray:
+        raise TypeError(
+            f"{name}: chunks must be NumPy arrays, got {kind.__name__}; "
+            f"pass {name}.map_blocks(np.asarray)"
+        )
+    return array
+
+
+def none_of(array: da.Array) -> np.ndarray:
+    """Return an empty batch of such images."""
+    return np.empty((0, *array.shape[-3:]), array.dtype)
+
+
+def by_blocks(function: Callable[..., ConvResult]) -> Callable[..., LazyResult]:
+    """Return the function of Dask arrays that runs an ordinary one block by block."""
+    signature = inspect.signature(function)
+
+    def lazy(x: da.Array, *arrays: ArrayLike, **options: Any) -> LazyResult:
+        arguments = signature.bind(x, *arrays, **options).arguments
+        x = checked("x", arguments.pop("x"))
+        for name, value in arguments.items():
+            if isinstance(value, da.Array):
+                raise TypeError(f"{name}: must be a NumPy array; pass {name}.compute()")
+        method = OnPaper(arguments.get("method", "auto"))
+        paper = function(none_of(x), **{**arguments, "method": method}).report
+        run = partial(run_ordinary, function=function, **arguments)
+        return cut(x, [], paper, run, transposed="output_padding" in signature.parameters)
+
+    lazy.__name__ = lazy.__qualname__ = function.__name__
+    idea, *_ = (function.__doc__ or "").splitlines()
+    lazy.__doc__ = DOC.format(idea=idea, name=function.__name__)
+    lazy.__signature__ = signature.replace(return_annotation="LazyResult")  # type: ignore[attr-defined]
+    return lazy
+
+
+def run_ordinary(
+    x: np.ndarray, *, rows: Block, columns: Block, function: Callable, **arguments: Any
+) -> ConvResult:
+    """Call a function on the pixels of a block, padded where they touch the true border."""
+    steps = {
+        "padding": (rows.padding, columns.padding),
+        "output_padding": (rows.output_padding, columns.output_padding),
+    }
+    taken = inspect.signature(function).parameters
+    arguments |= {name: pair for name, pair in steps.items() if name in taken}
+    return function(x[..., slice(*rows.pixels), slice(*columns.pixels)], **arguments)
+
+
+DOC = """{idea}
+
+Block by block, for a Dask array.
+
+Parameters
+----------
+x : dask.array.Array (N, C, H, W) or (C, H, W)
+    float32 or float64. Its chunks are joined along C, and where they are smaller than a halo.
+*arrays, **options
+    As in `jitconv.{name}`.
+
+Returns
+-------
+LazyResult
+    The output and the report, to be computed together.
+
+Raises
+------
+TypeError, ValueError
+    As `jitconv.{name}`; or if x is no Dask array, or has chunks of unknown sizes.
+
+See Also
+--------
+jitconv.{name}
+"""
+
+conv2d = by_blocks(front_door.conv2d)
+dilated_conv2d = by_blocks(dilated.dilated_conv2d)
+conv_transpose2d = by_blocks(transposed.conv_transpose2d)
+separable_conv2d = by_blocks(separable.separable_conv2d)
+depthwise_conv2d = by_blocks(depthwise.depthwise_conv2d)
+depthwise_separable_conv2d = by_blocks(depthwise_separable.depthwise_separable_conv2d)
+pointwise_conv2d = by_blocks(pointwise.pointwise_conv2d)
+grouped_conv2d = by_blocks(grouped.grouped_conv2d)
