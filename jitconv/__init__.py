@@ -9,7 +9,9 @@ the like, in the references, is a section of docs/document.md.
 6912
 """
 
+import importlib
 import sys
+from types import ModuleType
 
 from . import gradients, shapes
 from .costs import formulas
@@ -46,6 +48,13 @@ for _old, _new in {
     "tiles": "methods.tiled.lines",
 }.items():
     sys.modules[f"{__name__}.{_old}"] = sys.modules[f"{__name__}.{_new}"]
+
+
+def __getattr__(name: str) -> ModuleType:
+    if name != "blockwise":  # needs Dask
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return importlib.import_module(".blockwise", __name__)
+
 
 __all__ = [
     "Comparison",

@@ -72,9 +72,16 @@ def none_of(array: da.Array) -> np.ndarray:
     return np.empty((0, *array.shape[-3:]), array.dtype)
 
 
-def by_blocks(function: Callable[..., ConvResult]) -> Callable[..., LazyResult]:
-    """Return the function of Dask arrays that runs an ordinary one block by block."""
+def by_blocks(
+    function: Callable[..., ConvResult], arrays: str, multiplies: int
+) -> Callable[..., LazyResult]:
+    """Return the function of Dask arrays that runs an ordinary one block by block.
+
+    The arrays and options, and how many multiplies they make of 4 channels of 8×8, are an example.
+    """
     signature = inspect.signature(function)
+    x, *others = signature.parameters.values()
+    parameters = [x.replace(annotation="dask.array.Array"), *others]
 
     def lazy(x: da.Array, *arrays: ArrayLike, **options: Any) -> LazyResult:
         arguments = signature.bind(x, *arrays, **options).arguments
@@ -87,10 +94,12 @@ def by_blocks(function: Callable[..., ConvResult]) -> Callable[..., LazyResult]:
         run = partial(run_ordinary, function=function, **arguments)
         return cut(x, [], paper, run, transposed="output_padding" in signature.parameters)
 
-    lazy.__name__ = lazy.__qualname__ = function.__name__
     idea, *_ = (function.__doc__ or "").splitlines()
-    lazy.__doc__ = DOC.format(idea=idea, name=function.__name__)
-    lazy.__signature__ = signature.replace(return_annotation="LazyResult")  # type: ignore[attr-defined]
+    name = lazy.__name__ = lazy.__qualname__ = function.__name__
+    lazy.__doc__ = DOC.format(idea=idea, name=name, arrays=arrays, multiplies=multiplies)
+    lazy.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        parameters, return_annotation="LazyResult"
+    )
     return lazy
 
 
@@ -128,16 +137,27 @@ Raises
 TypeError, ValueError
     As `jitconv.{name}`; or if x is no Dask array, or has chunks of unknown sizes.
 
-See Also
+References
+----------
+As `jitconv.{name}`.
+
+Examples
 --------
-jitconv.{name}
+>>> x = da.ones((4, 8, 8), chunks=(4, 4, 4))
+>>> y, report = {name}(x, {arrays})
+>>> report.compute().verify().multiplies
+{multiplies}
 """
 
-conv2d = by_blocks(front_door.conv2d)
-dilated_conv2d = by_blocks(dilated.dilated_conv2d)
-conv_transpose2d = by_blocks(transposed.conv_transpose2d)
-separable_conv2d = by_blocks(separable.separable_conv2d)
-depthwise_conv2d = by_blocks(depthwise.depthwise_conv2d)
-depthwise_separable_conv2d = by_blocks(depthwise_separable.depthwise_separable_conv2d)
-pointwise_conv2d = by_blocks(pointwise.pointwise_conv2d)
-grouped_conv2d = by_blocks(grouped.grouped_conv2d)
+conv2d = by_blocks(front_door.conv2d, "np.ones((2, 4, 3, 3)), padding=1", 4608)
+dilated_conv2d = by_blocks(dilated.dilated_conv2d, "np.ones((2, 4, 3, 3)), padding=2", 4608)
+conv_transpose2d = by_blocks(transposed.conv_transpose2d, "np.ones((4, 2, 2, 2)), stride=2", 2048)
+separable_conv2d = by_blocks(separable.separable_conv2d, "[1, 2, 1], [1, 0, -1], padding=1", 1728)
+depthwise_conv2d = by_blocks(depthwise.depthwise_conv2d, "np.ones((4, 1, 3, 3)), padding=1", 2304)
+depthwise_separable_conv2d = by_blocks(
+    depthwise_separable.depthwise_separable_conv2d,
+    "np.ones((4, 1, 3, 3)), np.ones((2, 4)), padding=1",
+    2816,
+)
+pointwise_conv2d = by_blocks(pointwise.pointwise_conv2d, "np.ones((2, 4))", 512)
+grouped_conv2d = by_blocks(grouped.grouped_conv2d, "np.ones((2, 2, 3, 3)), groups=2", 1296)
