@@ -58,8 +58,11 @@ OPTIONS = {
 }
 
 
+PIXELS = st.integers(1, 7)
+
+
 @st.composite
-def calls(draw, function=None, dtypes=(np.float32, np.float64), size=st.integers(1, 7)):
+def calls(draw, function=None, dtypes=(np.float32, np.float64), size=PIXELS):
     """Draw a call that is valid, and the loops that run it: kernels are no larger than the padded image, channels fit the groups."""
     function, variant = FUNCTIONS[function or draw(st.sampled_from(list(FUNCTIONS)))]
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))

@@ -1,17 +1,30 @@
-"""Dask arrays block by block, against the same call on the whole array."""
+"""Dask arrays, block by block, held against the same call on the whole array."""
+
+import itertools
+import math
+import os
+import signal
+import sys
 
 import calls
+import numba
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import jitconv
+from jitconv import jit, shapes
+from jitconv.costs.report import CountMismatch
+
 dask = pytest.importorskip("dask")
 da = pytest.importorskip("dask.array")
 
 from jitconv import blockwise  # noqa: E402
+from jitconv.blockwise import counting, cutting  # noqa: E402
 
 CUT = {"x", "offset", "mask"}
+FUNCTIONS = [name for name in calls.FUNCTIONS if name != "standard_conv2d"]  # that is conv2d
 
 
 @pytest.fixture(autouse=True)
@@ -20,47 +33,443 @@ def in_this_thread():
         yield
 
 
-@st.composite
-def chunks(draw, size):
-    """Draw a way to cut an axis."""
+def cut_axis(draw, size):
     edges = draw(st.sets(st.integers(1, size - 1), max_size=4)) if size > 1 else set()
     edges = [0, *sorted(edges), size]
-    return tuple(b - a for a, b in zip(edges[:-1], edges[1:], strict=True))
+    return tuple(b - a for a, b in itertools.pairwise(edges))
 
 
 def lazily(call, draw):
-    """Cut the arrays of a call at drawn places, and name its function of Dask arrays."""
-    given = {}
-    for name, array in call.given().items():
-        if name in CUT:
-            cut = tuple(draw(chunks(size)) for size in array.shape)
-            array = da.from_array(array, chunks=cut)
-        given[name] = array
-    options = {name: value for name, value in call.options.items() if name not in given}
-    function = getattr(blockwise, call.function.__name__)
-    return function(**given, **options, method=call.method)
-
-
-FUNCTIONS = [name for name in calls.FUNCTIONS if name != "standard_conv2d"]
+    """Return the same call of arrays that are cut at drawn places."""
+    named = call.given()
+    for name in CUT & set(named):
+        chunks = tuple(cut_axis(draw, size) for size in named[name].shape)
+        named[name] = da.from_array(named[name], chunks=chunks)
+    options = {name: value for name, value in call.options.items() if name not in named}
+    return getattr(blockwise, call.function.__name__)(**named, **options, method=call.method)
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
 @given(data=st.data())
-def test_the_blocks_make_what_the_whole_call_makes(function, data):
+def test_blocks_make_and_count_what_the_whole_call_does(function, data):
     call = data.draw(calls.calls(function, size=st.integers(1, 30)))
     expected, whole = call.run()
     lazy = lazily(call, data.draw)
-    assert lazy.output.shape == expected.shape
-    assert lazy.output.dtype == expected.dtype
+    assert (lazy.output.shape, lazy.output.dtype) == (expected.shape, expected.dtype)
     y, report = dask.compute(*lazy)
-    assert y.shape == expected.shape
-    assert y.dtype == expected.dtype
+    assert (y.shape, y.dtype) == (expected.shape, expected.dtype)
+    if call.method == "direct" and not function.startswith("deform"):
+        assert y.tobytes() == expected.tobytes()
     scale = max(1, np.abs(expected).max(initial=0))
     np.testing.assert_allclose(y, expected, atol=scale * (1e-5 if y.dtype == np.float32 else 1e-13))
+
     report.verify()
     assert (report.variant, report.method) == (whole.variant, whole.method)
-    assert report.output_shape == y.shape
-    assert report.parameters == whole.parameters
+    assert (report.output_shape, report.parameters) == (y.shape, whole.parameters)
+    assert list(report.parts) == list(whole.parts)
     if function != "separable_conv2d":
         assert report.multiplies_in_bounds == whole.multiplies_in_bounds
         assert report.value("dense") == whole.value("dense")
+        if call.method == "direct":
+            assert report.parts == whole.parts
+            assert not report.has("by blocks")
+    assert all(type(n) is int for n in [report.multiplies, report.flops, *report.parts.values()])
+
+
+def test_a_separable_convolution_by_hand():
+    x = da.ones((2, 6, 10), chunks=(1, 3, 5))
+    report = blockwise.separable_conv2d(x, np.ones(3), np.ones(5), padding="same").report.compute()
+    # each of two column blocks reads 2 columns of the other: 5 + 2 + 2 + 5
+    assert report.value("dense, column pass") == 2 * 3 * 6 * 14
+    assert report.value("repeated by blocks") == 2 * 3 * 6 * 4
+    assert report.verify().parts == {"column pass": 504, "row pass": 2 * 5 * 6 * 10}
+    # with a stride of 4, no output needs columns 1, 2, 3, 5, …
+    x = da.ones((1, 4, 8), chunks=(1, 4, 4))
+    report = blockwise.separable_conv2d(x, np.ones(1), np.ones(1), stride=(1, 4)).report.compute()
+    assert report.value("left out by blocks") == 4 * (8 - 2)
+    assert report.verify().parts == {"column pass": 8, "row pass": 8}
+
+
+def test_blocks_that_choose_differently_have_a_formula_of_their_own():
+    x, weight = da.ones((1, 20, 20), chunks=(1, 5, 5)), np.ones((1, 1, 3, 3))
+    report = blockwise.dilated_conv2d(x, weight, dilation=4, padding=4).report.compute()
+    # corners meet 1 + 2 + … pixels of their taps: 22² pairs an axis and block instead of 25·9
+    assert report.costs["by blocks"].symbols == "in bounds of 4 blocks + dense of 12 blocks"
+    assert report.verify().multiplies == 4 * 11 * 11 + 12 * 25 * 9 == report.value("by blocks")
+    layer = blockwise.deformable_layer(
+        x, np.zeros((18, 1, 3, 3)), weight, dilation=4, padding=4, max_offset=0
+    )
+    report = layer.report.compute().verify()
+    assert report.value("by blocks, offset branch") == report.parts["offset branch"] == 18 * 3184
+
+
+def test_winograds_weights_are_transformed_by_every_block(rng):
+    x, weight = rng.normal(size=(2, 21, 21)), rng.normal(size=(2, 2, 3, 3))
+    expected, whole = jitconv.conv2d(x, weight, padding=1, method="winograd")
+    cut = da.from_array(x, chunks=(1, 8, 9))
+    y, report = dask.compute(*blockwise.conv2d(cut, weight, padding=1, method="winograd"))
+    np.testing.assert_allclose(y, expected, atol=1e-12)
+    assert report.verify().method == "winograd"
+    assert report.parts["weight transform"] == 9 * whole.parts["weight transform"]
+    tiles = (2 + 2 + 2) * (3 + 3 + 1)
+    assert report.parts["products"] == 36 * 2 * 2 * tiles > whole.parts["products"]
+
+
+def test_each_block_runs_once_for_output_and_report(tmp_path, monkeypatch):
+    pytest.importorskip("zarr")
+    ran = []
+
+    def run(*arguments):
+        ran.append(arguments[-2:])
+        return run_block(*arguments)
+
+    run_block = cutting.run_block
+    monkeypatch.setattr(cutting, "run_block", run)
+    x = da.ones((1, 40, 40), chunks=(1, 10, 10))
+    y, report = blockwise.conv2d(x, np.ones((1, 1, 3, 3)), padding=1)
+    computed, found = dask.compute(y, report)
+    assert sorted(ran) == sorted(np.ndindex(4, 4))
+    ran.clear()
+    _, again = dask.compute(y.to_zarr(tmp_path / "y.zarr", compute=False), report)
+    assert sorted(ran) == sorted(np.ndindex(4, 4))
+    assert again.verify() == found
+    np.testing.assert_array_equal(da.from_zarr(tmp_path / "y.zarr"), computed)
+    y, report = dask.persist(y, report)
+    ran.clear()
+    assert report.compute() == found
+    assert not ran
+
+
+def test_little_more_than_a_row_of_chunks_is_held_at_once():
+    def read(block):
+        return block + 1
+
+    most = []
+
+    class Held(dask.callbacks.Callback):
+        def _posttask(self, key, value, graph, state, worker):
+            held = [k for k in state["cache"] if isinstance(k, tuple) and k[0].startswith("read")]
+            most.append(len(held))
+
+    x = da.zeros((1, 80, 80), chunks=(1, 10, 10)).map_blocks(read)
+    y, report = blockwise.conv2d(x, np.ones((1, 1, 3, 3)), padding=1)
+    with Held():
+        dask.compute(y.map_blocks(np.sum, keepdims=True, chunks=(1, 1, 1)), report)
+    assert 8 <= max(most) <= 8 + 4
+
+
+@pytest.mark.parametrize("chunks", [(1, 1, 1), (1, 2, 40), (3, 7, 1), (2, 16, 16)])
+def test_chunks_smaller_than_a_halo_are_joined(chunks, rng):
+    x, weight = rng.normal(size=(3, 16, 40)), rng.normal(size=(2, 3, 3, 3))
+    lazy = blockwise.dilated_conv2d(da.from_array(x, chunks=chunks), weight, dilation=3, padding=3)
+    assert min(min(lazy.output.chunks[axis]) for axis in (1, 2)) >= 3
+    expected, whole = jitconv.dilated_conv2d(x, weight, dilation=3, padding=3)
+    y, report = dask.compute(*lazy)
+    np.testing.assert_allclose(y, expected, atol=1e-12)
+    assert report.verify().multiplies_in_bounds == whole.multiplies_in_bounds
+
+
+def test_outputs_are_cut_as_the_image_is():
+    x = da.ones((1, 30, 50), chunks=(1, 10, (20, 10, 20)))
+    same = blockwise.conv2d(x, np.ones((1, 1, 5, 5)), padding="same").output
+    assert same.chunks == ((1,), (10, 10, 10), (20, 10, 20))
+    half = blockwise.conv2d(x, np.ones((1, 1, 3, 3)), stride=2, padding=1).output
+    assert half.chunks == ((1,), (5, 5, 5), (10, 5, 10))
+    twice = blockwise.conv_transpose2d(x, np.ones((1, 1, 2, 2)), stride=2).output
+    assert twice.chunks == ((1,), (20, 20, 20), (40, 20, 40))
+
+
+@given(st.data())
+def test_blocks_cover_an_axis(data):
+    size, kernel, stride, dilation = (data.draw(st.integers(1, most)) for most in (30, 5, 5, 4))
+    reach = shapes.effective_kernel_size(kernel, dilation)
+    ends = data.draw(st.tuples(st.integers(0, 40), st.integers(0, 40)))
+    if size + sum(ends) < reach:
+        ends = (reach, reach)
+    window = shapes.window((1, size), (1, kernel), stride, ((0, 0), ends), dilation)
+    chunks = cut_axis(data.draw, size)
+    low, high = shapes.halo(window, 1)
+    blocks = shapes.blocks(window, 1, chunks)
+    assert sum(block.outputs for block in blocks) == window.output[1]
+    start, first, taps = 0, 0, 0
+    for pixels, block in zip(chunks, blocks, strict=True):
+        held = range(max(start - low, 0), min(start + pixels + high, size))
+        at, end = block.pixels
+        if block.outputs:
+            assert 0 <= at < end <= len(held)
+            of_block = shapes.window(
+                (1, end - at), (1, kernel), stride, ((0, 0), block.padding), dilation
+            )
+            assert of_block.output[1] == block.outputs
+            taps += of_block.taps[1]
+            # the window of its first output begins where that of the whole does
+            assert held[at] - block.padding[0] == first * stride - ends[0]
+        start, first = start + pixels, first + block.outputs
+    if min(chunks) >= max(low, high):
+        assert taps == window.taps[1]
+
+
+# Deformable
+
+
+def moved(rng, largest=2.0):
+    x, weight = rng.normal(size=(2, 20, 24)), rng.normal(size=(3, 2, 3, 3))
+    offset = rng.uniform(-largest, largest, size=(18, 20, 24))
+    return x, offset, weight
+
+
+def test_an_offset_that_goes_too_far_is_told(rng):
+    x, offset, weight = moved(rng)
+    offset[3, 15, 20] = -7.25
+    arrays = da.from_array(x, chunks=(2, 6, 8)), da.from_array(offset, chunks=(18, 20, 8)), weight
+    y, report = blockwise.deform_conv2d(*arrays, padding=1, max_offset=2)
+    with pytest.raises(
+        ValueError, match=r"max_offset: is 2, but a block has .* 7.25 pixels; pass 8"
+    ):
+        dask.compute(y, report)
+    expected, whole = jitconv.deform_conv2d(x, offset, weight, padding=1)
+    for reach in (None, 7.25, 8, 1000, 1e30):
+        y, report = dask.compute(*blockwise.deform_conv2d(*arrays, padding=1, max_offset=reach))
+        np.testing.assert_allclose(y, expected, atol=1e-12)
+        assert report.verify().parts == whole.parts
+        assert report.multiplies_on_padding == whole.multiplies_on_padding
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_what_is_no_place_lies_outside(rng, value):
+    x, offset, weight = moved(rng)
+    offset[2:4, 5:9, 3:9] = value
+    arrays = da.from_array(x, chunks=(2, 6, 8)), da.from_array(offset, chunks=(18, 5, 24)), weight
+    expected, whole = jitconv.deform_conv2d(x, offset, weight, padding=1)
+    y, report = dask.compute(*blockwise.deform_conv2d(*arrays, padding=1))
+    np.testing.assert_allclose(y, expected, atol=1e-12)
+    assert report.verify().multiplies_on_padding == whole.multiplies_on_padding
+
+
+def test_a_whole_offset_reaches_the_last_pixel_of_its_halo(rng):
+    x, offset, weight = moved(rng)
+    offset[...] = 3
+    x[0, 12, 12] = np.inf
+    arrays = da.from_array(x, chunks=(2, 5, 6)), da.from_array(offset, chunks=(18, 5, 24)), weight
+    with np.errstate(invalid="ignore"):
+        expected, _ = jitconv.deform_conv2d(x, offset, weight, padding=1)
+        y = blockwise.deform_conv2d(*arrays, padding=1, max_offset=3).output.compute()
+    np.testing.assert_allclose(y, expected, atol=1e-12)
+
+
+# Bad input
+
+
+def image(**options):
+    return da.ones((2, 8, 8), chunks=(1, 4, 4), **options)
+
+
+WEIGHT = np.ones((3, 2, 3, 3))
+UNKNOWN = image()[image()[:, 0, 0] > 0]
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (
+            lambda: blockwise.conv2d(np.ones((2, 8, 8)), WEIGHT),
+            TypeError,
+            r"x: must be a Dask array, got ndarray; pass dask.array.from_array\(x, chunks=...\)",
+        ),
+        (
+            lambda: blockwise.conv2d(UNKNOWN, WEIGHT),
+            ValueError,
+            r"x: has chunks of unknown sizes, .*x.compute_chunk_sizes\(\)",
+        ),
+        (lambda: blockwise.conv2d(image()[0], WEIGHT), ValueError, "x: must have 4 axes, or 3"),
+        (
+            lambda: blockwise.conv2d(image(dtype=int), WEIGHT),
+            TypeError,
+            "x: must be float32 or float64, got int64; convert it first",
+        ),
+        (
+            lambda: blockwise.conv2d(image().astype(object), WEIGHT),
+            TypeError,
+            "x: must be float32 or float64, got object",
+        ),
+        (
+            lambda: blockwise.conv2d(image().map_blocks(np.ma.asarray), WEIGHT),
+            TypeError,
+            "x: chunks must be NumPy arrays, got MaskedArray",
+        ),
+        (
+            lambda: blockwise.conv2d(image(), da.ones((3, 2, 3, 3))),
+            TypeError,
+            r"weight: must be a NumPy array; pass weight.compute\(\)",
+        ),
+        (
+            lambda: blockwise.conv2d(image(), WEIGHT, da.ones(3)),
+            TypeError,
+            r"bias: must be a NumPy array",
+        ),
+        (
+            lambda: blockwise.conv2d(image(), WEIGHT.astype(np.float32)),
+            TypeError,
+            "weight: must be float64 as x is",
+        ),
+        (
+            lambda: blockwise.conv2d(da.ones((8, 8, 2)), WEIGHT),
+            ValueError,
+            "x looks like NHWC",
+        ),
+        (
+            lambda: blockwise.conv2d(image(), np.ones((1, 2, 9, 9))),
+            ValueError,
+            "so that the output would be empty",
+        ),
+        (
+            lambda: blockwise.conv2d(image(), WEIGHT, method="fast"),
+            ValueError,
+            "method: must be one of",
+        ),
+        (
+            lambda: blockwise.conv2d(image(), WEIGHT, stride=2, method="winograd"),
+            ValueError,
+            "method: 'winograd' needs a 3×3 kernel, stride 1",
+        ),
+        (lambda: blockwise.conv2d(image(), WEIGHT, stride=0), ValueError, "stride: must be"),
+        (lambda: blockwise.conv2d(image()), TypeError, "missing a required argument: 'weight'"),
+        (lambda: blockwise.conv2d(image(), WEIGHT, pad=1), TypeError, "'pad'"),
+        (
+            lambda: blockwise.deform_conv2d(image(), np.ones((18, 6, 6)), WEIGHT),
+            TypeError,
+            "offset: must be a Dask array",
+        ),
+        (
+            lambda: blockwise.deform_conv2d(image(), da.ones((18, 5, 6)), WEIGHT),
+            ValueError,
+            "offset: must be",
+        ),
+        (
+            lambda: blockwise.deform_conv2d(image(), da.ones((1, 18, 6, 6)), WEIGHT),
+            ValueError,
+            "offset: must have the images of x",
+        ),
+        (
+            lambda: blockwise.deform_conv2d(image(), da.ones((18, 6, 6)), WEIGHT, max_offset=-1),
+            ValueError,
+            "max_offset: must be a finite number, at least 0, got -1",
+        ),
+        (
+            lambda: blockwise.deform_conv2d(image(), da.ones((18, 6, 6)), WEIGHT, max_offset="far"),
+            ValueError,
+            "max_offset: must be a finite number",
+        ),
+        (
+            lambda: blockwise.deformable_layer(image(), np.ones((17, 2, 3, 3)), WEIGHT),
+            ValueError,
+            "offset_weight: must be",
+        ),
+    ],
+)
+def test_bad_input_is_told_when_the_graph_is_built(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
+
+
+def test_a_wrong_count_of_one_block_is_found(monkeypatch):
+    def miscounted(report):
+        found = counting.counted(report)
+        kind = next(kind for kind, what in found if what == "blocks")
+        found[kind, "multiplies"] += 1
+        return found
+
+    monkeypatch.setattr(cutting, "counted", miscounted)
+    report = blockwise.conv2d(image(), WEIGHT, padding=1).report.compute()
+    with pytest.raises(CountMismatch, match="multiplies"):
+        report.verify()
+
+
+def test_without_dask_the_error_says_what_to_install(monkeypatch):
+    for name in [name for name in sys.modules if name.startswith("jitconv.blockwise")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "dask.array", None)
+    monkeypatch.delattr(jitconv, "blockwise", raising=False)
+    with pytest.raises(ImportError, match=r'pip install "jitconv\[dask\]"'):
+        _ = jitconv.blockwise
+    with pytest.raises(AttributeError, match="no attribute 'blockwize'"):
+        _ = jitconv.blockwize
+
+
+# Threads, processes, clusters
+
+
+def test_blocks_of_several_threads(rng):
+    x, weight = rng.normal(size=(2, 100, 100)), rng.normal(size=(3, 2, 3, 3))
+    expected, whole = jitconv.conv2d(x, weight, padding=1)
+    lazy = blockwise.conv2d(da.from_array(x, chunks=(2, 20, 20)), weight, padding=1)
+    for _ in range(5):
+        y, report = dask.compute(*lazy, scheduler="threads", num_workers=4)
+        np.testing.assert_allclose(y, expected, atol=1e-12)
+        assert report.verify().multiplies == whole.multiplies
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    distributed = pytest.importorskip("distributed")
+    options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
+    with distributed.LocalCluster(**options) as cluster, distributed.Client(cluster) as client:
+        yield client
+
+
+def die_once(block, mark, block_id=None):
+    """Kill the worker that makes a chunk in the middle, the first time."""
+    if block_id == (0, 3, 3) and not mark.exists():
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return block
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs signals")
+def test_a_worker_that_dies_changes_no_count(cluster, rng, tmp_path):
+    pytest.importorskip("zarr")
+    x, weight = rng.normal(size=(1, 120, 120)), rng.normal(size=(1, 1, 5, 5))
+    cut = da.from_array(x, chunks=(1, 20, 20))
+    cut = cut.map_blocks(die_once, tmp_path / "died", meta=x[:0])
+    y, report = blockwise.conv2d(cut, weight, padding=2)
+    store = y.to_zarr(tmp_path / "y.zarr", compute=False)
+    with dask.config.set(scheduler=cluster):
+        _, report = dask.compute(store, report)
+    assert (tmp_path / "died").exists()
+    expected, whole = jitconv.conv2d(x, weight, padding=2)
+    np.testing.assert_allclose(da.from_zarr(tmp_path / "y.zarr"), expected, atol=1e-12)
+    assert report.verify().multiplies == whole.multiplies
+
+
+def test_a_worker_uses_its_own_threads(cluster):
+    def threads():
+        with jit.threads(cutting.own_threads()):
+            return numba.get_num_threads()
+
+    assert cluster.submit(threads, pure=False).result() == 1
+    assert cutting.own_threads() == math.inf
+
+
+def test_processes_run_one_thread_each(rng):
+    x, weight = rng.normal(size=(1, 40, 40)), rng.normal(size=(1, 1, 3, 3))
+    lazy = blockwise.conv2d(da.from_array(x, chunks=(1, 20, 20)), weight, padding=1)
+    threads = dask.delayed(cutting.own_threads)()
+    with dask.config.set({"multiprocessing.context": "spawn", "scheduler": "processes"}):
+        y, report, threads = dask.compute(*lazy, threads, num_workers=2)
+    assert threads == 1
+    np.testing.assert_allclose(y, jitconv.conv2d(x, weight, padding=1).output, atol=1e-12)
+    report.verify()
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_worker_works_or_is_refused(rng):
+    jitconv.conv2d(np.ones((1, 8, 8)), np.ones((1, 1, 3, 3)))
+    x, weight = rng.normal(size=(1, 40, 40)), rng.normal(size=(1, 1, 3, 3))
+    y, report = blockwise.conv2d(da.from_array(x, chunks=(1, 20, 20)), weight, padding=1)
+    with dask.config.set({"multiprocessing.context": "fork", "scheduler": "processes"}):
+        if not numba.config.DISABLE_JIT and numba.threading_layer() == "omp":
+            with pytest.raises(RuntimeError, match="forked from one that had run jitconv's loops"):
+                dask.compute(y, report)
+        else:
+            dask.compute(y, report)[1].verify()

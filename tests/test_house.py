@@ -19,13 +19,14 @@ from jitconv.costs import formulas
 from jitconv.methods import METHODS
 from jitconv.variants import VARIANTS, deformable
 
-FRAMEWORKS = {f"jitconv.models.{name}" for name in ("examples", "onnxfile", "pytorch")}
+FRAMEWORKS = ("jitconv.models.examples", "jitconv.models.onnxfile", "jitconv.models.pytorch")
+FRAMEWORKS += ("jitconv.blockwise",)
 RECORDS = [*VARIANTS.values(), deformable.LAYER]
 
 
 def modules():
     for found in pkgutil.walk_packages(jitconv.__path__, "jitconv."):
-        if found.name != "jitconv.__main__" and found.name not in FRAMEWORKS:
+        if found.name != "jitconv.__main__" and not found.name.startswith(FRAMEWORKS):
             yield importlib.import_module(found.name)
 
 
