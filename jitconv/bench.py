@@ -12,6 +12,7 @@ import functools
 import importlib
 import inspect
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -557,6 +558,76 @@ import numpy as np, jitconv
 jitconv.conv2d(np.ones((64, 9, 9), np.float32), np.ones((64, 64, 3, 3), np.float32), padding=1)
 print(time.perf_counter() - begin)
 """
+
+
+SCENE = """
+import sys, time
+import dask, dask.array as da, numpy as np, zarr
+import jitconv
+from jitconv import blockwise
+how, folder, size, chunk = *sys.argv[1:3], *map(int, sys.argv[3:])
+weight, chunks = np.ones((1, 1, 5, 5), np.float32), (1, chunk, chunk)
+def peak():  # megabytes
+    lines = open("/proc/self/status")
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1e3
+def timed(run):
+    small = da.ones((1, 256, 256), dtype=np.float32, chunks=128)
+    dask.compute(*blockwise.conv2d(small, weight, padding="same"))  # loads the loops
+    begin = time.perf_counter()
+    report = run()
+    seconds = time.perf_counter() - begin
+    report.verify()
+    return seconds
+def in_memory():
+    y, report = jitconv.conv2d(zarr.open_array(folder + "/x")[:], weight, padding="same")
+    zarr.create_array(folder + "/memory", data=y, chunks=chunks)
+    return report
+def by_blocks():
+    y, report = blockwise.conv2d(da.from_zarr(folder + "/x"), weight, padding="same")
+    return dask.compute(y.to_zarr(folder + "/" + how, compute=False), report)[1]
+if how == "x":
+    image = da.random.default_rng(0).random((1, size, size), dtype=np.float32, chunks=chunks)
+    image.to_zarr(folder + "/x")
+elif how in ("processes", "keeping"):
+    from distributed import Client, LocalCluster
+    if how == "keeping":  # what glibc does by itself, and Dask's workers do not
+        place = "distributed.nanny.pre-spawn-environ.MALLOC_"
+        dask.config.set({place + "TRIM_THRESHOLD_": 2**26, place + "MMAP_THRESHOLD_": 2**25})
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+        with Client(cluster) as client:
+            print(timed(by_blocks), sum(client.run(peak).values()))
+else:
+    with dask.config.set(num_workers=2):
+        print(timed(in_memory if how == "memory" else by_blocks), peak())
+"""
+
+
+def scenes(size: int, chunk: int = 2000) -> Iterator[tuple[str, str]]:
+    """Yield the time and the peak memory of images that are read from Zarr, filtered and written.
+
+    Whole, by two threads of Dask, and by two processes; of a quarter of this size, half and all.
+    """
+    ways = {
+        "memory": "whole in memory",
+        "threads": "two threads",
+        "processes": "two processes",
+        "keeping": "two processes that keep memory",
+    }
+    for pixels in (size // 4, size // 2, size):
+        with tempfile.TemporaryDirectory() as folder:
+            for how in ("x", *ways):
+                more = {"MALLOC_ARENA_MAX": "1"} if how == "threads" else {}
+                done = subprocess.run(
+                    [sys.executable, "-c", SCENE, how, folder, str(pixels), str(chunk)],
+                    stdout=subprocess.PIPE,
+                    text=True,
+                    check=True,
+                    env={**os.environ, **more},
+                )
+                if how != "x":
+                    seconds, megabytes = map(float, done.stdout.split())
+                    yield f"{pixels}² {ways[how]}", f"{seconds:.2f} s, {megabytes:,.0f} MB"
+                    shutil.rmtree(f"{folder}/{how}")
 
 
 def memory(*layers: tuple[int, int, tuple[int, int], int]) -> Iterator[tuple[str, str]]:

@@ -72,6 +72,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     part.add_argument(
         "--sweep", metavar="COUNT", type=int, help="so many random layers: means, and the worst"
     )
+    part.add_argument(
+        "--scene", metavar="SIZE", type=int, help="images up to SIZE×SIZE from disk, block by block"
+    )
     bench_command.add_argument(
         "--json", type=Path, default=Path("bench.json"), help="where the numbers go (%(default)s)"
     )
@@ -261,6 +264,12 @@ def _bench(options: argparse.Namespace) -> int:
             raise ValueError(f"--sweep: must be 1 layer or more, got {options.sweep}")
         for line in bench.sweep(options.sweep, bench.installed()):
             print(line, flush=True)
+        return 0
+    if options.scene is not None:
+        if options.scene < 4:
+            raise ValueError(f"--scene: must be 4 pixels or more, got {options.scene}")
+        for name, value in bench.scenes(options.scene):
+            print(f"{name:56} {value}", flush=True)
         return 0
     _check_figure(options.save)
     _check_place("--json", options.json)

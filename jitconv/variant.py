@@ -82,7 +82,8 @@ class Variant:
         The arrays that the function takes, by the names of its arguments.
     costs : callable
         Takes a checked call, and returns a function that gives its formulas, independent of the
-        loops. That function keeps sizes, and no arrays: a report lives longer than its call.
+        loops: `functools.partial` of one in `costs.formulas`, its numbers N first and the window
+        last. It keeps sizes, and no arrays: a report lives longer than its call.
     example : dict
         Sizes (C, M, H, W, KH, KW, g …) of a call that is small enough to look at.
     options : dict

@@ -41,6 +41,17 @@ def test_a_model_of_ones_own_prints_what_the_readme_shows():
 
 
 @compiled
+def test_an_image_larger_than_memory_prints_what_the_readme_shows(tmp_path):
+    pytest.importorskip("dask")
+    pytest.importorskip("zarr")
+    part = README[README.index("## Images larger than memory") :]
+    code, output = re.search(r"```python\n(.*?)```\n\n```\n(.*?)```", part, re.DOTALL).groups()
+    command = [sys.executable, "-X", "utf8", "-c", code]
+    done = subprocess.run(command, capture_output=True, timeout=300, check=True, cwd=tmp_path)
+    assert done.stdout.decode("utf8").endswith(f"\n{output}")  # after the bar
+
+
+@compiled
 def test_the_table_holds_the_counts_of_the_sample_photo():
     rows = dict(re.findall(r"^\| \[([a-z ]+)\]\(.*?\).*?\| (.*?) \|$", README, re.MULTILINE))
     counted = {row.report.variant: row.cells() for row in jitconv.compare().rows}
