@@ -581,8 +581,8 @@ def transposed_halo(window: Window, axis: int) -> Pair:
 def blocks(window: Window, axis: int, chunks: Sequence[int], margin: int = 0) -> list[Block]:
     """Cut the outputs of an axis into a block for each chunk of the image.
 
-    An output belongs to the chunk in which the middle of its window lies. Outputs whose windows
-    meet nothing but padding belong to the block of the nearest that meet pixels.
+    An output belongs to the chunk in which the middle of its window lies, and one whose window lies
+    wholly behind the image to the block of the last that does not.
 
     Parameters
     ----------
@@ -614,14 +614,11 @@ def blocks(window: Window, axis: int, chunks: Sequence[int], margin: int = 0) ->
     size, stride, outputs = window.size[axis], window.stride[axis], window.output[axis]
     (before, _), (low, high) = window.padding[axis], halo(window, axis)
     reach = low + high + 1
-    # the first output that meets a pixel, and the first after those that do
-    meets, misses = (before - reach) // stride + 1, -(-(before + size) // stride)
+    misses = min(-(-(before + size) // stride), outputs)  # the first whose window lies behind
     found, begin, start = [], 0, 0
     for edge in itertools.accumulate(chunks):
         end = -(-(edge + before - low) // stride)
-        if end <= meets:
-            end = begin
-        if end >= min(misses, outputs) or edge == size:
+        if end >= misses or edge == size:
             end = outputs
         held, held_end = max(start - low - margin, 0), min(edge + high + margin, size)
         first, last = begin * stride - before, (end - 1) * stride - before + reach

@@ -60,6 +60,8 @@ def test_exercises(path):
     if path.stem == "15_your_own_model":
         for framework in ("torch", "onnx", "onnxruntime"):
             pytest.importorskip(framework)
+    if path.stem == "16_larger_than_memory":
+        pytest.importorskip("dask")
     every = cells(path)
     names = {}
     imports = [line for line in every[1]["source"] if not line.startswith("%")]

@@ -40,13 +40,6 @@ def counted(report: CostReport) -> Counter:
     return found
 
 
-def added(before: Counter, more: Counter) -> Counter:
-    """Return the sum of two counts; ``+`` would leave out those that are 0."""
-    total = before.copy()
-    total.update(more)
-    return total
-
-
 def report_of_whole(total: Counter, paper: CostReport) -> CostReport:
     """Put the counts of all blocks into the report that has the formulas of the whole image."""
     find_costs: Any = paper.find_costs
@@ -65,16 +58,17 @@ def report_of_whole(total: Counter, paper: CostReport) -> CostReport:
         for some in kinds.values()
     ]
     costs = find_costs()
-    if any(
-        len(some) > 1 or costs[some[0].equals].value != count("by formula", some)
+    met = [  # "" where no formula of the whole gives the sum
+        next((k.equals for k in some if costs[k.equals].value == count("by formula", some)), "")
         for some in kinds.values()
-    ):
+    ]
+    if "" in met:
         sums = [sum_over_blocks(f", {name}", some, total) for name, some in kinds.items()]
         whole = sum_over_blocks("", [kind for some in kinds.values() for kind in some], total)
         sums = [whole, *sums] if len(sums) > 1 else [whole]
-        met = sums[-len(passes) :]
-        passes = [done._replace(equals=by.name) for done, by in zip(passes, met, strict=True)]
+        met = [formula.name for formula in sums[-len(passes) :]]
         find_costs = partial(and_more, find_costs, sums)
+    passes = [done._replace(equals=name) for done, name in zip(passes, met, strict=True)]
     return replace(paper, passes=tuple(passes), find_costs=find_costs)
 
 
@@ -92,8 +86,8 @@ def sum_over_blocks(of: str, kinds: Sequence[Pass], total: Counter) -> Formula:
         numbers[word] += total[kind, "by formula"]
     return Formula(
         f"by blocks{of}",
-        " + ".join(f"{word} of {some:,} blocks" for word, some in blocks.items()),
-        " + ".join(map(str, numbers.values())),
+        " + ".join(f"{word} of {some:,} block{'s' * (some > 1)}" for word, some in blocks.items()),
+        " + ".join(f"{number:,}" for number in numbers.values()),
         sum(numbers.values()),
         "block by block",
     )

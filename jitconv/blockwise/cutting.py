@@ -3,7 +3,7 @@
 A chunk is read once. It hands copies of its edges to the chunks around it, since a view of them
 would keep all of it in memory; with the edges of those, a block runs. Its counts are added to those
 of the blocks before it, one after the other. That gives the graph an order, by which Dask goes
-through the image row by row, and holds little more than one row of chunks.
+through an image of more than three rows of chunks row by row, and holds little more than one row.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from .. import jit, shapes
 from ..costs import formulas
 from ..costs.report import CostReport
 from ..shapes import Block, Pair, Window
-from .counting import added, counted, of_images, of_variant, report_of_whole
+from .counting import counted, of_images, of_variant, report_of_whole
 
 
 class LazyResult(NamedTuple):
@@ -42,7 +42,8 @@ class LazyResult(NamedTuple):
         Shape (N, M, OH, OW), or (M, OH, OW) for one image (C, H, W): a block for each chunk of x.
     report : dask.array.Array
         Without axes: its value is the `CostReport` of the whole image. It consists of what the
-        blocks counted while they made the output, so compute both at once.
+        blocks counted while they made the output, so compute both at once, and not by
+        `dask.optimize`, which takes them apart: each would run all blocks.
     """
 
     output: da.Array
@@ -218,7 +219,7 @@ def cut(
         ]
         blocks[(name, *place)] = run_block, parts, [(a.name, *place) for a in more], plan.key, i, j
         sums[(counts, k)] = operator.itemgetter(1), (name, *place)
-        sums[(total, k)] = added, (total, k - 1), (counts, k)
+        sums[(total, k)] = operator.add, (total, k - 1), (counts, k)
     graph = HighLevelGraph.from_collections(name, blocks, dependencies=[x, around, *more, plan])
     ran = da.Array(graph, name, chunks, meta=empty)
     output = ran.map_blocks(operator.itemgetter(0), token="output", meta=empty)

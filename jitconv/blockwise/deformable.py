@@ -50,8 +50,8 @@ def deform_conv2d(
     mask : dask.array.Array (N, G·KH·KW, OH, OW), or without N for one image, optional
         Factor of each sample.
     max_offset : float, optional
-        Pixels that no finite offset exceeds, by which a halo is wider. Where it is left out, all
-        offsets are computed at once, block by block, to find the largest.
+        Pixels that no finite offset exceeds: a halo is wider by that and one more. Where it is left
+        out, all offsets are computed at once, block by block, to find the largest.
 
     Returns
     -------
@@ -182,10 +182,9 @@ def cut_moved(
     """Cut an image with the margin that moved taps need; `call` is the same call for no image."""
     if not (isinstance(max_offset, Real) and 0 <= max_offset < math.inf):
         raise ValueError(f"max_offset: must be a finite number, at least 0, got {max_offset!r}")
-    # the pixel before and the pixel behind the farthest place
-    margin = min(math.ceil(max_offset) + 1, max(call.window.size))
     run = partial(run_moved, call=call, branches=branches, method=method, max_offset=max_offset)
-    return cut(x, moved, paper, run, margin)
+    # a place between pixels needs one more
+    return cut(x, moved, paper, run, math.ceil(max_offset) + 1)
 
 
 def run_moved(
