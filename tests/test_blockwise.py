@@ -167,6 +167,18 @@ def test_little_more_than_a_row_of_chunks_is_held_at_once():
     assert 1 <= most["standard"] <= 2
 
 
+def test_a_block_takes_six_tasks():
+    ran = []
+    count = dask.callbacks.Callback(posttask=lambda *of: ran.append(of[0]))
+    for chunks in (4, 8):
+        x = da.zeros((1, 8 * chunks, 8 * chunks), chunks=(1, 8, 8)).map_blocks(np.negative)
+        y, report = blockwise.conv2d(x, np.ones((1, 1, 3, 3)), padding=1)
+        with count:
+            dask.compute(y.map_blocks(np.sum, keepdims=True, chunks=(1, 1, 1)), report)
+    # read, edges, run, write, counts, total; a few more in each graph
+    assert 0 <= len(ran) - 6 * (4**2 + 8**2) <= 2 * 8
+
+
 def test_edges_keep_no_chunk_in_memory():
     x = np.ones((1, 8, 9))
     pieces = cutting.edges(x, (2, 1), (0, 3))
