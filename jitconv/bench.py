@@ -619,6 +619,7 @@ def scenes(size: int, chunk: int = 2000) -> Iterator[tuple[str, str]]:
         with tempfile.TemporaryDirectory() as folder:
             for how in ("x", *ways):
                 more = {"MALLOC_ARENA_MAX": "1"} if how == "threads" else {}
+                os.sync()  # what was written before is not to be written now
                 done = subprocess.run(
                     [sys.executable, "-c", SCENE, how, folder, str(pixels), str(chunk)],
                     stdout=subprocess.PIPE,
