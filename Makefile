@@ -54,7 +54,7 @@ check-oldest: .venv-oldest/installed  ## the tests, with the oldest versions tha
 .venv-oldest/installed: pyproject.toml constraints/oldest.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 13) and "NumPy 1.26 needs Python 3.10 to 3.12: make check-oldest PYTHON=…")'
 	$(PYTHON) -m venv .venv-oldest
-	$(PY_OLDEST) -m pip install --quiet --disable-pip-version-check --constraint constraints/oldest.txt --editable '.[test]'
+	$(PY_OLDEST) -m pip install --quiet --disable-pip-version-check --constraint constraints/oldest.txt --editable '.[test,dask]'
 	touch $@
 
 bench: setup  ## time every variant beside torch, OpenCV and SciPy; writes bench.json and bench.png

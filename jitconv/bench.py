@@ -595,7 +595,7 @@ elif how in ("processes", "keeping"):
     if how == "keeping":  # what glibc does by itself, and Dask's workers do not
         place = "distributed.nanny.pre-spawn-environ.MALLOC_"
         dask.config.set({place + "TRIM_THRESHOLD_": 2**26, place + "MMAP_THRESHOLD_": 2**25})
-    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster:
         with Client(cluster) as client:
             print(timed(by_blocks), sum(client.run(peak).values()))
 else:

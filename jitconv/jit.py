@@ -274,7 +274,7 @@ def njit(
 
 
 @contextlib.contextmanager
-def threads(most: float) -> Iterator[None]:
+def limited_threads(most: float) -> Iterator[None]:
     """Let the launches of this Python thread use no more threads than that."""
     before = numba.get_num_threads()
     numba.set_num_threads(int(max(1, min(most, before))))

@@ -600,6 +600,11 @@ def blocks(window: Window, axis: int, chunks: Sequence[int], margin: int = 0) ->
     list of Block
         One a chunk.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If the chunks are no integers, negative, or do not add up to the axis.
+
     References
     ----------
     Document §1, 이미지 크기 변화.
@@ -614,6 +619,7 @@ def blocks(window: Window, axis: int, chunks: Sequence[int], margin: int = 0) ->
     size, stride, outputs = window.size[axis], window.stride[axis], window.output[axis]
     (before, _), (low, high) = window.padding[axis], halo(window, axis)
     reach = low + high + 1
+    chunks = _chunks(chunks, size)
     misses = min(-(-(before + size) // stride), outputs)  # the first whose window lies behind
     found, begin, start = [], 0, 0
     for edge in itertools.accumulate(chunks):
@@ -649,6 +655,11 @@ def transposed_blocks(window: Window, axis: int, chunks: Sequence[int]) -> list[
     list of Block
         One a chunk.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If the chunks are no integers, negative, or do not add up to the axis.
+
     References
     ----------
     Document §3.
@@ -662,6 +673,7 @@ def transposed_blocks(window: Window, axis: int, chunks: Sequence[int]) -> list[
     """
     size, stride, outputs = window.size[axis], window.stride[axis], window.output[axis]
     (crop, _), (low, _) = window.padding[axis], transposed_halo(window, axis)
+    chunks = _chunks(chunks, size)
     reach = effective_kernel_size(window.kernel[axis], window.dilation[axis])
     found, begin, start = [], 0, 0
     for edge in itertools.accumulate(chunks):
@@ -673,6 +685,13 @@ def transposed_blocks(window: Window, axis: int, chunks: Sequence[int]) -> list[
         crops = begin + landed, max(rest, 0)
         found.append(Block(end - begin, (0, edge - held), crops, max(-rest, 0)))
         begin, start = end, edge
+    return found
+
+
+def _chunks(chunks: Sequence[int], size: int) -> list[int]:
+    found = [checks.integer(f"chunks[{i}]", chunk, 0) for i, chunk in enumerate(chunks)]
+    if sum(found) != size:
+        raise ValueError(f"chunks: must add up to the {size} pixels of the axis, got {sum(found)}")
     return found
 
 

@@ -34,8 +34,8 @@ def in_this_thread():
 
 
 def cut_axis(draw, size):
-    edges = draw(st.sets(st.integers(1, size - 1), max_size=4)) if size > 1 else set()
-    edges = [0, *sorted(edges), size]
+    """Draw chunks, some of which may be empty."""
+    edges = [0, *sorted(draw(st.lists(st.integers(0, size), max_size=4))), size]
     return tuple(b - a for a, b in itertools.pairwise(edges))
 
 
@@ -44,8 +44,12 @@ def lazily(call, draw):
     named = call.given()
     for name in CUT & set(named):
         chunks = tuple(cut_axis(draw, size) for size in named[name].shape)
-        named[name] = da.from_array(named[name], chunks=chunks)
+        layout = draw(st.sampled_from([np.ascontiguousarray, np.asfortranarray]))
+        named[name] = da.from_array(layout(named[name]), chunks=chunks)
     options = {name: value for name, value in call.options.items() if name not in named}
+    if "offset" in named and draw(st.booleans()):
+        largest = np.abs(call.given()["offset"]).max(initial=0)
+        options["max_offset"] = draw(st.sampled_from([largest, float(largest) + 3]))
     return getattr(blockwise, call.function.__name__)(**named, **options, method=call.method)
 
 
@@ -179,8 +183,28 @@ def test_a_block_takes_six_tasks():
     assert 0 <= len(ran) - 6 * (4**2 + 8**2) <= 2 * 8
 
 
+def test_weights_may_change_before_the_blocks_run():
+    weight, twice = np.ones((1, 2, 1, 1)), [[[[2.0]], [[2.0]]]]
+    lazy = [blockwise.conv2d(image(), weight).output, blockwise.conv2d(image(), twice).output]
+    weight[:], twice[0][0] = 5, [[5.0]]
+    assert [y.compute().max() for y in lazy] == [2, 4]
+
+
+def test_layers_follow_each_other(rng):
+    x, first, second = (rng.normal(size=s) for s in ((2, 40, 40), (3, 2, 3, 3), (1, 3, 5, 5)))
+    middle, one = jitconv.conv2d(x, first, padding=1)
+    expected, two = jitconv.conv2d(middle, second, padding=2, stride=2)
+    lazy = blockwise.conv2d(da.from_array(x, chunks=(2, 10, 10)), first, padding=1)
+    then = blockwise.conv2d(lazy.output, second, padding=2, stride=2)
+    y, *reports = dask.compute(then.output, lazy.report, then.report)
+    np.testing.assert_allclose(y, expected, atol=1e-12)
+    assert [report.verify().multiplies for report in reports] == [one.multiplies, two.multiplies]
+
+
 def test_edges_keep_no_chunk_in_memory():
     x = np.ones((1, 8, 9))
+    wide = cutting.edges(x, (4, 4), (4, 4)).values()  # together more than the chunk
+    assert all(np.shares_memory(x, piece) for piece in wide)
     pieces = cutting.edges(x, (2, 1), (0, 3))
     assert not any(np.shares_memory(x, piece) for piece in pieces.values())
     shapes = {place: piece.shape[1:] for place, piece in pieces.items()}
@@ -216,7 +240,7 @@ def test_blocks_cover_an_axis(data):
     if size + sum(ends) < reach:
         ends = (reach, reach)
     window = shapes.window((1, size), (1, kernel), stride, ((0, 0), ends), dilation)
-    chunks = cut_axis(data.draw, size)
+    chunks = [chunk for chunk in cut_axis(data.draw, size) if chunk]
     low, high = shapes.halo(window, 1)
     blocks = shapes.blocks(window, 1, chunks)
     assert sum(block.outputs for block in blocks) == window.output[1]
@@ -362,7 +386,8 @@ UNKNOWN = image()[image()[:, 0, 0] > 0]
             "method: 'winograd' needs a 3×3 kernel, stride 1",
         ),
         (lambda: blockwise.conv2d(image(), WEIGHT, stride=0), ValueError, "stride: must be"),
-        (lambda: blockwise.conv2d(image()), TypeError, "missing a required argument: 'weight'"),
+        (lambda: blockwise.conv2d(image()), TypeError, "conv2d: missing .* argument: 'weight'"),
+        (lambda: blockwise.conv2d(image(), WEIGHT, method=None), ValueError, "got None"),
         (lambda: blockwise.conv2d(image(), WEIGHT, pad=1), TypeError, "'pad'"),
         (
             lambda: blockwise.deform_conv2d(image(), np.ones((18, 6, 6)), WEIGHT),
@@ -390,6 +415,25 @@ UNKNOWN = image()[image()[:, 0, 0] > 0]
             "max_offset: must be a finite number",
         ),
         (
+            lambda: blockwise.deform_conv2d(
+                image(), da.ones((18, 6, 6)), WEIGHT, max_offset=10**400
+            ),
+            ValueError,
+            "max_offset: must be a finite number",
+        ),
+        (
+            lambda: blockwise.deform_conv2d(image(), da.ones((18, 6, 6)), da.from_array(WEIGHT)),
+            TypeError,
+            "weight: must be a NumPy array",
+        ),
+        (
+            lambda: blockwise.deformable_layer(
+                image(), np.ones((18, 2, 3, 3)), WEIGHT, offset_bias=da.ones(18)
+            ),
+            TypeError,
+            r"offset_bias: must be a NumPy array; pass offset_bias.compute\(\)",
+        ),
+        (
             lambda: blockwise.deformable_layer(image(), np.ones((17, 2, 3, 3)), WEIGHT),
             ValueError,
             "offset_weight: must be",
@@ -399,6 +443,16 @@ UNKNOWN = image()[image()[:, 0, 0] > 0]
 def test_bad_input_is_told_when_the_graph_is_built(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+@pytest.mark.parametrize("chunks", [(5, 5), (-1, 10), (5, 4.0)])
+def test_chunks_that_are_not_those_of_an_axis(chunks):
+    for make, cut in (
+        (shapes.window, shapes.blocks),
+        (shapes.transposed_window, shapes.transposed_blocks),
+    ):
+        with pytest.raises((TypeError, ValueError), match="chunks"):
+            cut(make(9, 3), 0, chunks)
 
 
 def test_a_wrong_count_of_one_block_is_found(monkeypatch):
@@ -441,7 +495,7 @@ def test_blocks_of_several_threads(rng):
 @pytest.fixture(scope="module")
 def cluster():
     distributed = pytest.importorskip("distributed")
-    options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
+    options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": ":0"}
     with distributed.LocalCluster(**options) as cluster, distributed.Client(cluster) as client:
         yield client
 
@@ -472,9 +526,10 @@ def test_a_worker_that_dies_changes_no_count(cluster, rng, tmp_path):
 
 def test_a_worker_uses_its_own_threads(cluster):
     def threads():
-        with jit.threads(cutting.own_threads()):
+        with jit.limited_threads(cutting.own_threads()):
             return numba.get_num_threads()
 
+    assert cluster.submit(cutting.own_threads, pure=False).result() == 1
     assert cluster.submit(threads, pure=False).result() == 1
     assert cutting.own_threads() == math.inf
 

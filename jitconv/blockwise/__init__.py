@@ -17,9 +17,11 @@ count is added up, and held against the formulas of the whole image.
 """
 
 try:
-    import dask.array  # noqa: F401
+    import dask.array
 except ImportError as error:
     raise ImportError('this needs Dask: pip install "jitconv[dask]"', name=error.name) from None
+if dask.config.get("array.query-planning", False):
+    raise ImportError("this needs Dask's option array.query-planning to be off")
 
 from .cutting import LazyResult
 from .deformable import deform_conv2d, deformable_layer

@@ -67,7 +67,7 @@ def report_of_whole(total: Counter, paper: CostReport) -> CostReport:
         whole = sum_over_blocks("", [kind for some in kinds.values() for kind in some], total)
         sums = [whole, *sums] if len(sums) > 1 else [whole]
         met = [formula.name for formula in sums[-len(passes) :]]
-        find_costs = partial(and_more, find_costs, sums)
+        find_costs = partial(and_sums, find_costs, sums)
     passes = [done._replace(equals=name) for done, name in zip(passes, met, strict=True)]
     return replace(paper, passes=tuple(passes), find_costs=find_costs)
 
@@ -93,10 +93,10 @@ def sum_over_blocks(of: str, kinds: Sequence[Pass], total: Counter) -> Formula:
     )
 
 
-def and_more(find_costs: Callable[[], Costs], more: Sequence[Formula]) -> Costs:
+def and_sums(find_costs: Callable[[], Costs], sums: Sequence[Formula]) -> Costs:
     """Return the formulas with some added."""
     costs = find_costs()
-    return Costs([*costs.values(), *more], costs.seen_as)
+    return Costs([*costs.values(), *sums], costs.seen_as)
 
 
 def of_variant(find_costs: Any) -> partial:

@@ -2,12 +2,14 @@
 
 A chunk is read once. It hands copies of its edges to the chunks around it, since a view of them
 would keep all of it in memory; with the edges of those, a block runs. Its counts are added to those
-of the blocks before it, one after the other. That gives the graph an order, by which Dask goes
-through an image of more than three rows of chunks row by row, and holds little more than one row.
+of the blocks before it, one after the other. That gives the graph an order: computed with its
+report, an image of more than three rows of chunks is gone through row by row, and little more than
+one row is held.
 """
 
 from __future__ import annotations
 
+import copy
 import math
 import multiprocessing
 import operator
@@ -42,8 +44,9 @@ class LazyResult(NamedTuple):
         Shape (N, M, OH, OW), or (M, OH, OW) for one image (C, H, W): a block for each chunk of x.
     report : dask.array.Array
         Without axes: its value is the `CostReport` of the whole image. It consists of what the
-        blocks counted while they made the output, so compute both at once, and not by
-        `dask.optimize`, which takes them apart: each would run all blocks.
+        blocks counted while they made the output, so compute both in one `dask.compute`. Dask
+        plans what `dask.delayed` makes of the output, or what goes through `dask.optimize`, apart
+        from the report; every block then runs twice.
     """
 
     output: da.Array
@@ -106,16 +109,19 @@ def edges(x: np.ndarray, rows: Pair, columns: Pair) -> dict[Pair, np.ndarray]:
     H, W = x.shape[-2:]
     heights = {-1: slice(H - rows[0], H), 0: slice(H), 1: slice(rows[1])}
     widths = {-1: slice(W - columns[0], W), 0: slice(W), 1: slice(columns[1])}
-    return {
-        (down, right): x[..., heights[down], widths[right]].copy()
+    pieces = {
+        (down, right): x[..., heights[down], widths[right]]
         for down in heights
         for right in widths
         if (down, right) != (0, 0)
     }
+    if sum(piece.nbytes for piece in pieces.values()) >= x.nbytes:
+        return pieces  # the chunk itself is less than a halo as wide as that
+    return {place: piece.copy() for place, piece in pieces.items()}
 
 
 def run_block(
-    parts: list[list], more: list[np.ndarray], plan: Plan, i: int, j: int
+    parts: list[list], moved: list[np.ndarray], plan: Plan, i: int, j: int
 ) -> tuple[np.ndarray, Counter]:
     """Run the block of chunk (i, j): return its output and what it counted.
 
@@ -123,7 +129,7 @@ def run_block(
     ----------
     parts : list of list
         The chunk, and the edges of those around it.
-    more : list of numpy.ndarray
+    moved : list of numpy.ndarray
         Blocks of what is cut as the output is.
     plan : Plan
     i, j : int
@@ -133,16 +139,18 @@ def run_block(
     x = parts[0][0]
     if len(down) > 1 or len(right) > 1:
         pieces = [
-            [
-                part if isinstance(part, np.ndarray) else part[a, b]
-                for b, part in zip(right, line, strict=True)
-            ]
+            [part[a, b] if a or b else part for b, part in zip(right, line, strict=True)]
             for a, line in zip(down, parts, strict=True)
         ]
         x = np.block(pieces)
-    with jit.threads(own_threads()):
-        y, report = plan.run(x, *more, rows=plan.rows.blocks[i], columns=plan.columns.blocks[j])
+    with jit.limited_threads(own_threads()):
+        y, report = plan.run(x, *moved, rows=plan.rows.blocks[i], columns=plan.columns.blocks[j])
     return y, counted(report)
+
+
+def output(ran: tuple[np.ndarray, Counter]) -> np.ndarray:
+    """Return the output of a block that has run; Dask names tasks by their function."""
+    return ran[0]
 
 
 def own_threads() -> float:
@@ -160,7 +168,7 @@ def own_threads() -> float:
 
 def cut(
     x: da.Array,
-    more: Sequence[da.Array],
+    moved: Sequence[da.Array],
     paper: CostReport,
     run: Callable[..., tuple[np.ndarray, CostReport]],
     margin: int = 0,
@@ -171,7 +179,7 @@ def cut(
     Parameters
     ----------
     x : dask.array.Array (N, C, H, W) or (C, H, W)
-    more : sequence of dask.array.Array (..., OH, OW)
+    moved : sequence of dask.array.Array (..., OH, OW)
         What is cut as the output is.
     paper : CostReport
         Of the same call for no image.
@@ -198,17 +206,16 @@ def cut(
     x = x.rechunk({x.ndim - 3: -1, x.ndim - 2: rows.chunks, x.ndim - 1: columns.chunks})
     outputs = (tuple(block.outputs for block in axis.blocks) for axis in (rows, columns))
     chunks = (*x.chunks[:-3], (paper.output_shape[1],), *outputs)
-    more = [array.rechunk((*chunks[:-3], -1, *chunks[-2:])) for array in more]
+    moved = [array.rechunk((*chunks[:-3], -1, *chunks[-2:])) for array in moved]
 
     empty = np.empty((0,) * x.ndim, x.dtype.newbyteorder("="))
+    run = copy.deepcopy(run)  # so that weights may change until it is computed
     plan = dask.delayed(Plan(run, rows, columns), traverse=False, pure=True)
-    around = x.map_blocks(edges, rows.halo, columns.halo, token="edges", meta=empty)
-    token = tokenize(x, more, plan)
-    name, counts, total = (
-        f"{paper.variant.replace(' ', '-')}-{token}",
-        f"counts-{token}",
-        f"total-{token}",
-    )
+    around = x.map_blocks(edges, rows.halo, columns.halo, meta=empty)
+    token = tokenize(x, moved, plan)
+    kind = paper.variant.replace(" ", "-")
+    words = kind, "counts", "total", "report"
+    block, counts, total, report = (f"{word}-{token}" for word in words)
     blocks: dict[tuple, tuple] = {}
     sums: dict[tuple, Any] = {(total, -1): Counter()}
     for k, place in enumerate(np.ndindex(x.numblocks)):
@@ -217,17 +224,17 @@ def cut(
             [(around.name if a or b else x.name, *front, i + a, j + b) for b in columns.near(j)]
             for a in rows.near(i)
         ]
-        blocks[(name, *place)] = run_block, parts, [(a.name, *place) for a in more], plan.key, i, j
-        sums[(counts, k)] = operator.itemgetter(1), (name, *place)
+        others = [(array.name, *place) for array in moved]
+        blocks[(block, *place)] = run_block, parts, others, plan.key, i, j
+        sums[(counts, k)] = operator.itemgetter(1), (block, *place)
         sums[(total, k)] = operator.add, (total, k - 1), (counts, k)
-    graph = HighLevelGraph.from_collections(name, blocks, dependencies=[x, around, *more, plan])
-    ran = da.Array(graph, name, chunks, meta=empty)
-    output = ran.map_blocks(operator.itemgetter(0), token="output", meta=empty)
-    paper = replace(paper, output_shape=output.shape, passes=(), find_costs=find_costs)
-    name = f"report-{token}"
-    sums[(name,)] = report_of_whole, (total, len(blocks) - 1), paper
-    graph = HighLevelGraph.from_collections(name, sums, dependencies=[ran])
-    return LazyResult(output, da.Array(graph, name, (), meta=np.empty((), object)))
+    graph = HighLevelGraph.from_collections(block, blocks, dependencies=[x, around, *moved, plan])
+    ran = da.Array(graph, block, chunks, meta=empty)
+    y = ran.map_blocks(output, meta=empty)
+    paper = replace(paper, output_shape=y.shape, passes=(), find_costs=find_costs)
+    sums[(report,)] = report_of_whole, (total, len(blocks) - 1), paper
+    graph = HighLevelGraph.from_collections(report, sums, dependencies=[ran])
+    return LazyResult(y, da.Array(graph, report, (), meta=np.empty((), object)))
 
 
 def cut_axis(
@@ -235,17 +242,17 @@ def cut_axis(
 ) -> Axis:
     """Join chunks that are too small, and find the block of each."""
     if transposed:
-        (low, high), cut = shapes.transposed_halo(window, axis), shapes.transposed_blocks
+        (low, high), find_blocks = shapes.transposed_halo(window, axis), shapes.transposed_blocks
     else:
-        (low, high), cut = shapes.halo(window, axis), partial(shapes.blocks, margin=margin)
+        (low, high), find_blocks = shapes.halo(window, axis), partial(shapes.blocks, margin=margin)
     low, high = low + margin, high + margin
     least = max(low, high, 1)
     chunks = ensure_minimum_chunksize(least, chunks) if sum(chunks) > least else (sum(chunks),)
     joined, pixels, outputs = [], 0, 0
-    for more, block in zip(chunks, cut(window, axis, chunks), strict=True):
-        pixels, outputs = pixels + more, outputs + block.outputs
+    for some, block in zip(chunks, find_blocks(window, axis, chunks), strict=True):
+        pixels, outputs = pixels + some, outputs + block.outputs
         if outputs:
             joined.append(pixels)
             pixels, outputs = 0, 0
     joined[-1] += pixels
-    return Axis(tuple(joined), (low, high), cut(window, axis, joined))
+    return Axis(tuple(joined), (low, high), find_blocks(window, axis, joined))

@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from numbers import Real
 from typing import Any
 
 import dask.array as da
@@ -16,12 +15,12 @@ from numpy.typing import ArrayLike
 from .. import checks, shapes
 from ..call import Deformed, Dense
 from ..costs.report import CostReport
-from ..methods import OnPaper, run
+from ..methods import run
 from ..shapes import Block
 from ..variants import deformable
 from ..variants.front_door import conv2d as conv2d_of_arrays
 from .cutting import LazyResult, cut
-from .functions import checked, conv2d, none_of
+from .functions import checked, conv2d, no_dask, no_images, on_paper
 
 
 def deform_conv2d(
@@ -76,6 +75,7 @@ def deform_conv2d(
     >>> report.compute().verify().parts
     {'corner weights': 2304, 'corner values': 2304, 'kernel': 576}
     """
+    no_dask(weight=weight, bias=bias)
     x, moved = checked("x", x), [checked("offset", offset)]
     if mask is not None:
         moved.append(checked("mask", mask))
@@ -83,12 +83,12 @@ def deform_conv2d(
         if array.shape[:-3] != x.shape[:-3]:
             raise ValueError(f"{name}: must have the images of x {x.shape}, got {array.shape}")
     steps: dict[str, Any] = {"stride": stride, "padding": padding, "dilation": dilation}
-    call = deformable.deformable_dense(none_of(x), weight, bias, *steps.values())
+    call = deformable.deformable_dense(no_images(x), weight, bias, *steps.values())
     paper = deformable.deform_conv2d(
-        *(none_of(x), none_of(offset), weight, bias),
+        *(no_images(x), no_images(offset), weight, bias),
         **steps,
-        mask=None if mask is None else none_of(mask),
-        method=OnPaper(method),
+        mask=None if mask is None else no_images(mask),
+        method=on_paper(method),
     )
     if max_offset is None:
         max_offset = farthest_of_all(offset)
@@ -145,29 +145,36 @@ def deformable_layer(
     >>> report.compute().verify().parts["offset branch"]
     10368
     """
+    no_dask(offset_weight=offset_weight, weight=weight, bias=bias)
+    no_dask(offset_bias=offset_bias, mask_weight=mask_weight, mask_bias=mask_bias)
     x = checked("x", x)
     steps: dict[str, Any] = {"stride": stride, "padding": padding, "dilation": dilation}
-    call = deformable.deformable_dense(none_of(x), weight, bias, *steps.values())
+    call = deformable.deformable_dense(no_images(x), weight, bias, *steps.values())
     branches = deformable.branches_of(call, offset_weight, offset_bias, mask_weight, mask_bias)
     paper = deformable.deformable_layer(
-        *(none_of(x), offset_weight, weight, bias),
+        *(no_images(x), offset_weight, weight, bias),
         offset_bias=offset_bias,
         mask_weight=mask_weight,
         mask_bias=mask_bias,
         **steps,
-        method=OnPaper(method),
+        method=on_paper(method),
     )
     if max_offset is None:
-        max_offset = farthest_of_all(conv2d(x, *branches["offset"], **steps).output)
+        offset = conv2d(x, *branches["offset"], **steps).output
+        max_offset = 1.001 * farthest_of_all(offset)  # what runs again may round otherwise
     return cut_moved(x, [], paper.report, call, branches, method, max_offset)
 
 
+def farthest(offset: np.ndarray) -> Any:
+    """Return the largest offset but for infinite ones."""
+    return np.abs(offset[np.isfinite(offset)]).max(initial=0)
+
+
 def farthest_of_all(offset: da.Array) -> float:
-    """Compute what no finite offset exceeds."""
-    if offset.size == 0:
-        return 0.0
-    largest = da.where(da.isfinite(offset), abs(offset), 0).max().compute()
-    return 1.001 * float(largest)  # a branch that runs again may round otherwise
+    """Compute the largest offset, block by block."""
+    ones = (1,) * offset.ndim
+    each = offset.map_blocks(lambda some: np.full(ones, farthest(some)), chunks=ones, dtype=float)
+    return float(each.max().compute())
 
 
 def cut_moved(
@@ -180,11 +187,15 @@ def cut_moved(
     max_offset: float,
 ) -> LazyResult:
     """Cut an image with the margin that moved taps need; `call` is the same call for no image."""
-    if not (isinstance(max_offset, Real) and 0 <= max_offset < math.inf):
+    try:
+        reach = float(max_offset)
+    except (OverflowError, TypeError, ValueError):
+        reach = -1.0
+    if not 0 <= reach < math.inf:
         raise ValueError(f"max_offset: must be a finite number, at least 0, got {max_offset!r}")
-    run = partial(run_moved, call=call, branches=branches, method=method, max_offset=max_offset)
+    run = partial(run_moved, call=call, branches=branches, method=method, max_offset=reach)
     # a place between pixels needs one more
-    return cut(x, moved, paper, run, math.ceil(max_offset) + 1)
+    return cut(x, moved, paper, run, math.ceil(reach) + 1)
 
 
 def run_moved(
@@ -220,11 +231,11 @@ def run_moved(
         checks.floats(name, array if array.ndim == 4 else array[np.newaxis])
         for name, array in (("offset", offset), ("mask", mask))
     )
-    farthest = np.abs(offset[np.isfinite(offset)]).max(initial=0)
-    if farthest > max_offset:
+    reach = float(farthest(offset))
+    if reach > max_offset * (1 + np.finfo(x.dtype).eps):  # it may have been rounded to x's type
         raise ValueError(
-            f"max_offset: is {max_offset:g}, but a block has an offset of {farthest:g} pixels; "
-            f"pass {math.ceil(farthest)} or more, or leave it out"
+            f"max_offset: is {max_offset:g}, but a block has an offset of {reach:g} pixels; "
+            f"pass {math.ceil(reach)} or more, or leave it out"
         )
     window = shapes.window(seen.shape[2:], call.window.kernel, **steps)
     # in all pixels of the block, the first window may begin further on: less than no padding

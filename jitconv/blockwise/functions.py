@@ -67,9 +67,21 @@ def checked(name: str, array: Any) -> da.Array:
     return array
 
 
-def none_of(array: da.Array) -> np.ndarray:
+def no_dask(**arrays: object) -> None:
+    """Raise where an array that every block needs is one of Dask."""
+    for name, array in arrays.items():
+        if isinstance(array, da.Array):
+            raise TypeError(f"{name}: must be a NumPy array; pass {name}.compute()")
+
+
+def no_images(array: da.Array) -> np.ndarray:
     """Return an empty batch of such images."""
     return np.empty((0, *array.shape[-3:]), array.dtype)
+
+
+def on_paper(method: Any) -> Any:
+    """Return the method that runs nothing; what is no word is refused as always."""
+    return OnPaper(method) if isinstance(method, str) else method
 
 
 def by_blocks(
@@ -84,13 +96,14 @@ def by_blocks(
     parameters = [x.replace(annotation="dask.array.Array"), *others]
 
     def lazy(x: da.Array, *arrays: ArrayLike, **options: Any) -> LazyResult:
-        arguments = signature.bind(x, *arrays, **options).arguments
+        try:
+            arguments = signature.bind(x, *arrays, **options).arguments
+        except TypeError as error:
+            raise TypeError(f"{name}: {error}") from None
         x = checked("x", arguments.pop("x"))
-        for name, value in arguments.items():
-            if isinstance(value, da.Array):
-                raise TypeError(f"{name}: must be a NumPy array; pass {name}.compute()")
-        method = OnPaper(arguments.get("method", "auto"))
-        paper = function(none_of(x), **{**arguments, "method": method}).report
+        no_dask(**arguments)
+        method = on_paper(arguments.get("method", "auto"))
+        paper = function(no_images(x), **{**arguments, "method": method}).report
         run = partial(run_ordinary, function=function, **arguments)
         return cut(x, [], paper, run, transposed="output_padding" in signature.parameters)
 
@@ -124,7 +137,7 @@ Parameters
 ----------
 x : dask.array.Array (N, C, H, W) or (C, H, W)
     float32 or float64. Its chunks are joined along C, and where they are smaller than a halo.
-*arrays, **options
+the others
     As in `jitconv.{name}`.
 
 Returns

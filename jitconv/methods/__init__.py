@@ -20,7 +20,10 @@ METHODS: dict[str, Method] = {method.name: method for method in (TILED, DIRECT, 
 
 
 class OnPaper(str):
-    """A method's name, which asks an empty batch for its checks, shape and formulas alone."""
+    """A method's name that runs nothing: the checks, shape and formulas of an empty batch.
+
+    Loops of no image would still need its padding, which may be larger than memory.
+    """
 
 
 def run(variant: Variant, call: Call, method: str) -> ConvResult:
