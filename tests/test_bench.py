@@ -1,6 +1,8 @@
 """The benchmark measures what it says, and writes both its files or says why not."""
 
 import json
+import subprocess
+import sys
 
 import numba
 import numpy as np
@@ -127,3 +129,22 @@ def test_bench_names_an_unknown_variant(capsys):
     with pytest.raises(SystemExit):
         cli.main(["bench", "--only", "fourier"])
     assert "there is no variant 'fourier'" in capsys.readouterr().err
+
+
+def test_a_scene_is_filtered_from_disk_to_disk(tmp_path):
+    pytest.importorskip("dask")
+    zarr = pytest.importorskip("zarr")
+    for how in ("x", "memory", "threads"):
+        command = [sys.executable, "-c", bench.SCENE, how, str(tmp_path), "96", "32"]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        numbers = list(map(float, done.stdout.split()))
+        assert len(numbers) == (0 if how == "x" else 2)
+        assert all(number > 0 for number in numbers)
+    found, expected = (zarr.open_array(tmp_path / how)[:] for how in ("threads", "memory"))
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_a_scene_of_no_pixels_is_refused(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["bench", "--scene", "0"])
+    assert "--scene: must be 4 pixels or more, got 0" in capsys.readouterr().err
