@@ -368,7 +368,7 @@ UNKNOWN = image()[image()[:, 0, 0] > 0]
         (
             lambda: blockwise.conv2d(da.ones((8, 8, 2)), WEIGHT),
             ValueError,
-            "x looks like NHWC",
+            r"to fit x \(8, 8, 2\), .* x looks like NHWC",
         ),
         (
             lambda: blockwise.conv2d(image(), np.ones((1, 2, 9, 9))),
@@ -395,9 +395,9 @@ UNKNOWN = image()[image()[:, 0, 0] > 0]
             "offset: must be a Dask array",
         ),
         (
-            lambda: blockwise.deform_conv2d(image(), da.ones((18, 5, 6)), WEIGHT),
+            lambda: blockwise.deform_conv2d(image()[None], da.ones((1, 18, 5, 6)), WEIGHT),
             ValueError,
-            "offset: must be",
+            r"offset: must be .* = \(1, 18, 6, 6\) .* got shape \(1, 18, 5, 6\)",
         ),
         (
             lambda: blockwise.deform_conv2d(image(), da.ones((1, 18, 6, 6)), WEIGHT),

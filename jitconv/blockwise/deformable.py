@@ -20,7 +20,7 @@ from ..shapes import Block
 from ..variants import deformable
 from ..variants.front_door import conv2d as conv2d_of_arrays
 from .cutting import LazyResult, cut
-from .functions import checked, conv2d, no_dask, no_images, on_paper
+from .functions import checked, conv2d, no_dask, no_images, on_paper, shapes_of
 
 
 def deform_conv2d(
@@ -83,13 +83,14 @@ def deform_conv2d(
         if array.shape[:-3] != x.shape[:-3]:
             raise ValueError(f"{name}: must have the images of x {x.shape}, got {array.shape}")
     steps: dict[str, Any] = {"stride": stride, "padding": padding, "dilation": dilation}
-    call = deformable.deformable_dense(no_images(x), weight, bias, *steps.values())
-    paper = deformable.deform_conv2d(
-        *(no_images(x), no_images(offset), weight, bias),
-        **steps,
-        mask=None if mask is None else no_images(mask),
-        method=on_paper(method),
-    )
+    with shapes_of(x):
+        call = deformable.deformable_dense(no_images(x), weight, bias, *steps.values())
+        paper = deformable.deform_conv2d(
+            *(no_images(x), no_images(offset), weight, bias),
+            **steps,
+            mask=None if mask is None else no_images(mask),
+            method=on_paper(method),
+        )
     if max_offset is None:
         max_offset = farthest_of_all(offset)
     return cut_moved(x, moved, paper.report, call, {}, method, max_offset)
@@ -149,16 +150,17 @@ def deformable_layer(
     no_dask(offset_bias=offset_bias, mask_weight=mask_weight, mask_bias=mask_bias)
     x = checked("x", x)
     steps: dict[str, Any] = {"stride": stride, "padding": padding, "dilation": dilation}
-    call = deformable.deformable_dense(no_images(x), weight, bias, *steps.values())
-    branches = deformable.branches_of(call, offset_weight, offset_bias, mask_weight, mask_bias)
-    paper = deformable.deformable_layer(
-        *(no_images(x), offset_weight, weight, bias),
-        offset_bias=offset_bias,
-        mask_weight=mask_weight,
-        mask_bias=mask_bias,
-        **steps,
-        method=on_paper(method),
-    )
+    with shapes_of(x):
+        call = deformable.deformable_dense(no_images(x), weight, bias, *steps.values())
+        branches = deformable.branches_of(call, offset_weight, offset_bias, mask_weight, mask_bias)
+        paper = deformable.deformable_layer(
+            *(no_images(x), offset_weight, weight, bias),
+            offset_bias=offset_bias,
+            mask_weight=mask_weight,
+            mask_bias=mask_bias,
+            **steps,
+            method=on_paper(method),
+        )
     if max_offset is None:
         offset = conv2d(x, *branches["offset"], **steps).output
         max_offset = 1.001 * farthest_of_all(offset)  # what runs again may round otherwise

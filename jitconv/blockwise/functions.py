@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import math
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -79,6 +81,17 @@ def no_images(array: da.Array) -> np.ndarray:
     return np.empty((0, *array.shape[-3:]), array.dtype)
 
 
+@contextlib.contextmanager
+def shapes_of(x: da.Array) -> Iterator[None]:
+    """Let errors of a call for no image tell the shapes of the images that there are."""
+    try:
+        yield
+    except ValueError as error:
+        images = f"{x.shape[0]}, " if x.ndim == 4 else ""
+        told = re.sub(r"\(0, (?=\d+, \d+, \d+\))", f"({images}", str(error))
+        raise ValueError(told) from None
+
+
 def on_paper(method: Any) -> Any:
     """Return the method that runs nothing; what is no word is refused as always."""
     return OnPaper(method) if isinstance(method, str) else method
@@ -103,7 +116,8 @@ def by_blocks(
         x = checked("x", arguments.pop("x"))
         no_dask(**arguments)
         method = on_paper(arguments.get("method", "auto"))
-        paper = function(no_images(x), **{**arguments, "method": method}).report
+        with shapes_of(x):
+            paper = function(no_images(x), **{**arguments, "method": method}).report
         run = partial(run_ordinary, function=function, **arguments)
         return cut(x, [], paper, run, transposed="output_padding" in signature.parameters)
 
