@@ -222,6 +222,13 @@ def test_chunks_smaller_than_a_halo_are_joined(chunks, rng):
     assert report.verify().multiplies_in_bounds == whole.multiplies_in_bounds
 
 
+@pytest.mark.parametrize("method", ["direct", "tiled"])
+def test_an_image_that_no_memory_holds_is_planned(method):
+    x = da.zeros((1, 10**6, 10**6), chunks=(1, 10**5, 10**5))
+    y, _ = blockwise.conv2d(x, np.ones((1, 1, 3, 3)), padding=1, method=method)
+    assert y.shape == x.shape
+
+
 def test_outputs_are_cut_as_the_image_is():
     x = da.ones((1, 30, 50), chunks=(1, 10, (20, 10, 20)))
     same = blockwise.conv2d(x, np.ones((1, 1, 5, 5)), padding="same").output
