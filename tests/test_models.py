@@ -659,6 +659,47 @@ def test_modules_of_other_threads_name_nothing():
     assert [row.name for row in measured.rows] == ["Global"]
 
 
+def test_modules_in_a_thread_that_autograd_began_have_names():
+    layer, x = torch.nn.Conv2d(1, 2, 3), torch.ones(1, 1, 4, 4)
+
+    def backwards(mode):  # a GPU's backward pass takes the modes along
+        with mode:
+            layer(x)
+
+    with jitconv.measuring() as measured:
+        modes = pytorch._get_current_dispatch_mode_stack()
+        thread = threading.Thread(target=backwards, args=(modes[-1],))
+        thread.start()
+        thread.join()
+    assert [row.name for row in measured.rows] == ["Conv2d"]
+
+
+def test_attention_runs_in_parts_once_a_gpu_is_in_use(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    q, k, v = (randn(2, 3, 5, 4, requires_grad=True) for _ in "qkv")
+    attend = torch.nn.functional.scaled_dot_product_attention
+    expected = torch.autograd.grad(attend(q, k, v).square().sum(), (q, k, v))
+    with jitconv.measuring() as measured:
+        grads = torch.autograd.grad(attend(q, k, v).square().sum(), (q, k, v))
+    for grad, other in zip(grads, expected, strict=True):
+        torch.testing.assert_close(grad, other)
+    assert [row.multiplies for row in measured.verify().rows] == [2 * 3 * 5 * 5 * 4] * (2 + 4)
+    assert not any("attention" in name for name in measured.not_measured)
+
+
+def test_the_switch_of_attention_is_turned_back_by_the_last(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    first, second = pytorch.attention_in_parts(), pytorch.attention_in_parts()
+    assert torch.backends.cuda.flash_sdp_enabled()
+    for enter in (first.__enter__, second.__enter__):
+        enter()
+        assert not torch.backends.cuda.flash_sdp_enabled()
+    first.__exit__(None, None, None)
+    assert not torch.backends.cuda.flash_sdp_enabled()
+    second.__exit__(None, None, None)
+    assert torch.backends.cuda.flash_sdp_enabled()
+
+
 def test_a_model_that_raises():
     class Broken(torch.nn.Module):
         def forward(self, x):

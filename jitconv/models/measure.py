@@ -56,6 +56,13 @@ def measure(
     ImportError
         If the framework is not installed.
 
+    Notes
+    -----
+    Tensors on a GPU are copied to the loops and back. There PyTorch rounds convolutions to TF32
+    unless ``torch.backends.cudnn.allow_tf32 = False``, which shows in the differences, and
+    attention runs as its products: FlopCounterMode counts one more in a backward pass of fused
+    attention, which makes the scores again.
+
     References
     ----------
     Names and nesting follow torch.utils.flop_counter.FlopCounterMode.

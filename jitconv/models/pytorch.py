@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.module import (
     register_module_forward_hook,
     register_module_forward_pre_hook,
@@ -52,7 +53,7 @@ MOVES = {
     *("copy_", "empty", "empty_like", "empty_strided", "fill_", "full", "full_like", "item"),
     *("lift_fresh", "new_empty", "new_empty_strided", "new_full", "new_ones", "new_zeros"),
     *("normal_", "ones", "ones_like", "rand", "randint", "randn", "random_", "randperm"),
-    *("scalar_tensor", "stack", "uniform_", "zero_", "zeros", "zeros_like"),
+    *("scalar_tensor", "set_", "stack", "uniform_", "zero_", "zeros", "zeros_like"),
     *("profiler._record_function_enter_new", "profiler._record_function_exit"),
 }
 
@@ -88,12 +89,38 @@ def measuring(
         raise RuntimeError("measuring: is on already in this thread, and cannot be nested")
     measured, modules, threads = Measured(name), Modules(), torch.get_num_threads()
     try:
-        with modules.watched(), Answers(measured, modules, compare, each):
+        with attention_in_parts(), modules.watched(), Answers(measured, modules, compare, each):
             yield measured
     finally:  # Numba's first launch sets them too, where both use one OpenMP
         torch.set_num_threads(threads)
     if modules.unfused:
         measured.remarks.append(FUSED_ELSEWHERE)
+
+
+SWITCH: dict[str, Any] = {"lock": threading.Lock(), "users": 0, "before": contextlib.ExitStack()}
+
+
+@contextlib.contextmanager
+def attention_in_parts() -> Iterator[None]:
+    """Once a GPU is in use, let attention run as its two products, with a softmax between them.
+
+    There it has several fused operations, which no loops answer. PyTorch's switch is one for all
+    threads: who comes first turns it, and who leaves last turns it back.
+    """
+    if not torch.cuda.is_initialized():
+        yield
+        return
+    with SWITCH["lock"]:
+        if not SWITCH["users"]:
+            SWITCH["before"].enter_context(sdpa_kernel(SDPBackend.MATH))
+        SWITCH["users"] += 1
+    try:
+        yield
+    finally:
+        with SWITCH["lock"]:
+            SWITCH["users"] -= 1
+            if not SWITCH["users"]:
+                SWITCH["before"].close()
 
 
 class Unfused(TorchFunctionMode):
@@ -133,7 +160,6 @@ class Modules:
         self.unfused = False
         self._modes: list[Unfused] = []
         self._known: dict[int, tuple[str, Any]] = {}  # by id; a module that is kept keeps it
-        self._thread = threading.get_ident()
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[None]:
@@ -148,8 +174,12 @@ class Modules:
             while self._modes:
                 self._modes.pop().__exit__(None, None, None)
 
+    def _here(self) -> bool:  # hooks are everyone's, and a GPU's backward pass has its own thread
+        modes = _get_current_dispatch_mode_stack()
+        return any(isinstance(mode, Answers) and mode.modules is self for mode in modes)
+
     def _enter(self, module: Any, inputs: Any) -> None:
-        if threading.get_ident() != self._thread:  # hooks are everyone's
+        if not self._here():
             return
         if id(module) not in self._known:
             root = type(module).__name__
@@ -163,7 +193,7 @@ class Modules:
             self._modes.append(Unfused().__enter__())
 
     def _leave(self, module: Any, inputs: Any, output: Any) -> None:
-        if threading.get_ident() != self._thread:
+        if not self._here():
             return
         if self.inside and self.inside[-1].module is module:
             self.inside.pop()
