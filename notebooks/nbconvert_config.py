@@ -6,7 +6,11 @@ c.NotebookExporter.preprocessors = [
     "nbconvert.preprocessors.CoalesceStreamsPreprocessor"
 ]
 c.ClearMetadataPreprocessor.enabled = True
-c.ClearMetadataPreprocessor.preserve_cell_metadata_mask = {"tags"}
+c.ClearMetadataPreprocessor.preserve_cell_metadata_mask = {
+    "tags",
+    ("jupyter", "source_hidden"),  # folded
+    "mystnb",  # alternative text
+}
 c.ClearMetadataPreprocessor.preserve_nb_metadata_mask = {
     "kernelspec",
     ("language_info", "name"),

@@ -26,7 +26,7 @@ def test_stored_form(path):
     names = [cell["id"] for cell in notebook["cells"]]
     assert len(set(names)) == len(names)
     assert all(re.fullmatch(r"[a-z][a-z0-9-]*", name) for name in names)
-    assert all(set(cell["metadata"]) <= {"tags"} for cell in notebook["cells"])
+    assert all(set(cell["metadata"]) <= {"tags", "jupyter", "mystnb"} for cell in notebook["cells"])
 
 
 @EACH

@@ -7,7 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 # Okabe and Ito's colours: told apart by everyone, and in grey
-MEASURED, FORMULA, OUTPUT, SAMPLE, INK = "#0072b2", "#e69f00", "#009e73", "#d55e00", "#333333"
+INPUT, KERNEL, OUTPUT, PADDING = "#0072b2", "#e69f00", "#009e73", "#999999"
+MEASURED, FORMULA, SAMPLE, INK = "#d55e00", "#333333", "#cc79a7", "#333333"
 GROUPS = ("#56b4e9", "#e69f00", "#cc79a7", "#f0e442")  # channel groups
 
 
