@@ -6,9 +6,14 @@ the steps are those that the loops make, not those that somebody thinks they mak
 
 from __future__ import annotations
 
+import ast
 import inspect
+import sys
+import textwrap
+import threading
 import types
 from collections.abc import Callable, Iterator
+from numbers import Integral
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +26,7 @@ from .variants import VARIANTS
 
 Place = tuple[int, ...] | None
 LIMIT = 200_000
+_running = threading.local()  # its recorder
 
 
 class Step(NamedTuple):
@@ -51,6 +57,12 @@ class Step(NamedTuple):
         As `input`, but also on the padding: where its zero would stand, outside the image.
     inside : bool
         Whether the value has anything to do with the image.
+    loops : str
+        Which kernel multiplies, as "module:name".
+    line : int
+        On which line of it; 1 is the one that defines it.
+    variables : tuple of (str, int)
+        What its loops' variables are there, and before them those of the loops that called it.
     """
 
     part: str
@@ -63,6 +75,9 @@ class Step(NamedTuple):
     stage: int = 0
     around: Place = None
     inside: bool = True
+    loops: str = ""
+    line: int = 0
+    variables: tuple[tuple[str, int], ...] = ()
 
     @property
     def target(self) -> str:
@@ -221,10 +236,11 @@ class _Number:
         self.inside, self.around = inside, around
 
     def __float__(self) -> float:
-        return self.base + sum(float(a) * float(b) for a, b in self.products)
+        return self.base + sum(float(a) * float(b) for a, b, _ in self.products)
 
     def __mul__(self, other: Any) -> _Number:
-        return _Number(0, None, ((self, _number(other)),), inside=False)
+        where = _running.recorder.where(sys._getframe(1))
+        return _Number(0, None, ((self, _number(other), where),), inside=False)
 
     def __add__(self, other: Any) -> _Number:
         other = _number(other)
@@ -273,9 +289,9 @@ class _Array:
         for cell in found.flat if isinstance(found, np.ndarray) else [found]:
             number = _number(value)
             total, inside = number.base, number.inside
-            for one, other in number.products:
+            for one, other, where in number.products:
                 total += float(one) * float(other)
-                self.note(cell.place, one, other, total)
+                self.note(cell.place, one, other, total, where)
                 inside |= one.inside and other.inside
             cell.number = _Number(total, cell.place, inside=inside)
 
@@ -309,6 +325,36 @@ def _zeros(shape: tuple[int, ...], name: str, note: Callable[..., None]) -> _Arr
     return _Array(cells, note)
 
 
+class _Source:
+    """A kernel's source: where it begins, and what its loops set."""
+
+    def __init__(self, function: Callable) -> None:
+        lines, first = inspect.getsourcelines(function)
+        defined = next(n for n, line in enumerate(lines) if line.lstrip().startswith("def "))
+        self.name, self.first = f"{function.__module__}:{function.__name__}", first + defined
+        self.tree = ast.parse(textwrap.dedent("".join(lines[defined:])))
+        self.known: dict[int, list[str]] = {}
+
+    def variables(self, line: int) -> list[str]:
+        """Return what the loops around a line have set before it, in order, without counters."""
+        if line not in self.known:
+            nodes = list(ast.walk(self.tree))
+            counters = {ast.unparse(n.target) for n in nodes if isinstance(n, ast.AugAssign)}
+            loops = [node for node in nodes if isinstance(node, ast.For)]
+            around = [loop for loop in loops if loop.lineno <= line <= (loop.end_lineno or 0)]
+            over = {id(name) for loop in loops if loop not in around for name in ast.walk(loop)}
+            stored = {
+                (name.lineno, name.col_offset): name.id
+                for loop in around
+                for name in ast.walk(loop)
+                if isinstance(name, ast.Name) and isinstance(name.ctx, ast.Store)
+                if name.lineno <= line and id(name) not in over
+            }
+            names = dict.fromkeys(stored[place] for place in sorted(stored))
+            self.known[line] = [name for name in names if name not in counters]
+        return self.known[line]
+
+
 class _Recorder:
     """Runs launched loops in plain Python, and notes each multiply that they make.
 
@@ -322,6 +368,7 @@ class _Recorder:
         self.steps: list[Step] = []
         self.parts = {factor: part for part, factor in variant.passes.items()}
         self.known: list[_Number] = []
+        self.sources: dict[types.CodeType, _Source] = {}
         self.job = 0
 
     def numbered(self, name: str, values: np.ndarray) -> np.ndarray:
@@ -333,6 +380,7 @@ class _Recorder:
     def __call__(self, loops: Callable, arrays: tuple) -> None:
         names = inspect.signature(loops).parameters
         self.stage += 1
+        _running.recorder = self
         self.output = "y" if "y" in names else "dweight"
         self.arguments = dict(zip(names, arrays, strict=True))
         wrapped = {name: self._wrapped(name, array) for name, array in self.arguments.items()}
@@ -380,13 +428,27 @@ class _Recorder:
             if other is not None:
                 scope[name] = self._rescoped(other)
         code, name, defaults = function.__code__, function.__name__, function.__defaults__
+        self.sources[code] = _Source(function)
         return types.FunctionType(code, scope, name, defaults)
+
+    def where(self, frame: Any) -> tuple[str, int, tuple[tuple[str, int], ...]]:
+        """Return which kernel runs in a frame, its line, and the variables of its loops."""
+        places: list[tuple[str, int]] = []
+        variables: tuple[tuple[str, int], ...] = ()
+        while (source := self.sources.get(frame.f_code)) is not None:
+            places.append((source.name, line := frame.f_lineno - source.first + 1))
+            here = [(name, frame.f_locals.get(name)) for name in source.variables(line)]
+            variables = tuple((k, int(v)) for k, v in here if isinstance(v, Integral)) + variables
+            frame = frame.f_back
+        return *places[0], variables
 
     def _jobs(self, count: int) -> Iterator[int]:
         for self.job in range(count):
             yield self.job
 
-    def _note(self, target: Any, value: _Number, factor: _Number, total: float) -> None:
+    def _note(
+        self, target: Any, value: _Number, factor: _Number, total: float, where: tuple
+    ) -> None:
         if factor.place is not None and factor.place[0] == "x":  # corner · pixel
             value, factor = factor, value
         name, place = value.place or (None, None)
@@ -413,6 +475,7 @@ class _Recorder:
                 stage,
                 around,
                 inside,
+                *where,
             )
         )
 

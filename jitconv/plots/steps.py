@@ -1,4 +1,4 @@
-"""Stepping through a small convolution: the window, the kernel, the products and their sum."""
+"""A small convolution step by step: on a page that plays, or as pictures."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib import animation
 from matplotlib import pyplot as plt
@@ -21,14 +20,9 @@ from numpy.typing import ArrayLike
 from .. import shapes
 from ..tracing import TRACED, Place, Step, trace
 from ..variants import VARIANTS
+from .html import Html
+from .stepper import stepper
 from .style import GROUPS, INK, OUTPUT, SAMPLE
-
-
-class Html(str):
-    """A page that a notebook shows."""
-
-    def _repr_html_(self) -> str:
-        return self
 
 
 class Stage(NamedTuple):
@@ -100,47 +94,59 @@ def show_steps(
     x: ArrayLike,
     *arrays: ArrayLike,
     by: str = "output",
-    backend: str = "grid",
+    backend: str = "html",
+    ask: bool = False,
     frames: int = 60,
     **options: Any,
-) -> Figure | Html | bytes:
-    """Draw a small convolution step by step.
+) -> Html | Figure | bytes:
+    """Show a small convolution step by step, as the kernel's own loops do it.
 
-    Left the image with the window marked, in the middle the kernel, right the output as it fills
-    up, and below the sum with its numbers, as the kernel's own loops did it.
+    The image with the window, the kernel, the output as it fills up, and the sum with its numbers;
+    on a page also the loops, with the line that runs and their variables, and counters that meet
+    the formulas at the last step.
 
     Parameters
     ----------
     variant, x, arrays, options
         As in `jitconv.trace`.
     by : {"output", "multiply"}
-        A picture for each output, or for each multiply in the order of the loops.
-    backend : {"grid", "jshtml", "gif"}
-        All pictures on one sheet, a page with a scrubber, or an animation's bytes.
+        Window by window, or in the order of the loops. On a page that is where it begins; else a
+        picture for each output, or for each multiply.
+    backend : {"html", "grid", "gif"}
+        A page that plays, to step through and to point at; all pictures on one sheet; or an
+        animation's bytes.
+    ask : bool
+        Whether the page lets one predict the next number or place before it is shown.
     frames : int
         The most pictures to draw.
 
     Returns
     -------
-    matplotlib.figure.Figure, Html or bytes
-        By the backend.
+    Html, matplotlib.figure.Figure or bytes
+        By the backend. The page is one piece that loads nothing: a notebook shows it, and a
+        file can hold it.
 
     Raises
     ------
     TypeError, ValueError
-        As `trace`; or if `by` or `backend` is no such word, there are more pictures than `frames`:
-        none is left out silently; or an output sums over several images, as a weight's gradient.
+        As `trace`; if `by` or `backend` is no such word; a page would have more than 5,000
+        multiplies, or there would be more pictures than `frames`: none is left out silently; or,
+        in a picture, an output sums over several images, as a weight's gradient.
 
     Examples
     --------
-    >>> figure = show_steps("standard", np.ones((1, 3, 3)), np.ones((1, 1, 2, 2)))
+    >>> show_steps("standard", np.ones((1, 3, 3)), np.ones((1, 1, 2, 2)))  # doctest: +ELLIPSIS
+    <HTML of ... characters>
+    >>> figure = show_steps("standard", np.ones((1, 3, 3)), np.ones((1, 1, 2, 2)), backend="grid")
     >>> len(figure.axes)
     4
     """
     if by not in ("output", "multiply"):
         raise ValueError(f"by: must be 'output' or 'multiply', got {by!r}")
-    if backend not in ("grid", "jshtml", "gif"):
-        raise ValueError(f"backend: must be 'grid', 'jshtml' or 'gif', got {backend!r}")
+    if backend not in ("html", "grid", "gif"):
+        raise ValueError(f"backend: must be 'html', 'grid' or 'gif', got {backend!r}")
+    if backend == "html":
+        return stepper(variant, x, *arrays, by=by, ask=ask, **options)
     stages = list(_stages(variant, x, arrays, options))
     shown = [frame for stage in stages for frame in _frames(stage, by)]
     if not 0 < len(shown) <= frames:
@@ -174,9 +180,6 @@ def show_steps(
         return []
 
     movie = animation.FuncAnimation(figure, update, frames=len(shown), interval=700)
-    if backend == "jshtml":
-        with mpl.rc_context({"animation.embed_limit": 1000}):  # MB: no picture is dropped
-            return Html(movie.to_jshtml(default_mode="once"))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "steps.gif"
         movie.save(path, writer="pillow")

@@ -1,0 +1,278 @@
+"""The stepper in a real browser: it plays to the report's counts, by mouse, keyboard and touch."""
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jitconv import gradients
+from jitconv.plots import show_steps
+from jitconv.tracing import TRACED
+from jitconv.variants import VARIANTS
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright drives the browser")
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+BROWSER = os.environ.get("BROWSER_PATH") or next(filter(None, map(shutil.which, NAMES)), None)
+if BROWSER is None:
+    pytest.skip(f"none of {', '.join(NAMES)} is installed", allow_module_level=True)
+
+X = np.arange(16.0).reshape(1, 4, 4)
+KERNEL = np.array([[[[1.0, 2.0], [0.0, -1.0]]]])
+CALLS = {name: (variant.small_call(), dict(variant.options)) for name, variant in VARIANTS.items()}
+CALLS |= {
+    f"{part} gradient": ([np.ones((1, 5, 5)), X, KERNEL], {"padding": 1})
+    for part in ("input", "weight")
+}
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright.sync_playwright() as started:
+        found = started.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
+        yield found
+        found.close()
+
+
+@pytest.fixture
+def show(browser, tmp_path):
+    """Open a page; at the end nothing has left it, and nothing went wrong."""
+    pages, wrong = [], []
+
+    def opened(content, **options):
+        path = Path(tmp_path) / "page.html"
+        path.write_text(f"<!doctype html><title>steps</title>{content}", encoding="utf8")
+        page = browser.new_page(**options)
+        page.on("console", lambda message: wrong.append(message.text))
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on(
+            "request", lambda request: request.url == path.as_uri() or wrong.append(request.url)
+        )
+        page.goto(path.as_uri())
+        pages.append(page)
+        return page
+
+    yield opened
+    for page in pages:
+        page.close()
+    assert wrong == []
+
+
+def counts(page):
+    """What the counters say: done and of how many, in all and on padding."""
+    rows = page.locator(".counters span").all_text_contents()
+    all_, padding = rows[0], next(row for row in rows if row.startswith("on padding"))
+    return all_.removeprefix("multiplies "), padding.removeprefix("on padding ")
+
+
+def texts(page, panel):
+    return page.locator(
+        f"figure:has(figcaption:text-is('{panel}')) .cell > text:first-of-type"
+    ).all_text_contents()
+
+
+@pytest.mark.parametrize("variant", CALLS)
+def test_it_plays_to_the_counts_of_the_report(show, variant):
+    arrays, options = CALLS[variant]
+    page = show(show_steps(variant, *arrays, **options))
+    page.clock.install()
+    page.get_by_label("speed").select_option("fast")
+    page.get_by_label("play").click()
+    page.clock.run_for(120 * 400)
+    report = TRACED[variant].function(*arrays, **options, method="direct").report
+    done, padded = f"{report.multiplies:,}", f"{report.multiplies_on_padding:,}"
+    assert counts(page) == (f"{done} of {done} ✓", f"{padded} of {padded} ✓")
+    assert page.get_by_label("play").count() == 1, "it has stopped"
+
+
+def test_the_output_fills_with_the_right_numbers(show):
+    page = show(show_steps("standard", X, KERNEL))
+    assert texts(page, "output y") == [""] * 9
+    page.keyboard.press("Tab")
+    page.keyboard.press("End")
+    y = np.asarray(VARIANTS["standard"].function(X, KERNEL)).ravel()
+    assert texts(page, "output y") == [f"{value:g}".replace("-", "−") for value in y]
+
+
+def test_the_keyboard_alone_is_enough(show):
+    page = show(show_steps("separable", X, [1.0, 2.0], [3.0, 4.0]))
+    page.keyboard.press("Tab")
+    position = page.locator("input[type=range]")
+    for key, at in (
+        *(("ArrowRight", 1), ("Shift+ArrowRight", 2), ("Shift+ArrowRight", 4), ("ArrowLeft", 3)),
+        *(("PageDown", 24), ("PageDown", 42), ("PageUp", 24), ("Home", 0), ("End", 42)),
+    ):
+        page.keyboard.press(key)
+        assert position.input_value() == str(at), key
+    page.keyboard.press("Home")
+    page.keyboard.press("Space")
+    assert page.get_by_label("pause").count() == 1
+    page.keyboard.press("Space")
+    page.keyboard.press("Tab")  # to the first panel
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    assert page.locator(".live").inner_text().startswith("x[0, 0, 1] meets ")
+
+
+def test_the_slider_and_the_buttons(show):
+    page = show(show_steps("standard", X, KERNEL))
+    page.locator("input[type=range]").fill("7")
+    assert counts(page)[0] == "7 of 36"
+    page.get_by_label("one", exact=True).select_option("output")
+    page.get_by_label("on (right arrow)").click()
+    assert counts(page)[0] == "8 of 36"
+    page.get_by_label("back (left arrow)").click()
+    assert counts(page)[0] == "4 of 36"
+    page.get_by_label("order").select_option("as the loops run")
+    assert "y[0, 1, 0] = 0·1" in page.locator(".sum").inner_text() or counts(page)[0] == "4 of 36"
+    page.get_by_label("to the end (End)").click()
+    assert page.get_by_label("on (right arrow)").is_disabled()
+
+
+def lit(page, panel):
+    return page.locator(f"figure:has(figcaption:text-is('{panel}')) .cell.lit").count()
+
+
+@pytest.mark.parametrize("touch", [False, True])
+def test_pointing_lights_what_meets(show, touch):
+    page = show(show_steps("standard", X, KERNEL), has_touch=touch)
+
+    def point(panel, number):
+        cell = page.locator(f"figure:has(figcaption:text-is('{panel}')) .cell").nth(number)
+        cell.tap() if touch else cell.hover()
+
+    point("output y", 4)
+    assert (lit(page, "input x"), lit(page, "kernel weight"), lit(page, "output y")) == (4, 4, 0)
+    point("input x", 5)
+    assert (lit(page, "input x"), lit(page, "output y")) == (0, 4)
+    point("kernel weight", 3)
+    assert (lit(page, "input x"), lit(page, "output y")) == (9, 9)
+
+
+def test_an_output_is_followed_through_both_passes(show):
+    page = show(show_steps("separable", X, [1.0, 2.0], [3.0, 4.0]))
+    page.locator("figure:has(figcaption:text-is('output y')) .cell").first.hover()
+    assert (lit(page, "column pass"), lit(page, "input x")) == (2, 4)
+
+
+def test_the_line_that_runs_is_marked_with_its_variables(show):
+    page = show(show_steps("standard", X, KERNEL))
+    page.keyboard.press("Tab")
+    for _ in range(4):
+        page.keyboard.press("ArrowRight")
+    assert page.locator(".line.now").inner_text().strip() == "out[ow] += row[iw] * w"
+    assert {"kh = 1", "kw = 1", "ow = 0"} <= {
+        word.replace("\xa0", " ") for word in page.locator(".variables span").all_text_contents()
+    }
+
+
+def test_predictions_are_checked(show):
+    page = show(show_steps("standard", X, KERNEL, ask=True))
+    question, entry = page.locator(".ask [role=status]"), page.get_by_label("your number")
+    page.get_by_role("button", name="ask me").click()
+    assert "What is y[0, 0, 0] after x[0, 0, 0] · weight[0, 0, 0, 0]?" in question.inner_text()
+    entry.fill("3")
+    entry.press("Enter")
+    assert "Not yet: 0 + 0·1 = ?" in question.inner_text()
+    assert counts(page)[0] == "0 of 36"
+    entry.fill("0")
+    entry.press("Enter")
+    assert "Right: y[0, 0, 0] = 0." in question.inner_text()
+    assert "0 of 1 right at once" in question.inner_text()
+    assert counts(page)[0] == "1 of 36"
+    page.get_by_label("Predict").select_option("the place")
+    page.get_by_role("button", name="ask me").click()
+    inputs = page.locator("figure:has(figcaption:text-is('input x')) .cell")
+    inputs.nth(4).click()
+    assert "Not x[0, 1, 0]." in question.inner_text()
+    page.get_by_role("button", name="show it").click()
+    assert "It is x[0, 0, 1]." in question.inner_text()
+    inputs.nth(4).click()
+    assert "Right: x[0, 1, 0]. " in question.inner_text()
+    assert counts(page)[0] == "3 of 36"
+
+
+def test_what_is_not_shown_yet_cannot_be_reached(show):
+    page = show(show_steps("standard", X, KERNEL, ask=True))
+    page.keyboard.press("Tab")
+    page.keyboard.press("End")
+    page.locator("input[type=range]").fill("20")
+    assert counts(page)[0] == "0 of 36"
+
+
+def test_several_steppers_of_a_page_are_their_own(show):
+    page = show(show_steps("standard", X, KERNEL) + show_steps("pointwise", X, KERNEL[..., :1, :1]))
+    page.get_by_label("to the end (End)").last.click()
+    assert page.locator(".counters b").first.inner_text() == "0"
+    assert page.locator("h4").all_text_contents() == ["standard convolution", "pointwise convolution"]
+
+
+@pytest.mark.parametrize("width", [320, 390, 1200])
+def test_a_page_is_never_wider_than_its_screen(show, width):
+    for variant in ("deformable", "depthwise separable", "grouped"):
+        arrays, options = CALLS[variant]
+        page = show(
+            show_steps(variant, *arrays, **options), viewport={"width": width, "height": 700}
+        )
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        page.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_is_readable_in_light_and_dark(show, scheme):
+    """A contrast of 4.5 and more, as WCAG asks of text."""
+    style = "<style>:root { color-scheme: light dark }</style>"
+    page = show(style + show_steps("separable", X, [1.0, 2.0], [3.0, 4.0]), color_scheme=scheme)
+    page.locator("input[type=range]").fill("20")
+    for selector in (
+        "h4",
+        "figcaption",
+        ".counters small",
+        ".line .k",
+        ".line .c",
+        ".line .n",
+        ".block span",
+        ".sum",
+    ):
+        texts = page.locator(selector)
+        for number in range(min(4, texts.count())):
+            inks = texts.nth(number).evaluate(
+                """element => {
+                    const paper = (node) => {
+                        for (; node; node = node.parentElement) {
+                            const colour = getComputedStyle(node).backgroundColor;
+                            if (!/, 0\\)$|transparent/.test(colour)) return colour;
+                        }
+                    };
+                    return [getComputedStyle(element).color, paper(element)];
+                }"""
+            )
+            assert contrast(*inks) >= 4.5, (selector, inks)
+
+
+def contrast(*colours):
+    """How much lighter one of two colours is than the other, by the formula of WCAG 2."""
+    lights = []
+    for colour in colours:
+        parts = [
+            float(c) for c in colour.partition("(")[2].rstrip(")").replace(",", " ").split()[:3]
+        ]
+        parts = [c / 255 for c in parts]
+        linear = [c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+        lights.append(0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2] + 0.05)
+    return max(lights) / min(lights)
+
+
+def test_nothing_plays_by_itself_where_less_motion_is_wanted(show):
+    playing = show_steps("standard", X, KERNEL).replace("data-by=", "data-play data-by=")
+    assert show(playing, reduced_motion="reduce").get_by_label("pause").count() == 0
+    assert show(playing).get_by_label("pause").count() == 1
+
+
+def test_gradients_show_what_they_give(show):
+    dy, expected = np.ones((1, 3, 3)), gradients.conv2d(np.ones((1, 3, 3)), X, KERNEL)[0]
+    page = show(show_steps("weight gradient", dy, X, KERNEL))
+    page.keyboard.press("Tab")
+    page.keyboard.press("End")
+    assert texts(page, "dweight") == [f"{value:g}" for value in expected.weight.ravel()]
