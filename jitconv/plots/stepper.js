@@ -115,9 +115,10 @@
       const body = [element("header", {}, element("h4", {}, trace.title), counters), stage];
       if (!this.compact) body.push(this.code());
       body.push(part("live", "p", { class: "live", "aria-live": "polite" }));
+      if (!this.compact) body.push(element("p", { class: "live", id: "help" }, HELP));
       const section = element(
         "section",
-        { tabindex: this.compact ? null : 0, "aria-label": `${trace.title}, step by step. ${HELP}`, onkeydown: (e) => this.key(e) },
+        { tabindex: this.compact ? null : 0, "aria-label": `${trace.title}, step by step`, "aria-describedby": "help", onkeydown: (e) => this.key(e) },
         ...body
       );
       this.root.replaceChildren(element("style", {}, style), section);
@@ -179,18 +180,18 @@
       const window = this.trace.scattered ? "pixel by pixel" : "window by window";
       const units = { multiply: "multiply", output: this.trace.scattered ? "pixel" : "output", pass: "pass" };
       const slider = (this.parts.slider = element("input", {
-        type: "range", min: 0, max: this.trace.steps.length, value: 0, "aria-label": "step",
-        oninput: (e) => (this.pause(), this.go(Number(e.target.value))),
+        type: "range", min: 0, max: this.trace.steps.length, value: 0, "aria-label": "position",
+        oninput: (e) => this.jump(Number(e.target.value)),
       }));
       return element("div", { class: "controls" },
         element("div", { role: "group", "aria-label": "moves" },
-          button("first", "|\u25c2", "to the beginning (Home)", () => this.go(0)),
+          button("first", "|\u25c2", "to the beginning (Home)", () => this.jump(0)),
           button("back", "\u25c2", "back (left arrow)", () => this.move(-1)),
           button("play", "", "play", () => (this.timer ? this.pause() : this.play())),
           button("next", "\u25b8", "on (right arrow)", () => this.move(1)),
-          button("last", "\u25b8|", "to the end (End)", () => this.go(this.reach()))),
+          button("last", "\u25b8|", "to the end (End)", () => this.jump(this.reach()))),
         slider,
-        choice("one", units, this.unit, (unit) => (this.unit = unit)),
+        choice("step by", units, this.unit, (unit) => (this.unit = unit)),
         choice("order", { output: window, multiply: "as the loops run" }, this.by, (by) => {
           this.by = by;
           this.arrange();
@@ -275,6 +276,11 @@
       this.host.dispatchEvent(new CustomEvent("step", { detail: this.at }));
     }
 
+    jump(at) {
+      this.pause();
+      this.go(at);
+    }
+
     // The share of the steps that are done, for pages that move several at once.
     share(part) {
       this.go(Math.round(part * this.order.length));
@@ -290,8 +296,8 @@
         ArrowLeft: () => this.move(-1, unit),
         PageDown: () => this.move(1, "pass"),
         PageUp: () => this.move(-1, "pass"),
-        Home: () => this.go(0),
-        End: () => this.go(this.reach()),
+        Home: () => this.jump(0),
+        End: () => this.jump(this.reach()),
         " ": () => (this.timer ? this.pause() : this.play()),
         Escape: () => this.light((this.pinned = null)),
       };
@@ -389,7 +395,7 @@
         const number = Number(String(given).replace(",", ".").replace("\u2212", "-"));
         if (String(given).trim() !== "" && Math.abs(number - value) <= 0.005 * Math.max(1, Math.abs(value)))
           return this.settle(`${this.cells[last[TARGET]].name} = ${long(value)}`);
-        const from = this.values(this.at)[last[TARGET]];
+        const from = this.values(this.at)[last[TARGET]] ?? this.trace.starts[last[TARGET]] ?? 0;
         question.said = `Not yet: ${[long(from), ...terms.map(product)].join(" + ")} = ?`;
       }
       question.tries += 1;
