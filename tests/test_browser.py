@@ -120,7 +120,7 @@ def test_the_slider_and_the_buttons(show):
     page = show(show_steps("standard", X, KERNEL))
     page.locator("input[type=range]").fill("7")
     assert counts(page)[0] == "7 of 36"
-    page.get_by_label("step by").select_option("output")
+    page.get_by_role("combobox", name="step by").select_option("output")
     page.get_by_label("on (right arrow)").click()
     assert counts(page)[0] == "8 of 36"
     page.get_by_label("back (left arrow)").click()

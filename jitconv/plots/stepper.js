@@ -557,6 +557,9 @@
       const top = line.offsetTop - pane.offsetTop;
       if (top < pane.scrollTop + 20 || top > pane.scrollTop + pane.clientHeight - 40)
         pane.scrollTop = top - pane.clientHeight / 2;
+      const indent = line.textContent.search(/\S/) * 7.5; // px, of so many letters
+      if (pane.scrollWidth > pane.clientWidth)
+        pane.scrollLeft = indent - 30;
       const earlier = this.step(this.at - 1);
       const before = earlier ? Object.fromEntries(this.trace.lines[earlier[LINE]][2].map((name, n) => [name, earlier[VARIABLES][n]])) : {};
       variables.replaceChildren(...names.flatMap((name, n) => [
