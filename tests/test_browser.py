@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jitconv import gradients
-from jitconv.plots import show_steps
+from jitconv.plots import show_family, show_options, show_steps
 from jitconv.tracing import TRACED
 from jitconv.variants import VARIANTS
 
@@ -18,6 +18,7 @@ BROWSER = os.environ.get("BROWSER_PATH") or next(filter(None, map(shutil.which, 
 if BROWSER is None:
     pytest.skip(f"none of {', '.join(NAMES)} is installed", allow_module_level=True)
 
+pytestmark = pytest.mark.browser
 X = np.arange(16.0).reshape(1, 4, 4)
 KERNEL = np.array([[[[1.0, 2.0], [0.0, -1.0]]]])
 CALLS = {name: (variant.small_call(), dict(variant.options)) for name, variant in VARIANTS.items()}
@@ -207,7 +208,10 @@ def test_several_steppers_of_a_page_are_their_own(show):
     page = show(show_steps("standard", X, KERNEL) + show_steps("pointwise", X, KERNEL[..., :1, :1]))
     page.get_by_label("to the end (End)").last.click()
     assert page.locator(".counters b").first.inner_text() == "0"
-    assert page.locator("h4").all_text_contents() == ["standard convolution", "pointwise convolution"]
+    assert page.locator("h4").all_text_contents() == [
+        "standard convolution",
+        "pointwise convolution",
+    ]
 
 
 @pytest.mark.parametrize("width", [320, 390, 1200])
@@ -278,3 +282,29 @@ def test_gradients_show_what_they_give(show):
     page.keyboard.press("Tab")
     page.keyboard.press("End")
     assert texts(page, "dweight") == [f"{value:g}" for value in expected.weight.ravel()]
+
+
+def test_one_slider_moves_the_family(show):
+    page = show(show_family(), viewport={"width": 390, "height": 700})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.get_by_label("share of the steps").fill("1000")
+    found = page.locator(".jitconv-stepper .counters div:first-child span").all_inner_texts()
+    counted = [
+        VARIANTS[name].function(*arrays, **options, method="direct").report.multiplies
+        for name, (arrays, options) in CALLS.items()
+        if name in VARIANTS
+    ]
+    assert found == [f"multiplies {count} of {count} ✓" for count in counted]
+
+
+def test_options_are_chosen_and_their_formula_follows(show):
+    page = show(show_options())
+    assert "2·2·9·2·2" in page.locator(".counters").inner_text()
+    for name, value in {"dilation": "2", "padding": "1", "groups": "2", "stride": "2"}.items():
+        page.get_by_role("combobox", name=name).select_option(value)
+    assert "2·(2/2)·9·1·1" in page.locator(".counters").inner_text()
+    page.get_by_label("to the end (End)").click()
+    assert counts(page) == ("18 of 18 ✓", "10 of 10 ✓")
+    page.get_by_role("combobox", name="padding").select_option("0")
+    assert "reaches over 5 = 2·(3 − 1) + 1 pixels" in page.locator(".refused").inner_text()
+    assert not page.locator(".stage").is_visible()

@@ -144,7 +144,7 @@ def test_a_page_is_one_piece():
     assert json.loads(html.unescape(trace_text)) == json.loads(
         json.dumps(play("standard", X[0], WEIGHT))
     )
-    assert "data-by='multiply' data-ask " in page
+    assert "data-by='multiply' data-ask=''" in page
     assert page.isascii() or not re.search(r"[^\x00-\x7f]", script())
     assert len(script()) < 60_000
     assert not re.search(

@@ -3,6 +3,7 @@
   const style = STYLE;
   const SIDE = 32; // of a cell
   const PAUSES = { slow: 1400, normal: 600, fast: 120 }; // ms from one move to the next
+  const NAMES = { document: "the document, over H\u00b7W" };
   const SVG = ["svg", "g", "rect", "text", "path", "circle"];
   const HELP =
     "Arrow keys step, with Shift by an output, Page Up and Down by a pass, Home and End, Space plays." +
@@ -41,7 +42,7 @@
       this.compact = "compact" in host.dataset;
       this.by = host.dataset.by || "output";
       this.root = host.attachShadow({ mode: "open" });
-      this.load(JSON.parse(host.dataset.trace));
+      if (host.dataset.trace) this.load(JSON.parse(host.dataset.trace));
       if ("play" in host.dataset && !matchMedia("(prefers-reduced-motion: reduce)").matches)
         this.play();
     }
@@ -506,7 +507,7 @@
     }
 
     count() {
-      const { passes, multiplies, padding, document: whole, steps } = this.trace;
+      const { passes, multiplies, padding, formulas, steps } = this.trace;
       const done = this.order.slice(0, this.at).map((i) => steps[i]);
       const ended = this.at === this.order.length;
       const row = (label, count, of, formula) => {
@@ -520,7 +521,9 @@
       if (passes.length > 1 && !this.compact)
         rows.push(...passes.map(([name, of, formula], p) => row(name, done.filter((step) => step[PASS] === p).length, of, formula)));
       rows.push(row("on padding", done.filter((step) => step[PADDED]).length, padding, ""));
-      if (whole && !this.compact) rows.push(element("div", {}, element("small", {}, `the document, over H\u00b7W: ${whole}`)));
+      const shown = this.compact ? [] : Object.entries(formulas);
+      for (const [name, formula] of shown.slice(0, "options" in this.host.dataset ? undefined : 1))
+        rows.push(element("div", {}, element("small", {}, `${NAMES[name] || name}: ${formula}`)));
       this.parts.counters.replaceChildren(...rows);
     }
 
@@ -592,6 +595,63 @@
     }
   }
 
-  for (const host of document.querySelectorAll(".jitconv-stepper"))
-    if (!host.shadowRoot) host.stepper = new Stepper(host);
+  // All steppers of a family move together, each by the same share of its steps.
+  class Family {
+    constructor(host) {
+      this.steppers = [...host.querySelectorAll(".jitconv-stepper")].map((child) => child.stepper);
+      this.slider = element("input", { type: "range", min: 0, max: 1000, value: 0, "aria-label": "share of the steps", oninput: () => this.go() });
+      this.button = element("button", { type: "button", "aria-label": "play", onclick: () => this.play(!this.timer) }, "\u25b6");
+      const controls = element("div", { class: "controls sticky" }, this.button, this.slider);
+      host.attachShadow({ mode: "open" }).append(element("style", {}, style),
+        element("section", { class: "family" }, controls, element("div", { class: "members" }, element("slot"))));
+      this.go();
+    }
+
+    go() {
+      for (const stepper of this.steppers) stepper.share(this.slider.value / 1000);
+    }
+
+    play(on) {
+      clearInterval(this.timer);
+      this.timer = null;
+      this.button.textContent = on ? "\u275a\u275a" : "\u25b6";
+      this.button.setAttribute("aria-label", on ? "pause" : "play");
+      if (!on) return;
+      if (this.slider.value >= 1000) this.slider.value = 0;
+      this.timer = setInterval(() => {
+        this.slider.value = Number(this.slider.value) + 20;
+        this.go();
+        if (this.slider.value >= 1000) this.play(false);
+      }, PAUSES.normal);
+    }
+  }
+
+  // A convolution whose options are chosen, each choice traced beforehand.
+  class Options {
+    constructor(host) {
+      const { choices, begin, traces } = JSON.parse(host.dataset.trace);
+      const child = host.querySelector(".jitconv-stepper");
+      const said = element("p", { role: "status", class: "refused" });
+      const chosen = Object.keys(choices).map((name, n) =>
+        element("select", { "aria-label": name, onchange: () => show() },
+          ...choices[name].map((value) => element("option", { value, selected: value === begin[n] }, value))));
+      const show = () => {
+        const found = traces[chosen.map((select) => select.value).join(" ")];
+        const refused = typeof found === "string";
+        said.textContent = refused ? found : "";
+        child.style.display = refused ? "none" : "";
+        if (!refused) child.stepper.load(found);
+      };
+      host.attachShadow({ mode: "open" }).append(element("style", {}, style),
+        element("section", { class: "family" },
+          element("div", { class: "controls" },
+            ...chosen.map((select) => element("label", {}, `${select.getAttribute("aria-label")} `, select))),
+          said, element("slot")));
+      show();
+    }
+  }
+
+  for (const [name, Kind] of Object.entries({ stepper: Stepper, family: Family, options: Options }))
+    for (const host of document.querySelectorAll(`.jitconv-${name}`))
+      if (!host.shadowRoot) host[name] = new Kind(host);
 })();

@@ -27,6 +27,7 @@ LIMIT = 5_000  # multiplies: more help nobody, and are slow
 SCATTERED = ("transposed", "input gradient")  # their window is a pixel, and where it lands
 KINDS = {"x": "input", "dx": "input", "y": "output", "dy": "output"}
 NAMES = {"x": "input x", "y": "output y", "weight": "kernel weight"}
+FORMULAS = ("document", "output size", "parameters")  # shown beside those of the counters
 SAMPLED = ("corner weights", "corner values", "mask")  # passes whose zeros are no padding
 Key = tuple[Any, ...]
 Keys = tuple[Key, "Key | None", "Key | None"]  # adds to, value, factor
@@ -41,15 +42,21 @@ def stepper(
     **options: Any,
 ) -> Html:
     """Return the HTML of `show_steps`."""
-    found = json.dumps(play(variant, x, *arrays, **options), separators=(",", ":"))
-    for letter, entity in ("&", "&amp;"), ("'", "&#39;"), ("<", "&lt;"):
-        found = found.replace(letter, entity)
-    asking = " data-ask" if ask else ""
-    say = f"The steps of a {_title(variant)} play here, where scripts may run."
+    asking = {"ask": ""} if ask else {}
     return Html(
-        f"<div class='jitconv-stepper' data-by='{by}'{asking} data-trace='{found}'>{say}</div>"
-        f"{script()}"
+        element("stepper", play(variant, x, *arrays, **options), by=by, **asking) + script()
     )
+
+
+def element(kind: str, plays: Any = None, *inside: str, **data: str) -> str:
+    """Return an element that the script brings to life, with what it plays as plain values."""
+    if plays is not None:
+        data["trace"] = json.dumps(plays, separators=(",", ":"))
+        for letter, entity in ("&", "&amp;"), ("'", "&#39;"), ("<", "&lt;"):
+            data["trace"] = data["trace"].replace(letter, entity)
+    given = "".join(f" data-{name}='{value}'" for name, value in data.items())
+    held = "".join(inside) or "This plays where a page may run scripts."
+    return f"<div class='jitconv-{kind}'{given}>{held}</div>"
 
 
 def script() -> str:
@@ -112,17 +119,15 @@ def _counters(report: CostReport) -> dict[str, Any]:
     costs, passes = report.costs, [part for part in report.passes if part.multiplies]
     formulas = [costs[part.equals] for part in passes]
     total = int(sum(formula.value for formula in formulas))
-    found: dict[str, Any] = {
+    return {
         "passes": [
             [part.name, int(formula.value), f"{formula.symbols} = {formula.substituted}"]
             for part, formula in zip(passes, formulas, strict=True)
         ],
         "multiplies": total,
         "padding": total - int(costs["in bounds"].value),
+        "formulas": {name: str(costs[name]) for name in FORMULAS if name in costs},
     }
-    if report.has("document"):
-        found["document"] = str(costs["document"])
-    return found
 
 
 class Cell(NamedTuple):
