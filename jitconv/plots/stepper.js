@@ -259,7 +259,7 @@
       if (this.at >= this.reach()) this.go(0);
       this.timer = setInterval(() => {
         this.go(Math.min(this.next(this.unit), this.reach()));
-        if (this.at >= this.reach()) this.pause();
+        if (this.at >= this.reach() || !this.host.isConnected) this.pause();
       }, PAUSES[this.pace || "normal"]);
       this.draw();
     }
@@ -346,12 +346,15 @@
     // --- predicting ---------------------------------------------------------------------------
 
     asking() {
-      const input = element("input", { type: "text", inputmode: "decimal", size: 8, "aria-label": "your number" });
-      const form = element("form", { class: "ask", onsubmit: (e) => (e.preventDefault(), this.answer(input.value)) },
+      const check = () => this.answer(input.value); // no form: JupyterLab lets none be submitted
+      const input = element("input", {
+        type: "text", inputmode: "decimal", size: 8, "aria-label": "your number", onkeydown: (e) => e.key === "Enter" && check(),
+      });
+      const form = element("div", { class: "ask" },
         element("label", {}, "Predict ", element("select", { onchange: (e) => ((this.kind = e.target.value), (this.question = null), this.draw()) },
           element("option", { value: "number" }, "the number"), element("option", { value: "place" }, "the place"))),
         (this.parts.question = element("span", { role: "status" })),
-        element("span", { class: "entry" }, input, element("button", { type: "submit" }, "check")),
+        element("span", { class: "entry" }, input, element("button", { type: "button", onclick: check }, "check")),
         element("button", { type: "button", class: "show", onclick: () => this.reveal() }, "show it"));
       this.kind = "number";
       return Object.assign(this.parts, { form, input }).form;

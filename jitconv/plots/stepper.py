@@ -49,14 +49,18 @@ def stepper(
 
 
 def element(kind: str, plays: Any = None, *inside: str, **data: str) -> str:
-    """Return an element that the script brings to life, with what it plays as plain values."""
+    """Return an element that the script brings to life, with what it plays as plain values.
+
+    Its keys are its own: JupyterLab takes none of them for a shortcut.
+    """
     if plays is not None:
         data["trace"] = json.dumps(plays, separators=(",", ":"))
         for letter, entity in ("&", "&amp;"), ("'", "&#39;"), ("<", "&lt;"):
             data["trace"] = data["trace"].replace(letter, entity)
     given = "".join(f" data-{name}='{value}'" for name, value in data.items())
     held = "".join(inside) or "This plays where a page may run scripts."
-    return f"<div class='jitconv-{kind}'{given}>{held}</div>"
+    keys = "data-lm-suppress-shortcuts='true'"
+    return f"<div class='jitconv-{kind}' {keys}{given}>{held}</div>"
 
 
 def script() -> str:
