@@ -114,7 +114,11 @@ def test_the_keyboard_alone_is_enough(show):
     page.keyboard.press("Tab")  # to the first panel
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowRight")
-    assert page.locator("[aria-live]").text_content().startswith("x[0, 0, 1] meets ")
+    assert (
+        page.locator("[aria-live]")
+        .text_content()
+        .startswith("x[0, 0, 1] is 1; meets column pass[0, 0, 1]; ")
+    )
 
 
 def test_the_slider_and_the_buttons(show):
@@ -130,7 +134,7 @@ def test_the_slider_and_the_buttons(show):
     page.get_by_label("order").select_option("as the loops run")
     assert page.locator(".sum").inner_text() == "y[0, 0, 0] = 0·1 + 1·2 = 2"
     page.get_by_label("to the end (End)").click()
-    assert page.get_by_label("on (right arrow)").is_disabled()
+    assert page.get_by_label("on (right arrow)").get_attribute("aria-disabled") == "true"
 
 
 def lit(page, panel):
@@ -177,18 +181,18 @@ def test_predictions_are_checked(show):
     assert "What is y[0, 0, 0] after x[0, 0, 0] · weight[0, 0, 0, 0]?" in question.inner_text()
     entry.fill("3")
     entry.press("Enter")
-    assert "Not yet: 0 + 0·1 = ?" in question.inner_text()
+    assert "3 is not it: 0·1 = ?" in question.inner_text()
     assert counts(page)[0] == "0 of 36"
     entry.fill("0")
     entry.press("Enter")
     assert "Right: y[0, 0, 0] = 0." in question.inner_text()
-    assert "0 of 1 right at once" in question.inner_text()
+    assert "0 of 1 right at first try" in question.inner_text()
     assert counts(page)[0] == "1 of 36"
     page.get_by_label("Predict").select_option("the place")
     page.get_by_role("button", name="ask me").click()
     inputs = page.locator("figure:has(figcaption:text-is('input x')) .cell")
     inputs.nth(4).click()
-    assert "Not x[0, 1, 0]." in question.inner_text()
+    assert "Not x[0, 1, 0]. See where" in question.inner_text()
     page.get_by_role("button", name="show it").click()
     assert "It is x[0, 0, 1]." in question.inner_text()
     inputs.nth(4).click()
@@ -202,6 +206,60 @@ def test_what_is_not_shown_yet_cannot_be_reached(show):
     page.keyboard.press("End")
     page.locator("input[type=range]").fill("20")
     assert counts(page)[0] == "0 of 36"
+
+
+def test_predictions_come_to_an_end(show):
+    page = show(show_steps("standard", X[:, :2, :3], KERNEL, ask=True))
+    question, entry = page.locator(".ask [role=status]"), page.get_by_label("your number")
+    page.get_by_role("combobox", name="step by").select_option("output")
+    page.get_by_role("button", name="ask me").click()
+    assert "What is y[0, 0, 0] after 4 more products?" in question.inner_text()
+    for nonsense in ("", "abc", "1/2"):
+        entry.fill(nonsense)
+        entry.press("Enter")
+        assert question.inner_text() == "Type a number."
+    for number in ("−3", "-1,0"):
+        entry.fill(number)
+        entry.press("Enter")
+    assert question.inner_text() == "Right: y[0, 0, 1] = −1. That is all. 2 of 2 right at first try."
+    assert not entry.is_visible()
+    assert counts(page)[0] == "8 of 8 ✓"
+
+
+def test_another_order_asks_anew(show):
+    page = show(show_steps("standard", X, KERNEL, ask=True))
+    page.get_by_role("combobox", name="step by").select_option("output")
+    page.get_by_role("button", name="ask me").click()
+    page.get_by_role("button", name="show it").click()
+    assert counts(page)[0] == "4 of 36"
+    page.get_by_role("combobox", name="order").select_option("as the loops run")
+    assert counts(page)[0] == "0 of 36"
+    assert page.locator(".ask [role=status]").inner_text() == "Say what comes before it is shown."
+
+
+def test_the_focus_stays_at_the_end(show):
+    page = show(show_steps("standard", X, KERNEL))
+    page.get_by_label("to the end (End)").press("Enter")
+    page.keyboard.press("ArrowLeft")
+    assert counts(page)[0] == "35 of 36"
+
+
+def test_space_folds_the_loops(show):
+    page = show(show_steps("standard", X, KERNEL))
+    page.locator(".code summary").press(" ")
+    assert not page.locator("pre").is_visible()
+    assert page.get_by_role("button", name="pause").count() == 0
+
+
+def test_a_corner_beyond_the_image_is_a_cell_of_the_ring(show):
+    offset = np.full((2, 1, 1), -0.5)
+    page = show(show_steps("deformable", X[:, :1, :1] + 2, offset, [[[[1.0]]]]))
+    page.locator("input[type=range]").fill("5")
+    now = page.locator("figure:has(figcaption:text-is('input x')) .cell.now")
+    assert now.get_attribute("data-cell") == "0"
+    assert "the tap looks at row −0.5, column −0.5" not in page.locator(".sum").inner_text()
+    page.locator("input[type=range]").fill("1")
+    assert "the tap looks at row −0.5, column −0.5" in page.locator(".sum").inner_text()
 
 
 def test_several_steppers_of_a_page_are_their_own(show):

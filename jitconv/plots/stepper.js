@@ -1,13 +1,19 @@
 // Plays the trace of a small convolution: what `stepper.py` lays out, one multiply at a time.
 (() => {
   const style = STYLE;
-  const SIDE = 32; // of a cell
   const PAUSES = { slow: 1400, normal: 600, fast: 120 }; // ms from one move to the next
-  const NAMES = { document: "the document, over H\u00b7W" };
+  const NAMES = { document: "the document's count, as if y were as large as x" };
   const SVG = ["svg", "g", "rect", "text", "path", "circle"];
   const HELP =
-    "Arrow keys step, with Shift by an output, Page Up and Down by a pass, Home and End, Space plays." +
-    " Tab to a panel, and the arrow keys move over its cells and light what they meet.";
+    "Arrow keys step, with Shift by a window; Page Up and Down leap further, Home and End go to the ends, Space plays. " +
+    "Tab to a panel, and the arrow keys move over its cells and say what they meet; Enter chooses one.";
+  const LEGEND = [
+    "Pale cells belong to the window; thick frames mark the numbers that are multiplied, and the sum that they go to; hatched cells are padding.",
+    "Point at a cell, or choose it: dashed frames with a dot mark what it meets. Underlined variables have just changed.",
+    "x[channel, row, column], y[channel, row, column], kernels [output, input, row, column], all from 0; n is the image of a batch.",
+    "M output and C input channels, of which each output meets C/g where there are g groups; K\u00b2 or KH\u00b7KW taps; H\u00b7W and OH\u00b7OW pixels of x and y; V taps that land in the image.",
+    "In the loops ih and iw are places in the padded image: iw is where the window begins, and kw is added when it is read.",
+  ];
 
   // Each step is a list; these are its places.
   const [TARGET, VALUE, FACTOR, A, B, LINE, VARIABLES, PASS, WINDOW, PADDED] = Array(10).keys();
@@ -26,9 +32,9 @@
   }
 
   const minus = (text) => text.replace("-", "\u2212");
-  const short = (number) => {
-    const text = String(Number(number.toPrecision(3)));
-    return minus(text.length < 6 ? text : String(Number(number.toPrecision(1))));
+  const short = (number, room) => {
+    const texts = [3, 2, 1].map((digits) => String(Number(number.toPrecision(digits))));
+    return minus(texts.find((text) => text.length <= room) ?? texts[2]);
   };
   const long = (number) => minus(String(Number(number.toPrecision(4))));
   const signed = (number) => (number < 0 ? `(${long(number)})` : long(number));
@@ -58,6 +64,7 @@
           }))
         )
       );
+      this.side = trace.steps.every((step) => Number.isInteger(step[A])) ? 32 : 42; // of a cell
       this.layered = trace.panels.map((panel) => panel.blocks.some((b) => b.cells.some((c) => c[4])));
       this.link();
       this.build();
@@ -109,12 +116,14 @@
       const part = (name, tag, attributes, ...children) =>
         (this.parts[name] = element(tag, attributes, ...children));
       const panels = element("div", { class: "panels" }, ...trace.panels.map((panel, p) => this.panel(panel, p)));
-      const counters = part("counters", "div", { class: "counters" });
-      const stage = element("div", { class: "stage" }, panels, part("sum", "p", { class: "sum" }));
-      if (this.asks) stage.append(this.asking());
+      const title = element("header", {}, element("h4", {}, trace.title),
+        trace.options ? ` ${trace.options}` : "", element("p", {}, trace.idea));
+      const stage = element("div", { class: "stage" }, panels);
       if (!this.compact) stage.append(this.controls());
-      const body = [element("header", {}, element("h4", {}, trace.title), counters), stage];
-      if (!this.compact) body.push(this.code());
+      if (this.asks) stage.append(this.asking());
+      stage.append(part("sum", "p", { class: "sum" }));
+      const body = [title, stage, part("counters", "div", { class: "counters" })];
+      if (!this.compact) body.push(this.code(), this.legend());
       body.push(part("live", "p", { class: "live", "aria-live": "polite" }));
       if (!this.compact) body.push(element("p", { class: "live", id: "help" }, HELP));
       const section = element(
@@ -126,19 +135,20 @@
     }
 
     panel(panel, p) {
+      const { side } = this;
       const blocks = panel.blocks.map((block, b) => {
         const cells = this.cells.filter((cell) => cell.block === `${p} ${b}`);
         const rows = 1 + Math.max(...cells.map((cell) => cell.row));
         const columns = 1 + Math.max(...cells.map((cell) => cell.column));
         const svg = element("svg", {
-          viewBox: `-2 -2 ${columns * SIDE + 4} ${rows * SIDE + 4}`, width: columns * SIDE + 4, "aria-hidden": "true",
+          viewBox: `-2 -2 ${columns * side + 4} ${rows * side + 4}`, width: columns * side + 4, "aria-hidden": "true",
         }, ...cells.map((cell) => this.cell(cell)));
         const points = (panel.points || []).filter(([block]) => block === b);
         for (const [, row, column, place, tap] of points) {
-          const [x, y] = [column * SIDE + SIDE / 2, row * SIDE + SIDE / 2];
+          const [x, y] = [column * side + side / 2, row * side + side / 2];
           svg.append(
             element("g", { class: "point", "data-place": place, "data-tap": tap, hidden: true },
-              element("rect", { x: x - SIDE / 2, y: y - SIDE / 2, width: SIDE, height: SIDE }),
+              element("rect", { x: x - side / 2, y: y - side / 2, width: side, height: side }),
               element("path", { d: `M${x - 5} ${y}h10M${x} ${y - 5}v10` }))
           );
         }
@@ -147,7 +157,7 @@
           element("span", {}, block.label || "\u00a0"), svg);
       });
       return element("figure", {
-        "data-kind": panel.kind, tabindex: 0, "aria-label": `${panel.title}: arrow keys move over its cells`,
+        "data-kind": panel.kind, tabindex: 0, "aria-label": `${panel.title}: arrow keys move over its cells, Enter chooses one`,
         onpointerover: (e) => this.point(e.target.closest("g.cell"), e.pointerType),
         onpointerleave: () => this.light(this.pinned),
         onclick: (e) => this.press(e.target.closest("g.cell")),
@@ -157,16 +167,17 @@
     }
 
     cell(cell) {
-      const [x, y] = [cell.column * SIDE, cell.row * SIDE];
+      const { side } = this;
+      const [x, y] = [cell.column * side, cell.row * side];
       const group = element("g", { class: "cell", transform: `translate(${x} ${y})`, "data-cell": this.cells.indexOf(cell) },
-        element("rect", { width: SIDE, height: SIDE }));
+        element("rect", { width: side, height: side }));
       if (cell.name === "padding")
-        group.append(element("path", { class: "hatch", d: `M0 ${SIDE / 2}L${SIDE / 2} 0M0 ${SIDE}L${SIDE} 0M${SIDE / 2} ${SIDE}L${SIDE} ${SIDE / 2}` }));
+        group.append(element("path", { class: "hatch", d: `M0 ${side / 2}L${side / 2} 0M0 ${side}L${side} 0M${side / 2} ${side}L${side} ${side / 2}` }));
       group.append(
-        element("rect", { class: "mark", x: 3, y: 3, width: SIDE - 6, height: SIDE - 6 }),
-        element("text", { x: SIDE / 2, y: SIDE / 2 }),
-        element("circle", { cx: SIDE - 6, cy: 6, r: 2.5 }),
-        element("text", { class: "landed", x: SIDE - 5, y: 7 })
+        element("rect", { class: "mark", x: 3, y: 3, width: side - 6, height: side - 6 }),
+        element("text", { x: side / 2, y: side / 2 }),
+        element("circle", { cx: side - 6, cy: 6, r: 2.5 }),
+        element("text", { class: "landed", x: side - 5, y: 7 })
       );
       return Object.assign(cell, { group }).group;
     }
@@ -180,6 +191,7 @@
       this.pace = this.pace || "normal";
       const window = this.trace.scattered ? "pixel by pixel" : "window by window";
       const units = { multiply: "multiply", output: this.trace.scattered ? "pixel" : "output", pass: "pass" };
+      if (this.trace.passes.length === 1) delete units.pass;
       const slider = (this.parts.slider = element("input", {
         type: "range", min: 0, max: this.trace.steps.length, value: 0, "aria-label": "position",
         oninput: (e) => this.jump(Number(e.target.value)),
@@ -192,11 +204,15 @@
           button("next", "\u25b8", "on (right arrow)", () => this.move(1)),
           button("last", "\u25b8|", "to the end (End)", () => this.jump(this.reach()))),
         slider,
-        choice("step by", units, this.unit, (unit) => (this.unit = unit)),
+        choice("step by", units, this.unit, (unit) => {
+          this.unit = unit;
+          this.drop();
+        }),
         choice("order", { output: window, multiply: "as the loops run" }, this.by, (by) => {
           this.by = by;
           this.arrange();
-          this.go(this.at);
+          if (this.asks) Object.assign(this, { reached: 0, right: 0, asked: 0 });
+          this.drop();
         }),
         choice("speed", { slow: "slow", normal: "normal", fast: "fast" }, this.pace, (pace) => {
           this.pace = pace;
@@ -207,14 +223,21 @@
     code() {
       this.lines = this.trace.sources.map(([, lines]) =>
         lines.map((line) => {
-          const made = element("span", { class: "line" });
-          made.innerHTML = line || " ";
+          const indent = line.search(/\S|$/);
+          const made = element("span", { class: "line", style: `padding-left: calc(2em + ${indent / 2 + 2}ch)` });
+          made.innerHTML = line.trim() || " ";
           return made;
         }));
       const pane = (this.parts.pane = element("pre", { tabindex: 0, "aria-label": "the loops", onkeydown: (e) => e.stopPropagation() },
         ...this.lines.map((lines) => element("code", {}, ...lines))));
       this.parts.variables = element("p", { class: "variables" });
-      return element("details", { open: true }, element("summary", {}, "The loops that do this"), pane, this.parts.variables);
+      const summary = (this.parts.summary = element("summary", {}));
+      return element("details", { class: "code", open: true }, summary, pane, this.parts.variables);
+    }
+
+    legend() {
+      return element("details", { class: "legend" }, element("summary", {}, "How to read this"),
+        element("ul", {}, ...LEGEND.map((line) => element("li", {}, line))));
     }
 
     // --- moving -------------------------------------------------------------------------------
@@ -233,6 +256,8 @@
         output: all.filter((at) => (this.by === "output" ? ends(at - 1, WINDOW) : last.get(steps[this.order[at - 1]][TARGET]) === at - 1)),
         pass: all.filter((at) => ends(at - 1, PASS)),
       };
+      const [small, large] = this.stops.pass.length > this.stops.output.length ? ["pass", "output"] : ["output", "pass"];
+      Object.assign(this, { small, large });
     }
 
     step(at = this.at) {
@@ -249,12 +274,14 @@
 
     move(way, unit = this.unit) {
       this.pause();
+      if (way > 0 && this.question) return this.parts.input.focus();
       if (way < 0) this.go(this.stops[unit].filter((stop) => stop < this.at).pop() ?? 0);
       else if (this.asks && this.at === this.reached) this.ask(unit);
       else this.go(Math.min(this.next(unit), this.reach()));
     }
 
     play() {
+      if (this.asks) return;
       clearInterval(this.timer);
       if (this.at >= this.reach()) this.go(0);
       this.timer = setInterval(() => {
@@ -274,12 +301,19 @@
       this.at = Math.max(0, Math.min(at, this.reach()));
       if (this.at !== this.reached) this.question = null;
       this.draw();
+      if (!this.timer) this.say();
       this.host.dispatchEvent(new CustomEvent("step", { detail: this.at }));
     }
 
     jump(at) {
       this.pause();
       this.go(at);
+    }
+
+    // Without the open question, which another order or unit makes stale.
+    drop() {
+      this.question = null;
+      this.go(this.at);
     }
 
     // The share of the steps that are done, for pages that move several at once.
@@ -289,14 +323,15 @@
 
     key(event) {
       if (this.compact || event.ctrlKey || event.metaKey || event.altKey) return;
-      const inside = this.root.activeElement?.tagName;
-      if (inside === "SELECT" || inside === "INPUT" || (inside === "BUTTON" && event.key === " ")) return;
-      const unit = event.shiftKey ? "output" : this.unit;
+      const inside = this.root.activeElement;
+      if (inside?.tagName === "SELECT" || inside?.type === "text") return;
+      if (["BUTTON", "SUMMARY"].includes(inside?.tagName) && event.key === " ") return;
+      const unit = event.shiftKey ? this.small : this.unit;
       const keys = {
         ArrowRight: () => this.move(1, unit),
         ArrowLeft: () => this.move(-1, unit),
-        PageDown: () => this.move(1, "pass"),
-        PageUp: () => this.move(-1, "pass"),
+        PageDown: () => this.move(1, this.large),
+        PageUp: () => this.move(-1, this.large),
         Home: () => this.jump(0),
         End: () => this.jump(this.reach()),
         " ": () => (this.timer ? this.pause() : this.play()),
@@ -331,7 +366,7 @@
       const ways = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
       const mine = this.cells.filter((cell) => cell.panel === panel && this.shown(cell));
       const here = this.cells[this.lit]?.panel === panel ? this.cells[this.lit] : null;
-      if (event.key === "Enter" && here) this.press(here.group);
+      if ((event.key === "Enter" || (event.key === " " && this.question)) && here) this.press(here.group);
       else if (event.key in ways && !event.shiftKey) {
         const [down, along] = ways[event.key];
         const there = here && mine.find((cell) => cell.block === here.block && cell.row === here.row + down && cell.column === here.column + along);
@@ -361,49 +396,61 @@
     }
 
     ask(unit, before = "") {
-      if (this.at >= this.order.length) return;
-      const kind = this.kind;
-      const to = kind === "place" ? this.at + 1 : this.next(unit);
-      const last = this.trace.steps[this.order[to - 1]];
-      const steps = this.order.slice(this.at, to).map((i) => this.trace.steps[i]);
-      const hidden = this.trace.scattered || last[VALUE] < 0 ? TARGET : VALUE;
-      this.question = { kind, to, unit, last, hidden, before, said: "", tries: 0,
-        terms: steps.filter((step) => step[TARGET] === last[TARGET]) };
+      this.praise = before;
+      if (this.at >= this.order.length) return this.draw();
+      const { steps } = this.trace;
+      const ahead = (to) => this.order.slice(this.at, to).map((i) => steps[i]);
+      const alone = (to) => new Set(ahead(to).map((step) => step[TARGET])).size === 1;
+      const kind = ahead(this.at + 1)[0][VALUE] < 0 ? "number" : this.kind;
+      const whole = this.next(unit);
+      const to = kind === "number" && alone(whole) ? whole : this.at + 1;
+      const terms = ahead(to);
+      const last = terms[terms.length - 1];
+      this.question = { kind, to, unit, last, terms, hidden: this.trace.scattered ? TARGET : VALUE, said: "", tries: 0 };
       this.parts.input.value = "";
       this.draw();
       if (kind === "number") this.parts.input.focus();
     }
 
     worded() {
-      const { kind, last, hidden, before, said, terms } = this.question;
+      const { kind, last, hidden, said, terms } = this.question;
       const name = (place) => (last[place] < 0 ? long(last[place === VALUE ? A : B]) : this.cells[last[place]].name);
       if (said) return said;
-      if (kind === "number") {
-        const what = terms.length > 1 ? `after ${terms.length} more products` : `after ${name(VALUE)} \u00b7 ${name(FACTOR)}`;
-        return `${before}What is ${name(TARGET)} ${what}?`;
-      }
+      if (kind === "number")
+        return terms.length > 1
+          ? `What is ${name(TARGET)} after ${terms.length} more products?`
+          : `What is ${name(TARGET)} after ${name(VALUE)} \u00b7 ${name(FACTOR)}?`;
       return hidden === TARGET
-        ? `${before}Where does ${name(VALUE)} \u00b7 ${name(FACTOR)} land? Choose the cell.`
-        : `${before}${name(TARGET)} is next, with ${name(FACTOR)}: which cell does it multiply? Choose it.`;
+        ? `Where does ${name(VALUE)} \u00b7 ${name(FACTOR)} land? Choose the cell.`
+        : `${name(TARGET)} is next, with ${name(FACTOR)}: which cell does it multiply? Choose it.`;
     }
 
     answer(given) {
       const { question } = this;
       if (!question) return this.ask(this.unit);
       const { kind, to, last, hidden, terms } = question;
+      const say = (words, wrong = true) => {
+        question.said = words;
+        question.tries += wrong;
+        this.draw();
+      };
       if (kind === "place") {
-        if (given === last[hidden]) return this.settle(this.cells[given].name);
-        question.said = `Not ${this.cells[given].name}. Look where ${this.cells[last[FACTOR]]?.name || "the factor"} stands in its kernel, and try again.`;
-      } else {
-        const value = this.values(to)[last[TARGET]];
-        const number = Number(String(given).replace(",", ".").replace("\u2212", "-"));
-        if (String(given).trim() !== "" && Math.abs(number - value) <= 0.005 * Math.max(1, Math.abs(value)))
-          return this.settle(`${this.cells[last[TARGET]].name} = ${long(value)}`);
-        const from = this.values(this.at)[last[TARGET]] ?? this.trace.starts[last[TARGET]] ?? 0;
-        question.said = `Not yet: ${[long(from), ...terms.map(product)].join(" + ")} = ?`;
+        const { name, panel } = this.cells[given];
+        const wanted = this.cells[last[hidden]];
+        if (given === last[hidden]) return this.settle(name);
+        if (panel !== wanted.panel) return say(`It is a cell of ${this.trace.panels[wanted.panel].title}.`, false);
+        return say(`Not ${name}. See where ${this.cells[last[FACTOR]].name} stands in its kernel, and count from the window's first cell.`);
       }
-      question.tries += 1;
-      this.draw();
+      const written = String(given).trim().replace(",", ".").replace("\u2212", "-");
+      const number = Number(written);
+      if (written === "" || Number.isNaN(number)) return say("Type a number.", false);
+      const value = this.values(to)[last[TARGET]];
+      if (Math.abs(number - value) <= 0.005 * Math.max(1, Math.abs(value)))
+        return this.settle(`${this.cells[last[TARGET]].name} = ${long(value)}`);
+      if (terms.length > 1 && question.tries === 0)
+        return say(`${long(number)} is not it. Multiply each marked input by the weight that lies on it, and add them up.`);
+      const from = this.values(this.at)[last[TARGET]] ?? this.trace.starts[last[TARGET]] ?? 0;
+      say(`${long(number)} is not it: ${[...(from ? [long(from)] : []), ...terms.map(product)].join(" + ")} = ?`);
     }
 
     settle(found) {
@@ -423,6 +470,7 @@
 
     advance(before) {
       const { to, unit } = this.question;
+      this.question = null;
       this.reached = to;
       this.go(to);
       this.ask(unit, before);
@@ -488,16 +536,15 @@
         cell.group.setAttribute("class", ["cell", ...Object.keys(classes).filter((name) => classes[name])].join(" "));
         cell.group.style.display = this.shown(cell) ? "" : "none";
         const text = cell.group.querySelector("text");
-        text.textContent = value === undefined ? (next.has(n) ? "?" : "") : short(value);
+        text.textContent = value === undefined ? (next.has(n) ? "?" : "") : short(value, this.side > 40 ? 6 : 5);
         text.classList.toggle("tight", text.textContent.length > 4);
-        cell.group.querySelector(".landed").textContent = landed[n]?.size > 1 ? landed[n].size : "";
+        cell.group.querySelector(".landed").textContent = landed[n]?.size > 1 ? `\u00d7${landed[n].size}` : "";
       });
       this.marks();
       this.count();
       this.spell(step, values);
       if (this.asks) this.drawQuestion();
       if (!this.compact) this.follows(step);
-      if (!this.timer) this.say();
     }
 
     marks() {
@@ -513,19 +560,19 @@
       const { passes, multiplies, padding, formulas, steps } = this.trace;
       const done = this.order.slice(0, this.at).map((i) => steps[i]);
       const ended = this.at === this.order.length;
-      const row = (label, count, of, formula) => {
+      const row = (label, count, [of, formula]) => {
         const sign = ended ? (count === of ? " \u2713" : " \u2717") : "";
-        return element("div", {},
+        return element("div", { class: "counter" },
           element("span", {}, label, " ", element("b", {}, counted(count)), ` of ${counted(of)}${sign}`),
-          element("progress", { max: Math.max(1, of), value: of ? count : 1, "aria-label": label }),
-          formula ? element("small", {}, formula) : "");
+          of ? element("progress", { max: of, value: count, "aria-label": label }) : element("i"),
+          element("small", {}, of ? formula : ""));
       };
-      const rows = [row("multiplies", done.length, multiplies, passes.length === 1 ? passes[0][2] : "the sum of the passes")];
+      const rows = [row("multiplies", done.length, [multiplies, passes.length === 1 ? passes[0][2] : "the sum of the passes"])];
       if (passes.length > 1 && !this.compact)
-        rows.push(...passes.map(([name, of, formula], p) => row(name, done.filter((step) => step[PASS] === p).length, of, formula)));
-      rows.push(row("on padding", done.filter((step) => step[PADDED]).length, padding, ""));
+        rows.push(...passes.map(([name, ...of], p) => row(name, done.filter((step) => step[PASS] === p).length, of)));
+      rows.push(row("on padding", done.filter((step) => step[PADDED]).length, padding));
       const shown = this.compact ? [] : Object.entries(formulas);
-      for (const [name, formula] of shown.slice(0, "options" in this.host.dataset ? undefined : 1))
+      for (const [name, formula] of shown.slice(0, "options" in this.host.dataset ? undefined : 2))
         rows.push(element("div", {}, element("small", {}, `${NAMES[name] || name}: ${formula}`)));
       this.parts.counters.replaceChildren(...rows);
     }
@@ -543,6 +590,8 @@
       const words = start && terms.length ? [`${long(start)} + `] : [];
       if (terms.length > 24) words.push("\u2026 + ");
       for (const term of terms.slice(-24, -1)) words.push(`${product(term)} + `);
+      const point = step[VALUE] < 0 && this.trace.panels[0].points?.find((other) => other[4] === this.cells[target].layer);
+      if (point) words.unshift(`(the tap looks at row ${long(point[1] - 1)}, column ${long(point[2] - 1)}) `);
       this.parts.sum.replaceChildren(`${this.cells[target].name} = `, ...words, element("b", {}, product(step)), ` = ${long(values[target])}`);
     }
 
@@ -552,9 +601,15 @@
       slider.setAttribute("aria-valuetext", `${this.at} of ${this.order.length} multiplies`);
       play.textContent = this.timer ? "\u275a\u275a" : "\u25b6";
       play.setAttribute("aria-label", this.timer ? "pause (Space)" : "play (Space)");
-      first.disabled = back.disabled = this.at === 0;
-      next.disabled = this.at === this.order.length;
-      last.disabled = this.at >= this.reach();
+      play.title = this.asks ? "first predict what comes" : play.getAttribute("aria-label");
+      const off = (button, is) => button.setAttribute("aria-disabled", is); // which keeps the focus
+      [first, back].forEach((button) => off(button, this.at === 0));
+      off(next, this.at === this.order.length);
+      off(last, this.at >= this.reach());
+      off(play, this.asks);
+      this.parts.summary.textContent = this.by === "multiply"
+        ? "The loops that do this, in their order"
+        : "The loops that do this; window by window is not their order, but the same multiplies";
       for (const line of this.root.querySelectorAll(".line.now")) line.classList.remove("now");
       if (!step) return variables.replaceChildren("\u00a0");
       const [source, number, names] = this.trace.lines[step[LINE]];
@@ -563,9 +618,6 @@
       const top = line.offsetTop - pane.offsetTop;
       if (top < pane.scrollTop + 20 || top > pane.scrollTop + pane.clientHeight - 40)
         pane.scrollTop = top - pane.clientHeight / 2;
-      const indent = line.textContent.search(/\S/) * 7.5; // px, of so many letters
-      if (pane.scrollWidth > pane.clientWidth)
-        pane.scrollLeft = indent - 30;
       const earlier = this.step(this.at - 1);
       const before = earlier ? Object.fromEntries(this.trace.lines[earlier[LINE]][2].map((name, n) => [name, earlier[VARIABLES][n]])) : {};
       variables.replaceChildren(...names.flatMap((name, n) => [
@@ -576,25 +628,36 @@
       const { form, question: place } = this.parts;
       const { question } = this;
       const over = this.reached === this.order.length;
-      const score = this.asked ? ` ${this.right} of ${this.asked} right at once.` : "";
+      const score = this.asked ? ` ${this.right} of ${this.asked} right at first try.` : "";
+      const praise = this.praise || "";
       form.querySelector(".entry").style.display = question?.kind === "number" ? "" : "none";
       form.querySelector(".show").style.display = over ? "none" : "";
       form.querySelector(".show").textContent = question ? "show it" : "ask me";
-      place.textContent = question ? this.worded() + score : over ? `That is all.${score}` : "Say what comes before it is shown.";
+      place.textContent = question
+        ? (question.said || praise + this.worded()) + score
+        : over ? `${praise}That is all.${score}` : "Say what comes before it is shown.";
     }
 
+    // The step in words, or what the chosen cell meets.
     say() {
+      const { steps } = this.trace;
       const step = this.step();
-      const name = (place) => this.cells[step[place]]?.name;
-      const words = [];
+      const values = this.values(this.at);
+      const named = (n) => this.cells[n]?.name || "a share";
+      let words = "";
       if (this.lit !== null) {
-        const met = [...this.meets(this.lit)].map((n) => this.cells[n].name).filter((word) => word !== "padding");
-        words.push(`${this.cells[this.lit].name} meets ${met.slice(0, 12).join("; ") || "nothing"}${met.length > 12 ? `; and ${met.length - 12} more` : ""}.`);
-      } else if (step) {
-        const read = step[PADDED] ? "padding" : name(VALUE) || "a share";
-        words.push(`${this.at} of ${this.order.length}: ${name(TARGET)} plus ${long(step[A])} times ${long(step[B])}, ${read} times ${name(FACTOR) || "a share"}.`);
+        const value = values[this.lit] === undefined ? "not known yet" : long(values[this.lit]);
+        const sum = steps.filter((other) => other[TARGET] === this.lit);
+        const met = [...new Set(sum.length
+          ? sum.map((other) => `${named(other[VALUE])} with ${named(other[FACTOR])}`)
+          : [...this.meets(this.lit)].map(named).filter((name) => name !== "padding"))];
+        const more = met.length > 12 ? `; and ${met.length - 12} more` : "";
+        words = `${named(this.lit)} is ${value}; meets ${met.slice(0, 12).join("; ") || "nothing"}${more}.`;
+      } else if (step && !this.asks) {
+        const read = step[PADDED] ? "padding" : named(step[VALUE]);
+        words = `${this.at} of ${this.order.length}: ${named(step[TARGET])} plus ${long(step[A])} times ${long(step[B])} is ${long(values[step[TARGET]])}; ${read} times ${named(step[FACTOR])}.`;
       }
-      this.parts.live.textContent = words.join(" ");
+      this.parts.live.textContent = words;
     }
   }
 

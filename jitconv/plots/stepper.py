@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import math
 import pkgutil
 from importlib import resources
 from typing import Any, NamedTuple
@@ -27,6 +28,12 @@ LIMIT = 5_000  # multiplies: more help nobody, and are slow
 SCATTERED = ("transposed", "input gradient")  # their window is a pixel, and where it lands
 KINDS = {"x": "input", "dx": "input", "y": "output", "dy": "output"}
 NAMES = {"x": "input x", "y": "output y", "weight": "kernel weight"}
+CORNERS = ("upper left", "upper right", "lower left", "lower right")
+GRADIENTS = {
+    "input gradient": "each dy goes back, weighted, to the pixels that it came from",
+    "weight gradient": "dy walks over the image, and each weight sums what it met",
+}
+SHOWN = ("stride", "padding", "output_padding", "dilation", "groups")
 FORMULAS = ("document", "output size", "parameters")  # shown beside those of the counters
 SAMPLED = ("corner weights", "corner values", "mask")  # passes whose zeros are no padding
 Key = tuple[Any, ...]
@@ -96,11 +103,13 @@ def play(variant: str, x: ArrayLike, *arrays: ArrayLike, **options: Any) -> dict
     y, report = record.function(x, *arrays, **{**options, "method": "direct"})
     y = np.asarray(y)
     scene = _Scene(variant, steps, given, y.shape if y.ndim == 4 else (1, *y.shape), options)
-    return {"title": _title(variant), **scene.played(), **_counters(report)}
-
-
-def _title(variant: str) -> str:
-    return variant if variant.endswith("gradient") else f"{variant} convolution"
+    return {
+        "title": variant if variant in GRADIENTS else f"{variant} convolution",
+        "idea": GRADIENTS.get(variant) or VARIANTS[variant].idea,
+        "options": ", ".join(f"{k} {v}" for k, v in options.items() if k in SHOWN),
+        **scene.played(),
+        **_counters(report),
+    }
 
 
 def _whole(array: np.ndarray, known: Array) -> np.ndarray:
@@ -122,14 +131,14 @@ def _counters(report: CostReport) -> dict[str, Any]:
     """Return the counts that the steps must meet, by formula."""
     costs, passes = report.costs, [part for part in report.passes if part.multiplies]
     formulas = [costs[part.equals] for part in passes]
-    total = int(sum(formula.value for formula in formulas))
+    total, inside = int(sum(f.value for f in formulas)), int(costs["in bounds"].value)
     return {
         "passes": [
             [part.name, int(formula.value), f"{formula.symbols} = {formula.substituted}"]
             for part, formula in zip(passes, formulas, strict=True)
         ],
         "multiplies": total,
-        "padding": total - int(costs["in bounds"].value),
+        "padding": [total - inside, f"{total:,} \u2212 {inside:,} in bounds"],
         "formulas": {name: str(costs[name]) for name in FORMULAS if name in costs},
     }
 
@@ -189,9 +198,9 @@ class _Scene:
         if step.part == "corner weights":
             return ("corner", place, tap, step.output[1]), None, None
         if step.part == "corner values":  # four of a sample, in their order
-            corners[sample] = corners.get(sample, -1) + 1
-            pixel = None if step.input is None else (self.source, step.input)
-            return sample, pixel, ("corner", place, tap, corners[sample])
+            number = corners[sample] = corners.get(sample, -1) + 1
+            pixel = step.input or self._beyond(place, tap, at["c"], number)
+            return sample, pixel and (self.source, pixel), ("corner", place, tap, number)
         if step.part == "mask":
             return sample, sample, ("mask", step.weight)
         return ("made", 0, step.output), sample, ("weight", step.weight)
@@ -252,6 +261,8 @@ class _Scene:
                 if (name := self.record.passes[part]) in self.given:
                     self._weights(name, [n for n in mine if self.steps[n].part == part])
             made = [self.steps[n] for n in mine if self.keys[n][0][0] == "made"]
+            if stage == last and "bias" in self.given:
+                self._add("bias", "kernel", [((0, 0), "", self._bias())])
             extent = tuple(np.max([step.output for step in made], axis=0) + 1)
             word = made[0].target.partition("[")[0]
             if stage == last:
@@ -318,7 +329,8 @@ class _Scene:
         kernels: dict[Key, list[Cell]] = {}
         for index, value in np.ndenumerate(array):
             row, column = sum(index[axis] for axis in down), sum(index[axis] for axis in along)
-            cell = Cell((name, index), row, column, _plain(value), f"{name}[{_joined(index)}]")
+            shown = index[letters[0] == "N" and len(array) == 1 :]
+            cell = Cell((name, index), row, column, _plain(value), f"{name}[{_joined(shown)}]")
             kernels.setdefault(tuple(index[axis] for axis in lead), []).append(cell)
         taken: dict[tuple[int, int], Key] = {}
         blocks = []
@@ -335,6 +347,13 @@ class _Scene:
             blocks.append(((row, column), ", ".join(named), cells))
         self._add(NAMES.get(name, name), KINDS.get(name, "kernel"), blocks)
 
+    def _bias(self) -> list[Cell]:
+        """Return the cells of the bias, from which each output's sum starts."""
+        return [
+            Cell(("bias", m), m, 0, _plain(value), f"bias[{m}]")
+            for m, value in enumerate(self.given["bias"])
+        ]
+
     def _samples(self, C: int, H: int, W: int) -> None:
         """Add what a deformable convolution makes on its way, a layer for each place or tap."""
         KH, KW = self.given["weight"].shape[2:]
@@ -347,7 +366,8 @@ class _Scene:
             if key[0] == "corner":
                 _, place, tap, number = key
                 layer = tried.setdefault((place, tap), len(tried))
-                corners.append(Cell(key, number // 2, number % 2, None, "corner", layer))
+                name = f"{CORNERS[number]} share"
+                corners.append(Cell(key, number // 2, number % 2, None, name, layer))
             elif key[0] == "sample":
                 _, place, tap, c = key
                 kh, kw = divmod(tap % (KH * KW), KW)
@@ -359,30 +379,36 @@ class _Scene:
             for c, cells in enumerate(samples)
         ]
         self._add("samples", "between", blocks)
-        self.panels[0]["points"] = [
-            [*point, places[place], layer]
-            for (place, tap), layer in tried.items()
-            for point in self._points(place, tap, C, (H, W), (KH, KW))
-        ]
+        self.panels[0]["points"] = points = []
+        G = self.given["offset"].shape[1] // (2 * KH * KW)
+        for (place, tap), layer in tried.items():
+            row, column = (round(1 + at, 3) for at in self._looks(place, tap))
+            if not (-0.4 < row < H + 1.4 and -0.4 < column < W + 1.4):
+                continue  # beyond the panel
+            g = tap // (KH * KW)
+            for c in range(g * C // G, (g + 1) * C // G):
+                points.append([place[0] * C + c, row, column, places[place], layer])
 
-    def _points(
-        self, place: Key, tap: int, C: int, size: tuple[int, int], kernel: tuple[int, int]
-    ) -> list[list[float]]:
-        """Return where a tap looks, [block, row, column], in each channel of its offset group."""
+    def _looks(self, place: Key, tap: int) -> list[float]:
+        """Return where a tap looks, between the pixels."""
+        KH, KW = self.given["weight"].shape[2:]
         geometry = {k: v for k, v in self.options.items() if k in ("stride", "padding", "dilation")}
-        window = shapes.window(size, kernel, **geometry)
+        window = shapes.window(self.given[self.source].shape[2:], (KH, KW), **geometry)
         n, *output = place
-        G = self.given["offset"].shape[1] // (2 * kernel[0] * kernel[1])
-        g, inner = divmod(tap, kernel[0] * kernel[1])
         moved = self.given["offset"][n, 2 * tap : 2 * tap + 2, output[0], output[1]]
-        at = [
+        return [
             output[axis] * window.stride[axis]
             - window.padding[axis][0]
-            + divmod(inner, kernel[1])[axis] * window.dilation[axis]
+            + divmod(tap % (KH * KW), KW)[axis] * window.dilation[axis]
             + float(moved[axis])
             for axis in (0, 1)
         ]
-        if not all(-1.4 < at[axis] < size[axis] + 0.4 for axis in (0, 1)):
-            return []  # beyond the panel
-        where = [round(1 + at[axis], 3) for axis in (0, 1)]
-        return [[n * C + c, *where] for c in range(g * C // G, (g + 1) * C // G)]
+
+    def _beyond(self, place: Key, tap: int, c: int, number: int) -> Place:
+        """Return where a corner lies that is no pixel, if that is on the ring around the image."""
+        H, W = self.given[self.source].shape[2:]
+        ih, iw = (
+            math.floor(at) + step
+            for at, step in zip(self._looks(place, tap), divmod(number, 2), strict=True)
+        )
+        return (place[0], c, ih, iw) if -1 <= ih <= H and -1 <= iw <= W else None
