@@ -1,4 +1,4 @@
-"""How `make notebooks` runs them, without what differs each time, and `make site`."""
+"""How `make notebooks` runs them, without what differs each time."""
 
 c = get_config()  # noqa: F821  nbconvert defines it
 c.ExecutePreprocessor.record_timing = False
@@ -15,6 +15,3 @@ c.ClearMetadataPreprocessor.preserve_nb_metadata_mask = {
     "kernelspec",
     ("language_info", "name"),
 }
-# Pages of `make site` load nothing from elsewhere: no LaTeX needs it, and no widget.
-c.HTMLExporter.mathjax_url = ""
-c.HTMLExporter.require_js_url = ""
