@@ -8,7 +8,9 @@ endif
 PY := .venv/$(BIN)/python
 PY_OLDEST := .venv-oldest/$(BIN)/python
 
-.PHONY: help setup demo figures notebooks site test check check-oldest bench format clean
+SPHINX := $(PY) -m sphinx -c docs -j auto -q -W --keep-going
+
+.PHONY: help setup demo figures notebooks site translations test check check-oldest bench format clean
 
 help:  ## list the verbs
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -29,25 +31,36 @@ figures: setup  ## draw the pictures of the textbook; writes figures/
 notebooks: setup  ## run the notebooks and keep their outputs
 	$(PY) -m nbconvert --config notebooks/nbconvert_config.py --to notebook --inplace --execute notebooks/*.ipynb
 
-site: setup  ## export the notebooks to HTML, to read in a browser; writes site/
-	$(PY) -m nbconvert --config notebooks/nbconvert_config.py --to html --output-dir site notebooks/*.ipynb
-	sed -i.bak 's/\.ipynb"/.html"/g' site/*.html && rm site/*.bak
-	cp site/00_start_here.html site/index.html
+site: setup  ## build the course, the API and the docs as pages to read in a browser, in English and Korean; writes site/
+	rm -rf site .cache/site docs/api
+	$(SPHINX) -d .cache/site/doctrees-en . .cache/site/en
+	$(SPHINX) -d .cache/site/doctrees-ko -t ko . .cache/site/ko
+	mv .cache/site/en site
+	mv .cache/site/ko site/ko
+	$(PY) docs/check_site.py site
+
+translations: setup  ## bring docs/locale up to date with the pages, and list what is still to be translated
+	rm -rf .cache/gettext docs/api
+	$(SPHINX) -b gettext . .cache/gettext README.md docs/*.md notebooks/*.ipynb
+	.venv/$(BIN)/sphinx-intl update --pot-dir .cache/gettext --locale-dir docs/locale --language ko --line-width 0
+	-.venv/$(BIN)/sphinx-intl stat --locale-dir docs/locale --language ko
 
 test: setup  ## the tests, compiled
 	$(PY) -m pytest
 
-check: setup  ## lint, imports, types, doctests, the notebooks; the tests in plain Python, with bounds checks, on one thread, at length
+check: setup  ## lint, imports, types, doctests, the notebooks; the tests in plain Python, with bounds checks, on one thread, at length; the site
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	.venv/$(BIN)/lint-imports
 	$(PY) -m mypy
 	$(PY) -m pytest --doctest-modules jitconv
 	PYTHONWARNINGS=error,ignore::DeprecationWarning $(PY) -m pytest --nbval notebooks
+	$(PY) -m pytest -m browser tests/test_browser.py
 	NUMBA_DISABLE_JIT=1 $(PY) -m pytest
 	NUMBA_NUM_THREADS=1 NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=.cache/boundscheck $(PY) -m pytest
 	NUMBA_NUM_THREADS=1 $(PY) -m pytest
 	HYPOTHESIS_PROFILE=thorough $(PY) -m pytest tests/test_properties.py
+	$(MAKE) site
 
 check-oldest: .venv-oldest/installed  ## the tests, with the oldest versions that pyproject.toml allows, in .venv-oldest
 	NUMBA_CACHE_DIR=.cache/oldest $(PY_OLDEST) -m pytest
@@ -66,5 +79,5 @@ format: setup  ## put the code in order
 	$(PY) -m ruff format .
 
 clean:  ## remove what the other verbs made
-	rm -rf .venv .venv-oldest figures site .cache .hypothesis .pytest_cache .ruff_cache demo.png bench.json bench.png
+	rm -rf .venv .venv-oldest figures site docs/api .cache .hypothesis .pytest_cache .ruff_cache demo.png bench.json bench.png
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from jitconv import check, conv2d
+from jitconv import check, conv2d, trace
+from jitconv.learn import exercises
+from jitconv.variants import VARIANTS
 
 X = np.arange(128.0).reshape(2, 8, 8)
 WEIGHT = np.arange(72.0).reshape(4, 2, 3, 3)
@@ -15,36 +17,51 @@ WEIGHT = np.arange(72.0).reshape(4, 2, 3, 3)
         ("multiplies", None, {}, "… No answer yet: put yours in place of None."),
         ("multiplies", 2592, {}, "✓ 2,592 multiplies: M·C·K²·OH·OW = 4·2·9·6·6 = 2,592."),
         ("multiplies", 2592.0, {}, "✓ 2,592.0 multiplies: M·C·K²·OH·OW = 4·2·9·6·6 = 2,592."),
-        ("multiplies", 5184, {}, "✗ Not 5,184. That is the FLOPs: two for each multiply and its add."),
+        ("multiplies", np.int64(2592), {}, "✓ 2,592 multiplies: "),
+        ("multiplies", 5184, {}, "✗ Not 5,184. Those are the FLOPs, two for each multiply and its add."),
         ("multiplies", 1296, {}, "did you count the input channels, C = 2?"),
         ("multiplies", 648, {}, "It is 1/4 of the right number: did you count the output channels"),
         ("multiplies", 288, {}, "did you count the taps of the kernel, K² = 9?"),
         ("multiplies", 864, {}, "did you count the rows of the kernel, K = 3?"),
-        ("multiplies", 72, {}, "That is the parameters: each of them"),
-        ("multiplies", 4608, {}, "That is the document's count, over H·W: this output has another"),
+        ("multiplies", 72, {}, "Those are the parameters, each weight and bias once."),
+        ("multiplies", 4608, {}, "That is K²·C·M·H·W, the document's count, over H·W."),
         ("multiplies", 2593, {}, "✗ Not 2,593. The formula is M·C·K²·OH·OW."),
         ("multiplies", 0, {}, "✗ Not 0. The formula is M·C·K²·OH·OW."),
+        ("multiplies", "many", {}, "✗ Not 'many'. The answer is a number."),
+        ("multiplies", True, {}, "✗ Not True. The answer is a number."),
+        ("multiplies", [1, [2, 3]], {}, "✗ Not (1, [2, 3]). The answer is a number."),
         ("multiplies", 4608, {"stride": 2, "padding": 1}, "That is what it would be with stride=1."),
         ("multiplies", 2592, {"padding": 1}, "That is what it would be with padding=0."),
-        ("multiplies", 3872, {"padding": 1}, "That is the multiplies in bounds: these loops"),
-        ("multiplies", 736, {"padding": 1}, "That is the multiplies on padding alone."),
-        ("multiplies_in_bounds", 4608, {"padding": 1}, "That is the multiplies: each of them"),
-        ("multiplies_on_padding", 736, {"padding": 1}, "dense − in bounds = 4,608 − 3,872."),
-        ("macs", 2592, {}, "✓ 2,592 MACs: an add follows 2,592 of 2,592 multiplies."),
+        ("multiplies", 3872, {"padding": 1}, "Those are the multiplies in bounds, on pixels alone."),
+        ("multiplies", 736, {"padding": 1}, "Those are the multiplies on padding, on zeros around"),
+        ("multiplies_in_bounds", 4608, {"padding": 1}, "Those are the multiplies, on pixels and on padding. Asked for are the multiplies in bounds, on pixels alone."),
+        ("multiplies_on_padding", 736, {"padding": 1}, "M·C·K²·OH·OW − M·C·V_h·V_w = 4,608 − 3,872."),
+        ("multiplies_on_padding", 4608, {"padding": 1}, "Asked for are the multiplies on padding, on zeros"),
+        ("multiplies_on_padding", 24, {"padding": 1}, "The formula is M·C·K²·OH·OW − M·C·V_h·V_w. V_h and V_w are the pairs"),
+        ("macs", 2592, {}, "✓ 2,592 MACs: multiplies with an add = 2,592 of 2,592."),
+        ("macs", 7, {}, "✗ Not 7. The formula is multiplies with an add."),
         ("flops", 5184, {}, "✓ 5,184 FLOPs: 2 × MACs = 2 × 2,592."),
-        ("flops", 2592, {}, "That is the multiplies: each of them and its add are two FLOPs."),
+        ("flops", 2592, {}, "Those are the multiplies, on pixels and on padding. Asked for are the FLOPs, two"),
         ("parameters", 72, {}, "✓ 72 parameters: I·O·K² = 2·4·9 = 72."),
-        ("parameters", 76, {"bias": np.ones(4)}, "✓ 76 parameters: I·O·K² = 2·4·9 = 72, and M = 4 of"),
+        ("parameters", 76, {"bias": np.ones(4)}, "✓ 76 parameters: I·O·K² + M = 2·4·9 + 4 = 76."),
         ("parameters", 72, {"bias": np.ones(4)}, "That is what it would be with bias=None."),
+        ("parameters", 40, {"bias": np.ones(4)}, "✗ Not 40. The formula is I·O·K² + M."),
         ("parameters", 144, {}, "It is 2 times the right number: do the input channels, C = 2, count"),
-        ("output_shape", (4, 6, 6), {}, "✓ (4, 6, 6): ⌊(H − k + 2·P)/S⌋ + 1 = ⌊(8 − 3 + 2·0)/1⌋ + 1 = 6."),
-        ("output_shape", [4, 6, 6], {}, "✓ (4, 6, 6): "),
+        ("output_shape", (4, 6, 6), {}, "✓ output shape (4, 6, 6): ⌊(H − k + 2·P)/S⌋ + 1 = ⌊(8 − 3 + 2·0)/1⌋ + 1 = 6."),
+        ("output_shape", [4, 6, 6], {}, "✓ output shape (4, 6, 6): "),
+        ("output_shape", np.array([1, 4, 6, 6]), {}, "✓ output shape (1, 4, 6, 6): "),
         ("output_shape", (4, 6, 6), {"padding": 1}, "That is what it would be with padding=0."),
         ("output_shape", (2, 6, 6), {}, "An output has a channel for each filter."),
         ("output_shape", (6, 6), {}, "An output has 3 axes; the last three are channels, height and"),
+        ("output_shape", 6, {}, "An output has 3 axes; the last three are channels, height and"),
+        ("output_shape", (6, 6, 4), {}, "The order is channels, height, width."),
         ("output_shape", (4, 5, 5), {}, "✗ Not (4, 5, 5). The formula is ⌊(H − k + 2·P)/S⌋ + 1."),
-        ("output", np.zeros((4, 6, 5)), {}, "✗ Yours has shape (4, 6, 5), the output (4, 6, 6)."),
-        ("output", np.zeros((4, 6, 6)), {}, "144 of 144 numbers are wrong, y[0, 0, 0] is the first"),
+        ("output_shape", ([4], 6, 6), {}, "✗ Not ([4], 6, 6). An output has a channel for each filter."),
+        ("output", np.zeros((4, 6, 5)), {}, "✗ y has shape (4, 6, 5), it should have (4, 6, 6)."),
+        ("output", np.zeros((4, 6, 6)), {}, "✗ 144 of 144 numbers are wrong: y[0, 0, 0] is 0, it should be 9165."),
+        ("output", [[1, 2], [3]], {}, "✗ y is no array of numbers; it should have shape (4, 6, 6)."),
+        ("output", "nothing", {}, "✗ y is no array of numbers; it should have shape (4, 6, 6)."),
+        ("output", len, {}, "✗ y is no array of numbers; it should have shape (4, 6, 6)."),
     ],
 )  # fmt: skip
 def test_verdicts_of_a_standard_convolution(what, answer, options, text):
@@ -66,10 +83,10 @@ def test_parts_of_a_variant_of_several_passes():
     ("what", "answer", "text"),
     [
         ("multiplies", 504 + 864 + 1152 + 960, "✓ 3,480 multiplies: 63·C·M + 108·C·T + 36·C·M·T"),
-        ("macs", 1152, "✓ 1,152 MACs: an add follows 1,152 of 3,480 multiplies."),
+        ("macs", 1152, "✓ 1,152 MACs: multiplies with an add = 1,152 of 3,480."),
         ("multiplies", 1152, "✗ Not 1,152. That is the products alone."),
         ("multiplies", 960, "✗ Not 960. That is the output transform alone."),
-        ("multiplies", 4608, "✗ Not 4,608. That is the document's count"),
+        ("multiplies", 4608, "✗ Not 4,608. That is K²·C·M·H·W, the document's count"),
         ("multiplies", 1740, "✗ Not 1,740. It is 1/2 of the right number"),
         ("multiplies", 1, "✗ Not 1. The formula is 63·C·M + 108·C·T + 36·C·M·T + 60·M·T."),
     ],
@@ -79,16 +96,51 @@ def test_verdicts_of_winograds_method(what, answer, text):
     assert text in repr(check(what, answer, "standard", X, WEIGHT, **options))
 
 
+@pytest.mark.parametrize(
+    ("variant", "weight", "options", "answers", "text"),
+    [
+        ("grouped", (8, 2, 3, 3), {"groups": 4}, (8 * 8 * 9, 8 * 8 * 9 * 36), "2 of the 8 input"),
+        ("dilated", (8, 2, 3, 3), {"groups": 4}, (8 * 8 * 9, 8 * 8 * 9 * 16), "2 of the 8 input"),
+        ("depthwise", (8, 1, 3, 3), {}, (8 * 8 * 9, 8 * 8 * 9 * 36), "1 of the 8 input"),
+    ],
+)
+def test_groups_that_are_forgotten(variant, weight, options, answers, text):
+    x = np.ones((8, 8, 8))
+    for what, answer in zip(("parameters", "multiplies"), answers, strict=True):
+        hint = repr(check(what, answer, variant, x, np.ones(weight), **options))
+        assert f"You forgot /g: each output channel sees {text} channels." in hint
+
+
 def test_the_output_by_hand():
     y = conv2d(X, WEIGHT).output
-    assert check("output", y, "standard", X, WEIGHT)
-    assert check("output", y.tolist(), "standard", X, WEIGHT)
-    turned = conv2d(X, WEIGHT[:, :, ::-1, ::-1]).output
-    assert "turned the kernel by 180°" in repr(check("output", turned, "standard", X, WEIGHT))
+    for same in (y, y.tolist(), y[np.newaxis], y[..., np.newaxis]):
+        assert check("output", same, "standard", X, WEIGHT)
+    assert not check("output", y.swapaxes(0, 1), "standard", X, WEIGHT)
+    assert "(144,), it should" in repr(check("output", y.ravel(), "standard", X, WEIGHT))
     y[1, 2, 3] += 1
-    assert "1 of 144 numbers are wrong, y[1, 2, 3]" in repr(
+    assert "1 of 144 numbers is wrong: y[1, 2, 3] is 31513, it should be 31512." in repr(
         check("output", y, "standard", X, WEIGHT)
     )
+
+
+def test_an_output_in_another_shape():
+    pixels, kernel = np.array([[[1.0, 10]]]), np.array([[[[1.0, 2, 3]]]])
+    for right in ([1, 2, 13, 20, 30], [[1, 2, 13, 20, 30]], np.array([[[[1, 2, 13, 20, 30.0]]]])):
+        assert check("output", right, "transposed", pixels, kernel, stride=2)
+    two = check("output", [1, 2, 10, 20, 30], "transposed", pixels, kernel, stride=2)
+    assert "y[0, 0, 2] is 10, it should be 13. Only the last product is left" in repr(two)
+    nothing = check("output", [0, 0], "standard", pixels, 6 * np.ones((1, 1, 1, 1)))
+    assert repr(nothing).endswith("y[0, 0, 0] is 0, it should be 6.")  # no slip is told by zeros
+    assert check("output", 6, "standard", pixels[..., 1:] * 0.1, 6 * np.ones((1, 1, 1, 1)))
+
+
+def test_numbers_near_zero_are_compared_by_the_size_of_the_others():
+    x, weight = np.float32([[[1e4, 1e4, 1]]]), np.float32([[[[1, -1]]]])
+    assert check("output", [1e-3, 9999], "standard", x, weight)
+    assert not check("output", [10, 9999], "standard", x, weight)
+    x[0, 0, 2] = np.inf
+    assert not check("output", [10, np.inf], "standard", x, weight)
+    assert check("output", [0, np.inf], "standard", x, -weight) is not None
 
 
 def naive(x, weight, skip=0):
@@ -105,17 +157,32 @@ def naive(x, weight, skip=0):
     return y, multiplies
 
 
+def stops(x, weight):
+    return x[2], 1
+
+
 @pytest.mark.parametrize(
     ("loops", "text"),
     [
         (naive, "✓ The output and its 4,608 multiplies are right, all counted."),
         (lambda x, w: naive(x, w, 1), "3,872 multiplies are right, the zeros of the padding left"),
-        (lambda x, w: naive(x, w[:, :, ::-1, ::-1]), "✗ You turned the kernel by 180°"),
-        (lambda x, w: (naive(x, w)[0], 7), "✗ The output is right, but you counted 7 multiplies"),
+        (lambda x, w: (naive(x, w)[0][np.newaxis].tolist(), 4608), "✓ The output and its 4,608"),
+        (lambda x, w: (naive(x, w)[0], 7), "but you counted 7 multiplies; the textbook loops do 4,608."),
+        (lambda x, w: (naive(x, w)[0], 512), "do 4,608. It is 1/9 of the right number: did you count"),
+        (lambda x, w: naive(x, w)[0], "✗ The output is right. Return how many multiplies you did as"),
+        (lambda x, w: (naive(x, w)[0], "many"), "✗ The output is right. Return how many multiplies"),
+        (lambda x, w: x, "✗ y has shape (2, 8, 8), it should have (4, 8, 8)."),
+        (lambda x, w: [[1, 2], [3]], "✗ y is no array of numbers; it should have shape (4, 8, 8)."),
+        (lambda x, w: "y", "✗ y is no array of numbers"),
+        (stops, "✗ Your function stopped in line "),
+        (stops, ", return x[2], 1: IndexError: index 2 is out of bounds for axis 0 with size 2."),
+        (lambda x: x, "✗ Your function stopped: TypeError: <lambda>() takes 1 positional argument"),
+        (lambda x, w: conv2d(x, w[0]), "conv2d(x, w[0]), "),
+        (3, "✗ Give the function itself, without calling it."),
         (lambda x, w: None, "… No answer yet: your function returns None."),
         (None, "… No answer yet: put yours in place of None."),
     ],
-)
+)  # fmt: skip
 def test_loops_of_the_learner(loops, text):
     x, weight = X.copy(), WEIGHT.copy()
     assert text in repr(check("loops", loops, "standard", x, weight, padding=1))
@@ -123,27 +190,261 @@ def test_loops_of_the_learner(loops, text):
     np.testing.assert_array_equal(weight, WEIGHT)
 
 
+def slipped(
+    x, weight, *, padding=0, stride=1, dilation=1, size=None, first=0, less=0, shift=0, add=True,
+    channels=None, tap=lambda kh, kw, K: (kh, kw), filter=lambda m: m, group=lambda m, M, g: m // (M // g),
+):  # fmt: skip
+    """Convolve in loops that can be made to slip."""
+    M, CG, K, _ = weight.shape
+    x = np.pad(x, ((0, 0), (padding, padding), (padding, padding)))
+    OH, OW = size or [(n - dilation * (K - 1) - 1) // stride + 1 for n in x.shape[1:]]
+    y, multiplies = np.zeros((M, OH, OW)), 0
+    for m, oh, ow in np.ndindex(y.shape):
+        begin = group(m, M, len(x) // CG) * CG
+        for c in channels or range(CG):
+            for kh in range(first, K - less):
+                for kw in range(first, K - less):
+                    ih, iw = oh * stride + kh * dilation, ow * stride + kw * dilation
+                    product = x[begin + c, ih + shift, iw + shift]
+                    product = product * weight[(filter(m), c, *tap(kh, kw, K))]
+                    y[m, oh, ow] = product + add * y[m, oh, ow]
+                    multiplies += 1
+    return y, multiplies
+
+
+RNG = np.random.default_rng(1)
+CALLS = {
+    "standard": (RNG.normal(size=(2, 7, 6)), RNG.normal(size=(2, 2, 3, 3))),
+    "dilated": (RNG.normal(size=(2, 7, 8)), RNG.normal(size=(3, 2, 3, 3))),
+    "grouped": (RNG.normal(size=(6, 5, 4)), RNG.normal(size=(4, 2, 3, 3))),
+    "depthwise": (RNG.normal(size=(2, 5, 4)), RNG.normal(size=(6, 1, 3, 3))),
+}
+MORE = {"dilated": {"dilation": 2}, "grouped": {"groups": 3}}
+CALLS["grouped"] = RNG.normal(size=(6, 5, 4)), RNG.normal(size=(6, 2, 3, 3))
+
+
 @pytest.mark.parametrize(
-    ("error", "what", "answer", "variant"),
+    ("variant", "options", "slip", "text"),
     [
-        (ValueError, "adds", 1, "standard"),
-        (ValueError, "multiplies", 1, "square"),
-        (TypeError, "multiplies", "many", "standard"),
-        (TypeError, "multiplies", True, "standard"),
-        (TypeError, "loops", 3, "standard"),
-        (TypeError, "loops", lambda x, weight: x, "standard"),
-        (ValueError, "multiplies", 1, "grouped"),
+        ("standard", {}, {"tap": lambda kh, kw, K: (kw, kh)}, "The kernel is transposed: its rows are"),
+        ("standard", {}, {"tap": lambda kh, kw, K: (K - 1 - kh, K - 1 - kw)}, "The kernel is turned by 180°."),
+        ("standard", {}, {"add": False}, "Only the last product is left, as with `=` in place of `+=`."),
+        ("standard", {}, {"channels": [0]}, "Only the first input channel is counted."),
+        ("standard", {}, {"channels": [-1]}, "Only the last input channel is counted."),
+        ("standard", {}, {"less": 1}, "A range ends too early: the last taps are left out."),
+        ("standard", {}, {"first": 1}, "A range begins too late: the first taps are left out."),
+        ("standard", {}, {"shift": -1}, "Each tap reads the pixel above and left of its own."),
+        ("standard", {}, {"shift": 1}, ": IndexError: index 6 is out of bounds for axis 2"),
+        ("standard", {}, {"size": (4, 4)}, "it should have (2, 5, 4). A range ends too early: the last row is"),
+        ("standard", {}, {"size": (5, 3)}, "A range ends too early: the last column is missing."),
+        ("standard", {}, {"filter": lambda m: 0}, "Every output channel takes the first filter."),
+        ("standard", {"padding": 1}, {"padding": 0}, "That is what it would be with padding=0."),
+        ("standard", {"stride": 2}, {"stride": 1}, "That is what it would be with stride=1."),
+        ("standard", {"stride": 2}, {"stride": 1, "size": (3, 2)}, "y[0, 0, 1] is"),
+        ("standard", {"stride": 2}, {"stride": 1, "size": (3, 2)}, "That is what it would be with stride=1."),
+        ("dilated", {}, {"dilation": 1}, "y has shape (3, 5, 6), it should have (3, 3, 4). That is what it would"),
+        ("dilated", {}, {"dilation": 1, "size": (3, 4)}, "That is what it would be with dilation=1."),
+        ("grouped", {}, {"group": lambda m, M, g: 0}, "Every output channel reads the first group."),
+        ("grouped", {}, {"group": lambda m, M, g: m % g}, "Output channel m reads group m % g; its own is"),
+        ("depthwise", {}, {"group": lambda m, M, g: m % g}, "Output channel m reads group m % g; its own is"),
+        ("grouped", {}, {"add": False}, "Only the last product is left"),
+    ],
+)  # fmt: skip
+def test_slips_are_told_apart(variant, options, slip, text):
+    options = {**MORE.get(variant, {}), **options}
+    arrays, right = CALLS[variant], {k: v for k, v in options.items() if k != "groups"}
+    assert check("loops", lambda *a: slipped(*a, **right), variant, *arrays, **options)
+    hint = repr(
+        check("loops", lambda *a: slipped(*a, **{**right, **slip}), variant, *arrays, **options)
+    )
+    assert hint.startswith("✗")
+    assert text in hint
+    assert "it should" in hint or "stopped" in hint
+
+
+def test_channels_that_have_changed_places():
+    x, weight = CALLS["standard"]
+    y = conv2d(x, weight.swapaxes(0, 1)).output
+    assert "channels in and out have changed places" in repr(
+        check("output", y, "standard", x, weight)
+    )
+    square = conv2d(x[:, :6], weight).output
+    turned = check("output", square.swapaxes(1, 2), "standard", x[:, :6], weight)
+    assert "Rows come first: y[m, oh, ow]." in repr(turned)
+
+
+def scattered(x, weight, stride=2, add=1):
+    """Convolve transposed, without padding, from the inputs to an output for stride 2."""
+    C, H, W = x.shape
+    _, M, K, _ = weight.shape
+    y, multiplies = np.zeros((M, 2 * H - 2 + K, 2 * W - 2 + K)), 0
+    for c, ih, iw, m, kh, kw in np.ndindex(C, H, W, M, K, K):
+        place = m, ih * stride + kh, iw * stride + kw
+        y[place] = add * y[place] + x[c, ih, iw] * weight[c, m, kh, kw]
+        multiplies += 1
+    return y, multiplies
+
+
+def in_two_passes(x, column, row, add=(1, 1)):
+    C, H, W = x.shape
+    OH, OW = H - len(column) + 1, W - len(row) + 1
+    between, y, multiplies = np.zeros((C, OH, W)), np.zeros((C, OH, OW)), 0
+    for c, oh, iw, kh in np.ndindex(C, OH, W, len(column)):
+        between[c, oh, iw] = add[0] * between[c, oh, iw] + x[c, oh + kh, iw] * column[kh]
+        multiplies += 1
+    for c, oh, ow, kw in np.ndindex(C, OH, OW, len(row)):
+        y[c, oh, ow] = add[1] * y[c, oh, ow] + between[c, oh, ow + kw] * row[kw]
+        multiplies += 1
+    return y, multiplies
+
+
+@pytest.mark.parametrize(
+    ("variant", "loops", "text"),
+    [
+        ("transposed", scattered, "✓ The output and its 648 multiplies are right, all counted."),
+        ("transposed", lambda x, w: scattered(x, w, add=0), "Only the last product is left"),
+        ("transposed", lambda x, w: scattered(x, w, stride=1), "it would be with stride=1."),
+        ("transposed", lambda x, w: scattered(x, w.swapaxes(2, 3)), "The kernel is transposed"),
+        ("transposed", lambda x, w: scattered(x, w[:, :, ::-1, ::-1]), "turned by 180°."),
+        ("separable", in_two_passes, "✓ The output and its 288 multiplies are right, all counted."),
+        ("separable", lambda *a: in_two_passes(*a, (0, 1)), "Only the last tap is left"),
+        ("separable", lambda *a: in_two_passes(*a, (1, 0)), "Only the last tap is left"),
+        ("separable", lambda x, c, r: in_two_passes(x, c[::-1], r[::-1]), "turned by 180°."),
+        ("separable", lambda x, c, r: in_two_passes(x, c, r[::-1]), "turned by 180°."),
     ],
 )
-def test_what_is_no_question_or_no_answer(error, what, answer, variant):
+def test_slips_of_other_loops(variant, loops, text):
+    rng = np.random.default_rng(1)
+    shapes = {"transposed": ((2, 4, 3), (2, 3, 3, 3)), "separable": ((2, 6, 7), (3,), (5,))}
+    arrays = [rng.normal(size=shape) for shape in shapes[variant]]
+    options = {"stride": 2} if variant == "transposed" else {}
+    assert text in repr(check("loops", loops, variant, *arrays, **options))
+
+
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        ([15, 22.5], "✓ All 2 numbers are right."),
+        ([10, 30], "y[0, 0, 0] is 10, it should be 15. The taps do not move."),
+        ([7.5, 25], "The taps move the other way."),
+        ([25, 7.5], "The nearer pixel has the greater weight."),
+        ([7.5, 22.5], "Of each pair of offsets the first is down."),
+    ],
+)
+def test_slips_of_offsets(answer, text):
+    x, offset = np.array([[[10.0, 30]]]), np.array([[[0.0, 0]], [[0.25, 0.25]]])
+    assert text in repr(check("output", answer, "deformable", x, offset, np.ones((1, 1, 1, 1))))
+
+
+@pytest.mark.parametrize("record", VARIANTS.values(), ids=lambda record: record.name)
+def test_every_slip_of_every_variant_is_recognised(record):
+    rng = np.random.default_rng(2)
+    arrays = [rng.normal(size=array.shape) for array in record.small_call()]
+    call = exercises._Call(record, tuple(arrays), {"method": "direct", **record.options})
+    found = [
+        (text, output)
+        for text, output in exercises._slipped_outputs(call)
+        if output.shape == call.output.shape and output.any()
+        if not np.allclose(output, call.output)
+    ]
+    told = set()
+    for _, output in found:
+        first = next(text for text, other in found if np.allclose(output, other))
+        assert first in repr(check("output", output, record.name, *arrays, **call.options))
+        told.add(first)
+    assert len(told) >= 5
+
+
+def test_a_choice_shows_what_it_gives():
+    def grouped(g):
+        return conv2d(np.ones((24, 16, 16)), np.ones((16, 24 // g, 3, 3)), groups=g, padding=1)
+
+    assert repr(check("choice", None, grouped, multiplies=110_592)).startswith("… No answer yet")
+    assert repr(check("choice", 4, grouped, multiplies=110_592)) == (
+        "✗ It gives 221,184 multiplies: M·(C/g)·K²·OH·OW = 16·(24/4)·9·16·16. "
+        "Wanted: 110,592 multiplies."
+    )
+    assert repr(check("choice", 8, grouped, multiplies=110_592)) == (
+        "✓ It gives 110,592 multiplies: M·(C/g)·K²·OH·OW = 16·(24/8)·9·16·16."
+    )
+    assert "✗ That does not run: ValueError: " in repr(check("choice", 5, grouped, multiplies=1))
+    assert "✗ That does not run: TypeError: " in repr(check("choice", "8", grouped, multiplies=1))
+
+
+@pytest.mark.parametrize(
+    ("layers", "text"),
+    [
+        ([16, 8], "✓ It gives output shape (8, 5, 5), 3 layers, 24 channels."),
+        ([16, 16], "✗ It gives output shape (16, 5, 5), 3 layers, 32 channels. Wanted: output shape (8, 5, 5), at most 30 channels."),
+        ([8], "✗ It gives output shape (8, 5, 5), 2 layers, 8 channels. Wanted: 3 layers, at least 20 channels."),
+    ],
+)  # fmt: skip
+def test_a_choice_within_bounds(layers, text):
+    def built(layers):
+        shape = np.array([layers[-1], 5, 5])
+        return {"output_shape": shape, "layers": len(layers) + 1, "channels": np.sum(layers)}
+
+    bounds = {"at_most": {"channels": 30}, "at_least": {"channels": 20}}
+    verdict = check("choice", layers, built, output_shape=(8, 5, 5), layers=3, **bounds)
+    assert repr(verdict).replace(f", {sum(layers)} channels", "", 1) == text
+
+
+def test_a_kernel_that_is_chosen():
+    image, kernel = np.arange(30.0).reshape(1, 5, 6) ** 2, np.arange(9.0).reshape(3, 3)
+    picture = conv2d(image, kernel[None, None]).output
+
+    def run(kernel):
+        return conv2d(image, np.reshape(kernel, (1, 1, 3, 3)).astype(float))
+
+    assert repr(check("choice", kernel, run, output=picture)) == "✓ It gives what is wanted."
+    assert check("choice", kernel.ravel().tolist(), run, output=picture.tolist())
+    first = (image[0, :3, :3] * kernel).sum()
+    for turn, text in ((np.rot90(kernel, 2), "turned by 180°."), (kernel.T, "is transposed")):
+        hint = repr(check("choice", turn.tolist(), run, output=picture))
+        assert hint.startswith("✗ 12 of 12 numbers are wrong: output[0, 0, 0] is ")
+        assert text in hint
+    assert f"it should be {first:g}." in repr(check("choice", np.ones((3, 3)), run, output=picture))
+    assert "not run: ValueError" in repr(check("choice", [[1, 2], [3]], run, output=picture))
+
+
+def test_a_trace_that_is_chosen():
+    x, weight = np.array([[[1.0, 2, 3, 4]]]), np.array([[[[10.0, 100]]]])
+
+    def traced(name):
+        return {"steps": trace(name, x, weight)}
+
+    steps = [str(step) for step in trace("dilated", x, weight)]
+    assert check("choice", "dilated", traced, steps=steps)
+    assert (
+        "✗ steps[2] is y[0, 0, 2] += 3 · 10 → 30, it should be y[0, 0, 0] += 3 · 100 → 310."
+        in repr(check("choice", "standard", traced, steps=steps))
+    )
+    assert "steps[3] is y[0, 0, 1] += 4 · 100 → 420, it should be missing." in repr(
+        check("choice", "dilated", traced, steps=steps[:-1])
+    )
+    assert "must be one of" in repr(check("choice", "square", traced, steps=steps))
+
+
+@pytest.mark.parametrize(
+    ("error", "what", "variant"),
+    [
+        (ValueError, "adds", "standard"),
+        (ValueError, "multiplies", "square"),
+        (ValueError, "multiplies", len),
+        (TypeError, "choice", "standard"),
+        (ValueError, "multiplies", "grouped"),
+    ],
+)
+def test_what_is_no_question(error, what, variant):
     options = {"groups": 3} if variant == "grouped" else {}
-    with pytest.raises(error):
-        check(what, answer, variant, X, WEIGHT, **options)
+    for answer in (None, 1):
+        with pytest.raises(error):
+            check(what, answer, variant, X, WEIGHT, **options)
 
 
 def test_a_shape_of_unlike_sides_has_two_formulas():
     x, weight = np.ones((2, 8, 9)), np.ones((4, 2, 3, 3))
     right = repr(check("output_shape", (4, 6, 7), "standard", x, weight))
     assert "= 6, ⌊(W − k" in right
-    wrong = repr(check("output_shape", (4, 7, 6), "standard", x, weight))
+    wrong = repr(check("output_shape", (4, 6, 5), "standard", x, weight))
     assert "The formula is ⌊(H − k + 2·P)/S⌋ + 1" in wrong

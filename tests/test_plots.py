@@ -1,13 +1,26 @@
 """Every picture is drawn without a warning, on small, rectangular and one-channel cases, and shows what it says."""
 
 import dataclasses
+import itertools
 
+import matplotlib as mpl
 import numba
 import numpy as np
 import pytest
 from matplotlib import pyplot
 
-from jitconv import Pass, cli, conv2d, networks, shapes, trace, zero_stuffed_kernel
+from jitconv import (
+    Pass,
+    cli,
+    conv2d,
+    filters,
+    grouped_conv2d,
+    networks,
+    shapes,
+    trace,
+    zero_stuffed_kernel,
+)
+from jitconv.images.drawing import WORD, drawing
 from jitconv.learn import lessons
 from jitconv.learn.gallery import gallery
 from jitconv.plots.costs import multiply_map, plot_cost_curve, plot_costs, plot_multiply_map
@@ -20,6 +33,7 @@ from jitconv.plots.geometry import (
 )
 from jitconv.plots.networks import plot_networks
 from jitconv.plots.steps import show_steps
+from jitconv.plots.style import KERNEL, STYLE, cells, label_lines, panel
 from jitconv.variants import VARIANTS
 
 rng = np.random.default_rng(0)
@@ -40,8 +54,8 @@ CASES = {name: CASES.get(name, (v.small_call(), v.options)) for name, v in VARIA
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_steps_are_drawn_with_their_sums(variant):
     arrays, options = CASES[variant]
-    figure = show_steps(variant, *arrays, **options)
-    figure.canvas.draw()
+    figure = show_steps(variant, *arrays, backend="grid", **options)
+    figure.draw_without_rendering()
     y = np.asarray(VARIANTS[variant].function(*arrays, **options))
     assert len(figure.axes) == y.size + {
         "separable": 12,  # the column pass's outputs
@@ -59,8 +73,8 @@ def test_steps_of_a_gradient(part, K):
         np.arange(16.0).reshape(1, 4, 4),
         np.full((1, 1, 3, 3), 2.0),
     )
-    figure = show_steps(f"{part} gradient", dy[0], x, weight, padding=1)
-    figure.canvas.draw()
+    figure = show_steps(f"{part} gradient", dy[0], x, weight, padding=1, backend="grid")
+    figure.draw_without_rendering()
     assert len(figure.axes) == K * K
     texts = [text.get_text() for text in figure.axes[-1].texts]
     name, walks, result = ("dy", "weight", "dx") if part == "input" else ("x", "dy", "dweight")
@@ -73,24 +87,28 @@ def test_steps_of_a_gradient(part, K):
 def test_a_weight_gradient_of_two_images_is_one_sum():
     arrays = np.ones((2, 1, 2, 2)), np.ones((2, 1, 2, 2)), np.ones((1, 1, 1, 1))
     with pytest.raises(ValueError, match=r"dweight\[0, 0, 0, 0\] sums over all images"):
-        show_steps("weight gradient", *arrays)
-    assert len(show_steps("weight gradient", *arrays, by="multiply").axes) == 8
+        show_steps("weight gradient", *arrays, backend="grid")
+    figure = show_steps("weight gradient", *arrays, by="multiply", backend="grid")
+    assert len(figure.axes) == 8
 
 
 def test_a_picture_for_each_multiply_and_none_left_out():
     arrays, options = CASES["standard"]
     multiplies = len(trace("standard", *arrays, **options))
     with pytest.raises(ValueError, match=f"makes {multiplies} pictures, one for each multiply"):
-        show_steps("standard", *arrays, by="multiply", frames=multiplies - 1, **options)
-    page = show_steps("pointwise", *CASES["pointwise"][0], by="multiply", backend="jshtml")
-    assert page._repr_html_().count("data:image/png") == 3 * 2 * 2 * 2
+        show_steps(
+            "standard", *arrays, by="multiply", backend="grid", frames=multiplies - 1, **options
+        )
+    figure = show_steps("pointwise", *CASES["pointwise"][0], by="multiply", backend="grid")
+    assert len(figure.axes) == 3 * 2 * 2 * 2
     gif = show_steps("pointwise", *CASES["pointwise"][0], backend="gif")
     assert gif.startswith(b"GIF89a")
 
 
 def test_the_whole_kernel_is_shown_at_every_multiply():
     x, weight = np.zeros((1, 2, 2)), np.arange(11.0, 20).reshape(1, 1, 3, 3)
-    for ax in show_steps("transposed", x, weight, stride=2, by="multiply").axes:
+    figure = show_steps("transposed", x, weight, stride=2, by="multiply", backend="grid")
+    for ax in figure.axes:
         shown = [text.get_text() for text in ax.texts]
         assert [shown.count(f"{number}") for number in range(11, 20)] == [1] * 9
 
@@ -111,7 +129,7 @@ def test_the_map_holds_every_multiply_in_bounds(variant):
     counts = multiply_map(variant, *arrays, **options)
     assert counts.shape == result.output.shape[-2:]
     assert counts.sum() == result.report.multiplies_in_bounds
-    plot_multiply_map(variant, *arrays, **options).canvas.draw()
+    plot_multiply_map(variant, *arrays, **options).draw_without_rendering()
 
 
 def test_the_map_of_a_transposed_convolution_is_a_checkerboard():
@@ -124,11 +142,29 @@ def test_costs_are_drawn_for_every_report():
         VARIANTS[variant].function(*a, **options).report for variant, (a, options) in CASES.items()
     ]
     figure = plot_costs(reports)
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     shown = [text.get_text() for text in figure.axes[0].texts]
-    assert shown == [f"{report.multiplies:,} ✓" for report in reports[::-1]]
+    assert [text.split("   ")[0] for text in shown] == [f"{r.multiplies:,} ✓" for r in reports]
+    bars = figure.axes[0].containers
+    for values, count in zip(bars, ("multiplies", "dense"), strict=True):
+        drawn = [bar.get_width() for bar in values]
+        assert drawn == [getattr(r, count, None) or r.value(count) for r in reports]
+    for points, formula in zip(figure.axes[0].collections, ("document", "in bounds"), strict=True):
+        assert points.get_offsets()[:, 0].tolist() == [r.value(formula) for r in reports]
     with pytest.raises(ValueError, match=f"got {len(CASES)} and 1 names"):
         plot_costs(reports, ["one"])
+
+
+def test_a_factor_is_written_beside_the_bar():
+    x = np.ones((4, 6, 6))
+    counts = [conv2d(x, np.ones((M, 4, 1, 1))).report for M in (4, 2, 10, 4)]
+    shown = [text.get_text() for text in plot_costs(counts, "abcd").axes[0].texts]
+    assert shown == ["576 ✓", "288 ✓   a ÷ 2", "1,440 ✓   a × 2.5", "576 ✓"]
+    empty = conv2d(x[np.newaxis][:0], np.ones((4, 4, 1, 1))).report
+    assert [t.get_text() for t in plot_costs([empty, *counts[:1]]).axes[0].texts] == [
+        "0 ✓",
+        "576 ✓",
+    ]
 
 
 def test_a_cost_curve_holds_what_was_counted():
@@ -136,7 +172,7 @@ def test_a_cost_curve_holds_what_was_counted():
     x = rng.normal(size=(3, 6, 9))
     reports = [conv2d(x, np.ones((2, 3, K, K)), padding=1).report for K in sizes]
     figure = plot_cost_curve(sizes, reports, "kernel size")
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     points = figure.axes[0].lines[-1]
     assert points.get_xdata().tolist() == [1, 2, 5]
     assert points.get_ydata().tolist() == [report.multiplies for report in reports]
@@ -145,6 +181,48 @@ def test_a_cost_curve_holds_what_was_counted():
     assert title == "standard: 2 of 3 are the formula"
     with pytest.raises(ValueError, match="got 3 and 2 values"):
         plot_cost_curve((1, 2), reports, "kernel size")
+    with pytest.raises(ValueError, match="got 2 and 3 values"):
+        plot_cost_curve(sizes, reports, "kernel size", against={"two": reports[:2]})
+
+
+def line_labels(figure):
+    return [text.get_text() for text in figure.axes[0].texts]
+
+
+def test_a_cost_curve_names_its_lines_and_what_coincides():
+    x, sizes = np.ones((4, 6, 9)), (1, 2, 4)
+    few = [grouped_conv2d(x, np.ones((4, 4 // g, 1, 1)), groups=g).report for g in sizes]
+    found = line_labels(plot_cost_curve(sizes, few, "groups"))
+    assert found == ["measured\n= dense\n= the document's\n= in bounds"]
+    against = {"other way round": few[::-1], "itself": few}
+    figure = plot_cost_curve(sizes, few, "groups", against=against)
+    found = [label.partition("\n= ")[0] for label in line_labels(figure)]
+    assert sorted(found) == ["grouped", "itself:\nthe same", "other way round:\n4 × as many"]
+    drawn = [line.get_ydata().tolist() for line in figure.axes[0].lines[:2]]
+    assert drawn == [[r.multiplies for r in reports] for reports in against.values()]
+    padded = [conv2d(x, np.ones((1, 4, K, K)), padding="same").report for K in (1, 3, 5)]
+    found = line_labels(plot_cost_curve(sizes, padded, "kernel size"))
+    assert found == ["in bounds\n(grey: on padding)", "measured\n= dense\n= the document's"]
+
+
+@pytest.mark.parametrize("scale", ["linear", "log"])
+@pytest.mark.parametrize("ends", [[1], [1, 1, 1], [1, 1.001, 1000], [5, 1, 5.1, 4.9, 1]])
+def test_labels_of_lines_stand_beside_their_ends_and_apart(ends, scale):
+    figure, ax = panel(None, (4, 3))
+    for number, end in enumerate(ends):
+        ax.plot([0, 1], [2, end], label=f"line {number}\nof {len(ends)}")
+    ax.plot([0, 1], [3, 3])
+    ax.set_yscale(scale)
+    label_lines(ax)
+    figure.draw_without_rendering()
+    boxes = [text.get_window_extent() for text in ax.texts]
+    assert len(boxes) == len(ends)
+    for box, text in zip(boxes, ax.texts, strict=True):
+        assert text.xy[1] == ends[int(text.get_text().split()[1])]
+        assert ax.bbox.y0 - 3 < box.y0 < box.y1 < ax.bbox.y1 + 3
+        assert box.x0 > ax.transData.transform(text.xy)[0]
+    boxes.sort(key=lambda box: box.y0)
+    assert all(lower.y1 <= upper.y0 for lower, upper in itertools.pairwise(boxes))
 
 
 @pytest.mark.parametrize(
@@ -153,10 +231,43 @@ def test_a_cost_curve_holds_what_was_counted():
 @pytest.mark.parametrize("dilations", [(1,), (3, 1), (1, 2, 3, 4)])
 def test_the_effective_kernel_is_the_zero_stuffed_one(weight, dilations):
     figure = plot_effective_kernel(weight, dilations)
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     for rate, ax in zip(dilations, figure.axes, strict=False):
         shown = np.ma.filled(ax.images[0].get_array(), 0)
         np.testing.assert_array_equal(np.nan_to_num(shown), zero_stuffed_kernel(weight, rate))
+
+
+def test_cells_hold_their_numbers_and_a_scale_that_fits():
+    _, ax = panel(None, (3, 3))
+    assert cells(ax, np.array([[1.0, 0], [0.125, 3]]), KERNEL, 0.5)
+    assert [text.get_text() for text in ax.texts] == ["1", "0", "0.125", "3"]
+    assert ax.images[0].get_clim() == (0, 3)
+    assert ax.images[0].cmap(0) == (1, 1, 1, 1)
+    _, ax = panel(None, (3, 3))
+    assert cells(ax, np.array([[1.0, -4]]), KERNEL, 0.5)
+    assert [text.get_text() for text in ax.texts] == ["1", "−4"]
+    assert ax.images[0].get_clim() == (-4, 4)
+    assert ax.images[0].cmap(0.5) == pytest.approx((1, 1, 1, 1), abs=0.01)
+    _, ax = panel(None, (3, 3))
+    assert not cells(ax, np.array([[0.125]]), KERNEL, 0.3)
+    assert not ax.texts
+
+
+@pytest.mark.parametrize(("size", "bars"), [((1, 5, 5), 0), ((1, 9, 9), 1)])
+def test_a_matrix_too_large_for_numbers_has_a_scale(size, bars):
+    figure = plot_matrix(np.arange(1.0, 10).reshape(1, 1, 3, 3), size)
+    figure.draw_without_rendering()
+    assert len(figure.axes) == 3 + bars
+    assert [len(ax.texts) > 0 for ax in figure.axes[:2]] == [not bars] * 2
+    titles = [ax.get_title().split(":")[0] for ax in figure.axes[:2]]
+    assert titles == ["convolution", "transposed"]
+
+
+def test_a_row_of_the_matrix_is_the_kernel_in_its_place():
+    weight = np.arange(1.0, 13).reshape(2, 1, 2, 3)
+    (row,) = (ax for ax in plot_matrix(weight, (1, 3, 4)).axes if "row" in ax.get_title())
+    assert row.get_title() == "row 2, folded to the 3×4 of the image"
+    np.testing.assert_array_equal(row.images[0].get_array(), [[0] * 4, [1, 2, 3, 0], [4, 5, 6, 0]])
 
 
 def test_an_effective_kernel_needs_one_kernel_and_a_rate():
@@ -196,7 +307,7 @@ def test_a_field_that_is_too_wide_is_refused():
 
 def test_a_matrix_of_zeros_is_drawn():
     figure = plot_matrix(np.zeros((2, 1, 1, 2)), (1, 1, 3))
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     titles = [ax.get_title() for ax in figure.axes[:2]]
     assert titles == ["convolution: 4 × 3, 100% zeros", "transposed: 3 × 4, 100% zeros"]
 
@@ -212,7 +323,7 @@ def boxes(figure):
 
 def test_the_tiles_of_a_small_image():
     figure = plot_winograd_tiles((10, 7), tile=(1, 0))
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     assert figure.axes[0].get_title() == "10×7 outputs: 3×2 tiles, 26 of 96 outputs cut off"
     assert boxes(figure) == {
         "zeros beyond": [(-1, -1, 14, 10)],
@@ -291,7 +402,7 @@ def test_a_lesson_on_another_photo(lesson, shape, grey, tmp_path):
     told = lesson(tmp_path / "photo.png")
     assert np.isfinite(list(told.numbers.values())).all()
     assert str(told).endswith(told.answer)
-    told.plot().canvas.draw()
+    told.plot().draw_without_rendering()
 
 
 @pytest.mark.parametrize("lesson", LESSONS)
@@ -305,7 +416,7 @@ def test_a_photo_too_small_for_a_lesson(lesson, tmp_path):
 def test_a_network_is_drawn_layer_by_layer(name):
     network = networks.CATALOGUE[name]()
     figure = network.plot()
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     for ax, total in zip(figure.axes, (network.multiplies, network.weights), strict=True):
         assert sum(bar.get_height() for bar in ax.patches) == total
 
@@ -313,12 +424,12 @@ def test_a_network_is_drawn_layer_by_layer(name):
 def test_networks_are_drawn_side_by_side():
     built = [networks.squeezenet(), networks.dcgan_generator()]
     figure = plot_networks(built)
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     upper, lower = figure.axes
     assert upper.lines[0].get_ydata().tolist() == [3_576_704, 1_248_424]
     assert sum(bar.get_width() for bar in lower.patches) == pytest.approx(200)
-    plot_networks(built[:1]).canvas.draw()
-    plot_networks(built[:1] * 2).canvas.draw()
+    plot_networks(built[:1]).draw_without_rendering()
+    plot_networks(built[:1] * 2).draw_without_rendering()
     with pytest.raises(ValueError, match="networks: must hold at least one"):
         plot_networks([])
 
@@ -334,7 +445,49 @@ def test_the_gallery_is_written(tmp_path, capsys):
 
 
 def test_two_steps_stand_side_by_side():
-    figure = show_steps("standard", np.ones((1, 2, 3)), np.ones((1, 1, 2, 2)))
+    figure = show_steps("standard", np.ones((1, 2, 3)), np.ones((1, 1, 2, 2)), backend="grid")
     figure.draw_without_rendering()
     first, second = (ax.get_position() for ax in figure.axes)
     assert first.x1 <= second.x0
+
+
+def test_texts_have_the_sizes_of_the_style_and_none_is_cut_off():
+    """Also those that are made when the figure is drawn, and those of a later notebook's figure."""
+    before = dict(mpl.rcParams)
+    report = conv2d(np.ones((1, 5, 5)), np.ones((1, 1, 3, 3))).report
+    figures = [
+        plot_costs([report, report]),
+        plot_cost_curve((1, 2), [report, report], "label"),
+        plot_multiply_map("standard", np.ones((1, 4, 4)), np.ones((1, 1, 3, 3))),
+        plot_effective_kernel(np.ones((3, 3))),
+        plot_matrix(np.ones((1, 1, 2, 2)), (1, 3, 3)),
+        plot_receptive_field([(3,)]),
+        plot_winograd_tiles(9),
+        networks.mobilenet_v1().plot(),
+        plot_networks([networks.squeezenet()]),
+    ]
+    for figure in figures:
+        figure.draw_without_rendering()
+        texts = figure.findobj(lambda artist: isinstance(artist, mpl.text.Text))
+        sizes = {text.get_fontsize() for text in texts if text.get_text() and text.get_visible()}
+        assert sizes <= {STYLE["font.size"], STYLE["axes.titlesize"]}
+        ticks = {word.get_fontsize() for ax in figure.axes for word in ax.get_xticklabels()}
+        assert ticks <= {STYLE["xtick.labelsize"]}
+        drawn, (wide, high) = figure.get_tightbbox(), figure.get_size_inches()
+        assert max(-drawn.x0, -drawn.y0, drawn.x1 - wide, drawn.y1 - high) < 0.03, "cut off"
+    assert dict(mpl.rcParams) == before
+
+
+def test_the_drawing_is_sharp():
+    picture = drawing()
+    assert picture.dtype == np.float32
+    np.testing.assert_array_equal(picture, drawing())
+    word = np.array([[letter == "#" for letter in line] for line in WORD])
+    for size, top, left in ((3, 6, 6), (2, 34, 6), (1, 34, 58)):
+        shown = picture[:, top : top + 7 * size : size, left : left + 23 * size : size]
+        np.testing.assert_array_equal(shown, [1 - word] * 3)
+    grey = picture.mean(axis=0)
+    edges = conv2d(grey[np.newaxis], filters.sobel("x")[np.newaxis, np.newaxis]).output
+    assert np.abs(edges).max() == 4  # from black to white within a pixel
+    assert np.mean((grey == 0) | (grey == 1)) > 0.75
+    assert not (picture == picture[0]).all()

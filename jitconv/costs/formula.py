@@ -43,7 +43,7 @@ class Formula(NamedTuple):
         symbols : str
             A formula of symbols, numbers, brackets, ⌊ ⌋ and + − · /.
         **values : int
-            The number for each symbol. Symbols that begin with "V_" are counts, of any size.
+            The number for each symbol. Symbols that begin with ``V_`` are counts, of any size.
 
         Returns
         -------

@@ -1,8 +1,16 @@
-"""Exercises that check themselves: an answer meets what the loops did, and gets a hint."""
+"""Exercises that check themselves: an answer meets what the loops did, and gets a hint.
+
+A slip is told by making it: the hint names the one that gives what the learner has.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+import math
+import operator
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,20 +18,21 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..costs.report import ConvResult, CostReport
+from ..tracing import trace
+from ..variant import Variant
 from ..variants import VARIANTS
+from ..variants.dilated import zero_stuffed_kernel
+from ..variants.front_door import conv2d
 
-Run = Callable[..., ConvResult]
-WORDS = {
-    "parameters": "parameters",
-    "multiplies": "multiplies",
-    "multiplies_on_padding": "multiplies on padding",
-    "multiplies_in_bounds": "multiplies in bounds",
-    "macs": "MACs",
-    "flops": "FLOPs",
-    "output_shape": "",
-    "output": "",
-    "loops": "",
+COUNTS = {
+    "parameters": "parameters, each weight and bias once",
+    "multiplies": "multiplies, on pixels and on padding",
+    "multiplies_in_bounds": "multiplies in bounds, on pixels alone",
+    "multiplies_on_padding": "multiplies on padding, on zeros around the image",
+    "macs": "MACs, a multiply and its add each",
+    "flops": "FLOPs, two for each multiply and its add",
 }
+WORDS = (*COUNTS, "output_shape", "output", "loops", "choice")
 NEUTRAL = {"padding": 0, "stride": 1, "dilation": 1, "output_padding": 0, "bias": None}
 
 
@@ -52,8 +61,7 @@ class Verdict:
 def check(
     what: str,
     answer: Any,
-    variant: str,
-    x: ArrayLike,
+    variant: str | Callable[[Any], ConvResult | Mapping[str, Any]],
     *arrays: ArrayLike,
     **options: Any,
 ) -> Verdict:
@@ -64,12 +72,18 @@ def check(
     what : str
         What is asked for: a number of the report, "parameters", "multiplies",
         "multiplies_on_padding", "multiplies_in_bounds", "macs" or "flops"; "output_shape"; the
-        "output" itself; or "loops" of the learner's own.
-    answer : int, tuple of int, array_like or callable
+        "output" itself; "loops" of the learner's own; or a "choice" that is to reach something.
+    answer : Any
         The learner's, or None while there is none. Loops take x and the arrays and return the
-        output and how many multiplies they did; those on padding may be done or left out.
-    variant, x, arrays, options
-        As in `jitconv.trace`; and `method`, if other loops than the textbook's are asked about.
+        output and how many multiplies they did; those on padding may be done or left out. A choice
+        is what `variant` takes.
+    variant : str or callable
+        As in `jitconv.trace`. For a choice, a function that runs it and returns a `ConvResult`, or
+        a dict of what it measured.
+    *arrays, **options
+        As in `jitconv.trace`; and `method`, if other loops than the textbook's are asked about. For
+        a choice, what it is to give, by name: numbers, arrays or lists of lines; `at_most` and
+        `at_least` are dicts of bounds.
 
     Returns
     -------
@@ -79,168 +93,380 @@ def check(
     Raises
     ------
     TypeError, ValueError
-        As the variant's function; or if `what` is no such word, or the answer is not of its kind.
+        As the variant's function; or if `what` is no such word. Never for an answer.
 
     Examples
     --------
     >>> x, weight = np.ones((2, 8, 8)), np.ones((4, 2, 3, 3))
     >>> check("multiplies", None, "standard", x, weight)
     … No answer yet: put yours in place of None.
-    >>> check("multiplies", 5184, "standard", x, weight)
-    ✗ Not 5,184. That is the FLOPs: two for each multiply and its add.
     >>> check("multiplies", 1296, "standard", x, weight)
     ✗ Not 1,296. It is 1/2 of the right number: did you count the input channels, C = 2?
     >>> check("multiplies", 2592, "standard", x, weight)
     ✓ 2,592 multiplies: M·C·K²·OH·OW = 4·2·9·6·6 = 2,592.
+
+    Outputs are compared with or without the axes of length 1.
+
+    >>> check("output", [21, 32], "standard", [[[1.0, 2, 3]]], [[[[10.0, 1]]]])
+    ✗ 2 of 2 numbers are wrong: y[0, 0, 0] is 21, it should be 12. The kernel is turned by 180°.
+
+    A choice is run, and shows what it gives.
+
+    >>> def grouped(g):
+    ...     return conv2d(np.ones((4, 8, 8)), np.ones((4, 4 // g, 3, 3)), groups=g)
+    >>> check("choice", 2, grouped, at_most={"parameters": 40})
+    ✗ It gives 72 parameters: K²·C·M/g = 9·4·4/2. Wanted: at most 40 parameters.
     """
     if what not in WORDS:
         raise ValueError(f"what: must be one of {', '.join(WORDS)}, got {what!r}")
-    if variant not in VARIANTS:
+    nothing = Verdict(None, "No answer yet: put yours in place of None.")
+    if what == "choice":
+        if not callable(variant):
+            raise TypeError(f"variant: must be a function that runs the choice, got {variant!r}")
+        return nothing if answer is None else _check_choice(answer, variant, options)
+    if not isinstance(variant, str) or variant not in VARIANTS:
         raise ValueError(f"variant: must be one of {', '.join(VARIANTS)}, got {variant!r}")
-    options.setdefault("method", "direct")
-
-    def run(*given: ArrayLike, **changed: Any) -> ConvResult:
-        return VARIANTS[variant].function(x, *(given or arrays), **{**options, **changed})
-
-    done = run()
+    call = _Call(VARIANTS[variant], arrays, {"method": "direct", **options})
     if answer is None:
-        return Verdict(None, "No answer yet: put yours in place of None.")
-    if what == "loops":
-        return _check_loops(answer, done, run, (x, *arrays))
+        return nothing
     if what == "output":
-        wrong = _output_hint(answer, done.output, run, arrays)
-        return Verdict(not wrong, wrong or f"All {done.output.size} numbers are right.")
-    right, formula = getattr(done.report, what), _formula(what, done.report)
-    if what == "output_shape":
-        answer = tuple(np.atleast_1d(answer).tolist())
-        shown = str(answer)
-    elif isinstance(answer, (int, float, np.number)) and not isinstance(answer, bool):
-        shown = f"{answer:,}"
-    else:
-        raise TypeError(f"answer: must be a number, got {type(answer).__name__}")
-    if answer == right:
-        return Verdict(True, f"{shown} {WORDS[what]}".rstrip() + f": {formula}.")
-    hint = (
-        _without(what, answer, run, options)
-        or (what == "output_shape" and _shape_hint(answer, right))
-        or (what != "output_shape" and _another_number(answer, done.report))
-        or (what != "output_shape" and _factor(answer, right, _sizes(x, arrays, done.output)))
-        or f"The formula is {formula.split(' = ')[0]}."
-    )
+        return _check_output(answer, call)
+    return _check_loops(answer, call) if what == "loops" else _check_number(what, answer, call)
+
+
+class _Call:
+    """What is asked about: a variant's record, its arrays and options, and what their run gave."""
+
+    def __init__(self, record: Variant, arrays: tuple, options: dict[str, Any]) -> None:
+        self.record, self.options = record, options
+        self.output, self.report = record.function(*arrays, **options)
+        self.arrays = [np.asarray(array) for array in arrays]
+        self.roles = [*record.arrays.values()][: len(arrays)]
+        self.groups = 1
+        if len(arrays) == 2 and self.roles[1].shape.split(", ")[1] in ("C/g", "1"):
+            self.groups = self.arrays[0].shape[-3] // self.arrays[1].shape[1]
+
+    def run(self, *arrays: np.ndarray, **changed: Any) -> ConvResult:
+        return self.record.function(*(arrays or self.arrays), **{**self.options, **changed})
+
+    def regrouped(self, x: np.ndarray, weight: np.ndarray, groups: int) -> ConvResult:
+        function = self.record.function if "groups" in self.record.keywords else conv2d
+        return function(x, weight, **{**self.options, "groups": groups, "method": "auto"})
+
+
+def _check_number(what: str, answer: Any, call: _Call) -> Verdict:
+    answer, right = _plain(answer), getattr(call.report, what)
+    formula = _formula(what, call.report)
+    if answer == right or (what == "output_shape" and answer == (1, *right)):
+        return Verdict(True, f"{_counted(answer, what)}: {formula}.")
+    hint = _hint(what, answer, call) or f"The formula is {formula.split(' = ')[0]}."
+    if "V_h" in hint:
+        hint += " V_h and V_w are the pairs of output and tap along an axis that meet a pixel."
+    shown = f"{answer:,}" if _is_number(answer) else repr(answer)
     return Verdict(False, f"Not {shown}. {hint}")
 
 
+def _plain(answer: Any) -> Any:
+    """Return Python's number or tuple for what NumPy takes for one, else the answer as it is."""
+    with suppress(ValueError):  # ragged
+        answer = np.asarray(answer).tolist()
+    return tuple(answer) if isinstance(answer, list) else answer
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _counted(value: Any, what: str) -> str:
+    name = COUNTS.get(what, what.replace("_", " ")).split(",")[0]
+    return f"{value:,} {name}" if _is_number(value) else f"{name} {value}"
+
+
+def _hint(what: str, answer: Any, call: _Call) -> str:
+    """Tell which other number or shape the answer is."""
+    for text, other in _other_numbers(what, call):
+        if other == answer != 0:
+            return text
+    if what != "output_shape":
+        return "" if _is_number(answer) else "The answer is a number."
+    right = call.report.output_shape
+    if not isinstance(answer, tuple) or len(answer) != len(right):
+        return f"An output has {len(right)} axes; the last three are channels, height and width."
+    if sorted(map(str, answer)) == sorted(map(str, right)):
+        return "The order is channels, height, width."
+    return "" if answer[:-2] == right[:-2] else "An output has a channel for each filter."
+
+
+def _other_numbers(what: str, call: _Call) -> Iterator[tuple[str, Any]]:
+    """Yield what learners take for the number that is asked for, and what to say of each."""
+    for text, run in _other_runs(call):
+        yield text, getattr(run.report, what)
+    if what == "output_shape":
+        return
+    report, right = call.report, getattr(call.report, what)
+    for name in [name for name in COUNTS if name != "macs"]:
+        asked = f"Those are the {COUNTS[name]}. Asked for are the {COUNTS[what]}."
+        yield asked, getattr(report, name)
+    for name, count in report.parts.items():
+        yield f"That is the {name} alone.", count
+    known = {"document": "the document's count, over H·W", "dense": "dense; these loops do fewer"}
+    for name, formula in report.costs.items():
+        yield f"That is {formula.symbols}, {known.get(name, name)}.", formula.value
+    kernel = next((a.shape[-2:] for a in call.arrays[::-1] if a.ndim == 4), (1, 1))
+    *images, M, OH, OW = call.output.shape
+    for name, size in {
+        "input channels, C": call.arrays[0].shape[-3],
+        "output channels, M": M,
+        "taps of the kernel, K²": math.prod(kernel),
+        "rows of the kernel, K": kernel[0],
+        "output pixels, OH·OW": OH * OW,
+        "images, N": math.prod(images),
+    }.items():
+        factor = f"the {name} = {size}"
+        yield f"It is 1/{size} of the right number: did you count {factor}?", right / size
+        yield f"It is {size} times the right number: do {factor}, count here?", right * size
+
+
 def _formula(what: str, report: CostReport) -> str:
-    formulas = report.costs
-    dense, in_bounds = formulas["dense"], formulas["in bounds"]
-    if what in ("macs", "flops"):
-        kernel = f"an add follows {report.macs:,} of {report.multiplies:,} multiplies"
-        return kernel if what == "macs" else f"2 × MACs = 2 × {report.macs:,}"
+    costs = report.costs
+    dense, in_bounds = costs["dense"], costs["in bounds"]
+    if what == "macs":
+        return f"multiplies with an add = {report.macs:,} of {report.multiplies:,}"
+    if what == "flops":
+        return f"2 × MACs = 2 × {report.macs:,}"
     if what == "multiplies_on_padding":
-        return f"dense − in bounds = {dense.value:,} − {in_bounds.value:,}"
+        return f"{dense.symbols} − {in_bounds.symbols} = {dense.value:,} − {in_bounds.value:,}"
     if what == "multiplies":
         own = next((p.equals.split(",")[0] for p in report.passes if not p.by_definition), "dense")
-        counted = formulas[own]
-        return str(counted if report.multiplies == counted.value else in_bounds)
-    if what == "parameters" and "bias" in formulas:
-        return f"{formulas['parameters']}, and {formulas['bias']} of the bias"
+        return str(costs[own] if report.multiplies == costs[own].value else in_bounds)
+    if what == "parameters" and "bias" in costs:
+        weights, bias = costs["parameters"], costs["bias"]
+        numbers = f"{weights.substituted} + {bias.substituted} = {report.parameters:,}"
+        return f"{weights.symbols} + {bias.symbols} = {numbers}"
     if what == "output_shape":  # one formula for both axes, or one for each
-        return ", ".join(str(f) for name, f in formulas.items() if name.startswith("output"))
-    return str(formulas["in bounds" if what == "multiplies_in_bounds" else what])
+        return ", ".join(str(f) for name, f in costs.items() if name.startswith("output"))
+    return str(costs["in bounds" if what == "multiplies_in_bounds" else what])
 
 
-def _without(what: str, answer: Any, run: Run, options: dict[str, Any]) -> str:
-    """Tell which option the answer leaves out: what a run without it gives."""
-    for name, neutral in NEUTRAL.items():
-        if name in options:
-            try:
-                other = run(**{name: neutral})
-            except ValueError:  # without it nothing would come out
-                continue
-            if getattr(other.report, what) == answer:
-                return f"That is what it would be with {name}={neutral}."
-    return ""
+def _check_output(answer: Any, call: _Call) -> Verdict:
+    wrong = _difference("y", answer, call.output)
+    if not wrong:
+        return Verdict(True, f"All {call.output.size} numbers are right.")
+    array = _fitted(answer, call.output)
+    if array is None:
+        return Verdict(False, wrong)
+    for text, output in _slipped_outputs(call):
+        written = np.zeros(array.shape)
+        if array.shape[:-2] == output.shape[:-2]:  # loops may write to another size
+            part = np.s_[..., : output.shape[-2], : output.shape[-1]]
+            written[part] = output[..., : array.shape[-2], : array.shape[-1]]
+        if written.any() and not _difference("y", array, written):
+            return Verdict(False, f"{wrong} {text}")
+    return Verdict(False, wrong)
 
 
-def _shape_hint(answer: tuple, right: tuple[int, ...]) -> str:
-    if len(answer) != len(right):
-        return f"An output has {len(right)} axes; the last three are channels, height and width."
-    if answer[:-2] != right[:-2]:
-        return "An output has a channel for each filter."
-    return ""
+def _fitted(answer: Any, y: np.ndarray) -> np.ndarray | None:
+    """Return an array, in y's shape where axes of length 1 alone differ; None if it is none."""
+    try:
+        array = np.asarray(answer, np.float64)
+    except (TypeError, ValueError):
+        return None
+    return array.reshape(y.shape) if np.squeeze(array).shape == np.squeeze(y).shape else array
 
 
-def _another_number(answer: float, report: CostReport) -> str:
-    numbers = {
-        "FLOPs: two for each multiply and its add": report.flops,
-        "parameters: each of them multiplies once for each output pixel": report.parameters,
-        "multiplies: each of them and its add are two FLOPs": report.multiplies,
-        "multiplies in bounds: these loops multiply the zeros of the padding too": (
-            report.multiplies_in_bounds
-        ),
-        "multiplies on padding alone": report.multiplies_on_padding,
-        "document's count, over H·W: this output has another size": report.value("document"),
-        "dense count: these loops do fewer": report.value("dense"),
-        **{f"{name} alone": count for name, count in report.parts.items()},
-    }
-    return next((f"That is the {name}." for name, n in numbers.items() if n and n == answer), "")
-
-
-def _sizes(x: ArrayLike, arrays: tuple, y: np.ndarray) -> dict[str, int]:
-    kernel = next((np.shape(array)[-2:] for array in arrays[::-1] if np.ndim(array) == 4), (1, 1))
-    return {
-        "input channels, C": np.shape(x)[-3],
-        "output channels, M": y.shape[-3],
-        "taps of the kernel, K²": int(np.prod(kernel)),
-        "rows of the kernel, K": kernel[0],
-        "output pixels, OH·OW": y.shape[-2] * y.shape[-1],
-        "images, N": y.size // int(np.prod(y.shape[-3:])),
-    }
-
-
-def _factor(answer: float, right: int, sizes: dict[str, int]) -> str:
-    if answer < 1 or not right:
-        return ""
-    for name, size in sizes.items():
-        if size > 1 and answer * size == right:
-            return f"It is 1/{size} of the right number: did you count the {name} = {size}?"
-        if size > 1 and right * size == answer:
-            return f"It is {size} times the right number: do the {name} = {size}, count here?"
-    return ""
-
-
-def _output_hint(answer: ArrayLike, y: np.ndarray, run: Run, arrays: tuple) -> str:
-    answer = np.asarray(answer)
-    if answer.shape != y.shape:
-        return f"Yours has shape {answer.shape}, the output {y.shape}."
+def _difference(name: str, got: Any, wanted: ArrayLike) -> str:
+    """Tell the first place where two arrays or lists of lines differ; nothing if they agree."""
+    if isinstance(wanted, list) and isinstance(wanted[0], str):
+        pairs = enumerate(itertools.zip_longest(map(str, got), wanted, fillvalue="missing"))
+        unlike = (f"{name}[{i}] is {a}, it should be {b}." for i, (a, b) in pairs if a != b)
+        return next(unlike, "")
+    y = np.asarray(wanted, np.result_type(np.asarray(wanted), np.float32))
+    array = _fitted(got, y)
+    if array is None:
+        return f"{name} is no array of numbers; it should have shape {y.shape}."
+    if array.shape != y.shape:
+        return f"{name} has shape {array.shape}, it should have {y.shape}."
     rtol = np.sqrt(np.finfo(y.dtype).eps)
-    wrong = np.argwhere(~np.isclose(answer, y, rtol, equal_nan=True))
+    atol = rtol * np.abs(y[np.isfinite(y)]).max(initial=0)
+    wrong = np.argwhere(~np.isclose(array, y, rtol, atol, equal_nan=True))
     if not len(wrong):
         return ""
-    turned = [np.flip(array, (-2, -1)) if np.ndim(array) == 4 else array for array in arrays]
-    if np.allclose(answer, run(*turned).output):
-        return "You turned the kernel by 180°; deep learning does not."
-    place = ", ".join(map(str, wrong[0]))
-    return f"{len(wrong)} of {y.size} numbers are wrong, y[{place}] is the first of them."
+    place, are = tuple(wrong[0].tolist()), "is" if len(wrong) == 1 else "are"
+    first = f"{name}{list(place)} is {array[place]:.8g}, it should be {y[place]:.8g}."
+    return f"{len(wrong)} of {y.size} numbers {are} wrong: {first}"
 
 
-def _check_loops(loops: Any, done: ConvResult, run: Run, given: tuple) -> Verdict:
+def _check_loops(loops: Any, call: _Call) -> Verdict:
     if not callable(loops):
-        raise TypeError(f"answer: must be a function, got {type(loops).__name__}")
-    returned = loops(*(np.array(array) for array in given))  # copies: the loops may spoil theirs
+        return Verdict(False, "Give the function itself, without calling it.")
+    try:
+        returned = loops(*map(np.array, call.arrays))  # copies: the loops may spoil theirs
+    except Exception as error:
+        code = getattr(getattr(loops, "py_func", loops), "__code__", check.__code__)
+        frames = traceback.extract_tb(error.__traceback__)[1:]  # the first one is of this file
+        own = [frame for frame in frames if frame.filename == code.co_filename]
+        where = f" in line {own[-1].lineno}, {own[-1].line}".rstrip(", ") if own else ""
+        return Verdict(False, f"Your function stopped{where}: {_told(error)}.")
     if returned is None:
         return Verdict(None, "No answer yet: your function returns None.")
-    if not isinstance(returned, tuple) or len(returned) != 2:
-        raise TypeError(
-            "answer: the function must return the output and how many multiplies it did"
-        )
-    y, multiplies = returned
-    wrong = _output_hint(y, done.output, run, given[1:])
-    if wrong:
-        return Verdict(False, wrong)
-    report = done.report
+    is_pair = isinstance(returned, tuple) and len(returned) == 2
+    y, multiplies = returned if is_pair else (returned, None)
+    verdict, multiplies, report = _check_output(y, call), _plain(multiplies), call.report
+    if not verdict:
+        return verdict
+    if not _is_number(multiplies):
+        return Verdict(False, "The output is right. Return how many multiplies you did as well.")
     if multiplies not in (report.multiplies, report.multiplies_in_bounds):
-        counted = f"The output is right, but you counted {multiplies:,} multiplies"
-        return Verdict(False, f"{counted}; the textbook loops do {report.multiplies:,}.")
+        counted = f"The output is right, but you counted {multiplies:,} multiplies; the textbook"
+        hint = _hint("multiplies", multiplies, call)
+        return Verdict(False, f"{counted} loops do {report.multiplies:,}. {hint}".rstrip())
     how = "the zeros of the padding left out" if multiplies < report.multiplies else "all counted"
     return Verdict(True, f"The output and its {multiplies:,} multiplies are right, {how}.")
+
+
+def _told(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).splitlines()[:2])}".rstrip(". ")
+
+
+def _check_choice(choice: Any, run: Callable[[Any], Any], wanted: dict[str, Any]) -> Verdict:
+    verdict = _tried(choice, run, **wanted)
+    with suppress(ValueError):  # it may be no array
+        if not verdict and "output" in wanted and np.ndim(choice) > 1:  # is it a turned kernel?
+            axes = "M, " * (np.ndim(choice) - 2) + "KH, KW"
+            for text, turned in itertools.islice(_slips("weight", axes, np.asarray(choice)), 2):
+                if _tried(turned, run, **wanted):
+                    return Verdict(False, f"{verdict.text} {text}")
+    return verdict
+
+
+def _tried(
+    choice: Any, run: Callable[[Any], Any], at_most: Any = None, at_least: Any = None, **equal: Any
+) -> Verdict:
+    """Run a choice, and compare what it gives with what is wanted."""
+    try:
+        made = run(choice)
+    except Exception as error:
+        return Verdict(False, f"That does not run: {_told(error)}.")
+    gives, wants, unlike = [], [], []
+    for words, meets, bounds in (
+        ("", operator.eq, equal),
+        ("at most ", operator.le, at_most or {}),
+        ("at least ", operator.ge, at_least or {}),
+    ):
+        for name, bound in bounds.items():
+            value, formula = _measured(made, name)
+            if isinstance(bound, (list, np.ndarray)):
+                unlike.append(_difference(name, value, bound))
+            else:
+                gives.append(_counted(_plain(value), name) + formula)
+                wants += [] if meets(_plain(value), bound) else [words + _counted(bound, name)]
+    said = [f"It gives {', '.join(gives)}."] if gives else []
+    said += [f"Wanted: {', '.join(wants)}."] if wants else []
+    said += filter(None, unlike)
+    return Verdict(not wants and not any(unlike), " ".join(said) or "It gives what is wanted.")
+
+
+def _measured(made: Any, name: str) -> tuple[Any, str]:
+    """Return what a run gave, by its name, and the formula with its numbers where there is one."""
+    if not isinstance(made, ConvResult):
+        return made[name], ""
+    if name == "output":
+        return made.output, ""
+    return getattr(made.report, name), f": {_formula(name, made.report).rpartition(' = ')[0]}"
+
+
+def _other_runs(call: _Call) -> Iterator[tuple[str, ConvResult]]:
+    """Yield the runs that learners take this one for, and what they forgot."""
+    for name in [name for name in NEUTRAL if name in call.options]:
+        with suppress(ValueError):  # without it nothing may come out
+            other = call.run(**{name: NEUTRAL[name]})
+            yield f"That is what it would be with {name}={NEUTRAL[name]}.", other
+    with suppress(KeyError, ValueError):  # there may be no dilation
+        spread = [
+            zero_stuffed_kernel(a, call.options["dilation"]) if record.role == "weight" else a
+            for record, a in zip(call.roles, call.arrays, strict=True)
+        ]
+        yield "The gaps between the taps are counted as well.", call.run(*spread, dilation=1)
+    if call.groups > 1:
+        x, weight = call.arrays
+        seen = f"each output channel sees {weight.shape[1]} of the {x.shape[-3]} input channels"
+        every = np.tile(weight, (1, call.groups, 1, 1))
+        yield f"You forgot /g: {seen}.", call.regrouped(x, every, 1)
+
+
+def _slipped_outputs(call: _Call) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield what slips in the loops would give, and what to say of each."""
+    for text, run in _other_runs(call):
+        yield text, run.output
+    if call.groups > 1:
+        x, weight = call.arrays
+        m, c = np.arange(weight.shape[0]), np.arange(weight.shape[1])
+        for text, group in (
+            ("Every output channel reads the first group.", 0 * m),
+            ("Output channel m reads group m % g; its own is m // (M/g).", m % call.groups),
+        ):
+            read = (group[:, np.newaxis] * len(c) + c).ravel()
+            yield text, call.regrouped(x[..., read, :, :], weight, len(m)).output
+    slips = [dict(_slips(*role, a)) for role, a in zip(call.roles, call.arrays, strict=True)]
+    for text in dict.fromkeys(itertools.chain(*slips[::-1])):
+        having = [i for i, each in enumerate(slips) if text in each]
+        for chosen in [having, *([i] for i in having)]:  # in all of them, or in one
+            given = [slips[i][text] if i in chosen else a for i, a in enumerate(call.arrays)]
+            with suppress(ValueError):  # of another shape it may not fit
+                yield text, call.run(*given).output
+    for what, part in (
+        ("row", np.s_[..., :-1, :]),
+        ("column", np.s_[..., :-1]),
+        ("row and column", np.s_[..., :-1, :-1]),
+    ):
+        yield f"A range ends too early: the last {what} is missing.", _only(call.output, part)
+    yield "Rows come first: y[m, oh, ow].", call.output.swapaxes(-1, -2)
+    with suppress(ValueError):  # it may be too large to be traced
+        yield "Only the last product is left, as with `=` in place of `+=`.", _last_products(call)
+
+
+def _slips(role: str, shape: str, a: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield what slips make of an array, and what to say of each."""
+    axes = shape.split(", ")[: a.ndim]
+    if role == "image":
+        for which, part in ("first", np.s_[..., :1, :, :]), ("last", np.s_[..., -1:, :, :]):
+            yield f"Only the {which} input channel is counted.", _only(a, part)
+        yield "Each tap reads the pixel above and left of its own.", np.roll(a, 1, (-2, -1))
+    if role == "positions":
+        pairs = a.reshape(*a.shape[:-3], -1, 2, *a.shape[-2:])
+        yield "Of each pair of offsets the first is down.", np.flip(pairs, -3).reshape(a.shape)
+        yield "The taps do not move.", np.zeros_like(a)
+        yield "The taps move the other way.", -a
+        yield "The nearer pixel has the greater weight.", np.floor(a) + np.ceil(a) - a
+    if role == "weight":
+        taps = tuple(i for i, axis in enumerate(axes) if axis[0] == "K")
+        yield "The kernel is turned by 180°.", np.flip(a, taps)
+        if len(taps) == 2:
+            yield "The kernel is transposed: its rows are columns.", a.swapaxes(*taps)
+        for text, kept in (
+            ("A range ends too early: the last taps are left out.", slice(-1)),
+            ("A range begins too late: the first taps are left out.", slice(1, None)),
+            ("Only the last tap is left, as with `=` in place of `+=`.", slice(-1, None)),
+        ):
+            yield text, _only(a, tuple(kept if i in taps else slice(None) for i in range(a.ndim)))
+        if a.ndim > 1:
+            m = next(i for i, axis in enumerate(axes) if axis[0] in "MB")
+            first = np.repeat(a.take([0], m), a.shape[m], m)
+            yield "Every output channel takes the first filter.", first
+            yield "The weight's channels in and out have changed places.", a.swapaxes(0, 1)
+
+
+def _only(a: np.ndarray, part: Any) -> np.ndarray:
+    rest = np.zeros_like(a)
+    rest[part] = a[part]
+    return rest
+
+
+def _last_products(call: _Call) -> np.ndarray:
+    """Return what is left where each product replaces the sum that it should be added to."""
+    steps = trace(call.record.name, *call.arrays, **call.options)
+    y = np.zeros((1, *call.output.shape)[-4:])
+    last = [step for step in steps if step.part == [*call.record.passes][-1]]
+    for step in sorted(last, key=lambda step: (step.around or (), step.weight or ())):
+        y[step.output] = step.value * step.factor
+    return y.reshape(call.output.shape)

@@ -57,10 +57,10 @@ class Lesson(NamedTuple):
         return str(self)
 
     def plot(self) -> Figure:
-        """Draw the pictures side by side, the question above and the answer below."""
+        """Draw the pictures side by side; what they say is printed."""
         from ..plots.panels import plot_panels
 
-        return plot_panels(self.question, self.pictures, self.answer)
+        return plot_panels(self.pictures)
 
 
 def stride_or_pooling(path: str | Path | None = None) -> Lesson:
@@ -274,16 +274,16 @@ def sobel_both_ways(path: str | Path | None = None) -> Lesson:
     --------
     >>> lesson = sobel_both_ways()
     >>> lesson.numbers["multiplies, 3×3"], lesson.numbers["multiplies, column and row"]
-    (2744820, 1833468)
+    (2764800, 1843200)
     >>> lesson.numbers["largest difference"] < 1e-5
     True
     """
     x = _grey(path)
     kernel = filters.sobel("x")
     column, row = factor_kernel(kernel)
-    whole, dense = conv2d(x, kernel[np.newaxis, np.newaxis])
-    parts, cheap = separable_conv2d(x, column, row)
-    smooth = separable_conv2d(x, column, [1.0]).output[0] / column.sum()
+    whole, dense = conv2d(x, kernel[np.newaxis, np.newaxis], padding="same")
+    parts, cheap = separable_conv2d(x, column, row, padding="same")
+    smooth = separable_conv2d(x, column, [1.0], padding="same").output[0] / column.sum()
     difference = float(np.abs(whole - parts).max())
     pixels = whole.size
     return Lesson(
@@ -295,13 +295,13 @@ def sobel_both_ways(path: str | Path | None = None) -> Lesson:
             "multiplies a pixel, column and row": cheap.multiplies / pixels,
             "largest difference": difference,
         },
-        f"The same edges, to {difference:.0e}, with {cheap.multiplies / pixels:.2f} multiplies "
+        f"The same edges, to {difference:.0e}, with {cheap.multiplies / pixels:.0f} multiplies "
         f"a pixel instead of {dense.multiplies / pixels:.0f}.",
         {
             "photo": _detail(x[0]),
             "3×3 kernel": np.abs(_detail(whole[0])),
-            "column: smoothed downwards": _detail(smooth),
-            "then row: its differences": np.abs(_detail(parts[0])),
+            "column: smoothed": _detail(smooth),
+            "then row: differences": np.abs(_detail(parts[0])),
         },
     )
 
@@ -346,7 +346,7 @@ def fewer_channels(path: str | Path | None = None) -> Lesson:
         back = pointwise_conv2d(between, np.ascontiguousarray(down.T)).output
         losses[m] = _error(back, maps) ** 2
         if m in (6, 3, 2):
-            pictures[f"through {m} channels: {losses[m]:.1%} lost"] = back[12]
+            pictures[f"through {m}: {losses[m]:.1%} lost"] = back[12]
     return Lesson(
         f"{C} channels through fewer and back, by 1×1 convolutions: what is lost?",
         {f"variance lost through {m}": loss for m, loss in losses.items()},
@@ -420,12 +420,13 @@ def groups_or_mixing(path: str | Path | None = None) -> Lesson:
             meet[:, c] = (layers(changed)[0] != y).any(axis=(1, 2))
         numbers[f"multiplies, {name}"] = multiplies
         numbers[f"pairs that meet, {name}"] = float(meet.mean())
-        pictures[f"{name}\n{meet.mean():.0%} of the pairs meet"] = meet
+        squares = np.kron(meet, np.pad(np.ones((8, 8)), (0, 1)))  # with a line between channels
+        pictures[f"{name}\n{meet.mean():.0%} of the pairs meet"] = 1 - squares[:-1, :-1]
     full, _, _, _, _, _, cheap, mixed = numbers.values()
     return Lesson(
         "Groups save multiplies: do the channels still meet?",
         numbers,
-        f"Rows are output channels, columns input channels, white ones meet. Two layers of "
+        f"Rows are output channels, columns input channels; black ones meet. Two layers of "
         f"{groups} groups, shuffled between,\nlet {mixed:.0%} of the pairs meet "
         f"for {cheap / full:.0%} of the multiplies.",
         pictures,

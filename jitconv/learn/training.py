@@ -258,7 +258,7 @@ class Costs(NamedTuple):
 
 
 def costs(layers: Sequence[Callable], x: np.ndarray) -> Costs:
-    """Return what the `Layer`s cost for one example (1, C, H, W), measured."""
+    """Return what the layers cost for one example (1, C, H, W), measured."""
     y, backs = forward(layers, x)
     backward(backs, y)
     learning = [layer for layer in layers if isinstance(layer, Layer)]

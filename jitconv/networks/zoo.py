@@ -563,6 +563,7 @@ def context_module(channels: int = 21, size: str = "basic", resolution: int = 64
     return Network(name, (channels, resolution, resolution), layers)
 
 
+#: Each network by its name, as a function that makes it.
 CATALOGUE: dict[str, Callable[[], Network]] = {
     "mobilenet_v1": mobilenet_v1,
     "conv_mobilenet_v1": partial(mobilenet_v1, separable=False),

@@ -2,6 +2,7 @@
 
 from .comparison import plot_comparison
 from .costs import multiply_map, plot_cost_curve, plot_cost_curves, plot_costs, plot_multiply_map
+from .family import show_family, show_options
 from .geometry import (
     plot_effective_kernel,
     plot_matrix,
@@ -9,6 +10,7 @@ from .geometry import (
     plot_sampling_grids,
     plot_winograd_tiles,
 )
+from .loops import show_loops
 from .networks import plot_network, plot_networks
 from .panels import plot_panels
 from .roofline import plot_roofline
@@ -30,5 +32,8 @@ __all__ = [
     "plot_roofline",
     "plot_sampling_grids",
     "plot_winograd_tiles",
+    "show_family",
+    "show_loops",
+    "show_options",
     "show_steps",
 ]

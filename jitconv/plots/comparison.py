@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from .costs import plot_costs
+from .style import WIDTH, styled
 
 
+@styled
 def plot_comparison(comparison: Any) -> Figure:
     """Draw the photo, each variant's first output channel, and its multiplies against the formulas.
 
@@ -27,23 +29,25 @@ def plot_comparison(comparison: Any) -> Figure:
         Not shown; save it with ``figure.savefig``.
     """
     # pyplot teaches notebooks to show figures; closed, so that none is shown twice
-    figure = plt.figure(figsize=(13, 4.7), dpi=100, layout="constrained")
+    rows = -(-(1 + len(comparison.rows)) // 5)
+    heights = 1.75 * rows, 0.8 + 0.3 * len(comparison.rows)
+    figure = plt.figure(figsize=(WIDTH, sum(heights)), layout="constrained")
     plt.close(figure)
-    [[pictures, bars]] = figure.subfigures(1, 2, width_ratios=(1.7, 1), squeeze=False)
+    [[pictures], [bars]] = figure.subfigures(2, 1, height_ratios=heights, squeeze=False)
     title = comparison.title.encode("latin-1", "replace").decode("latin-1")  # what the font has
-    figure.suptitle(title, fontsize=10, parse_math=False)
+    figure.suptitle(title, parse_math=False)
 
-    panels = list(pictures.subplots(-(-(1 + len(comparison.rows)) // 5), 5).flat)
+    panels = list(pictures.subplots(rows, 5).flat)
     for ax in panels:
         ax.set_axis_off()
     first, *others = panels
     first.imshow(_middle(comparison.photo), cmap="gray", interpolation="nearest")
-    first.set_title("input\n", fontsize=9)
+    first.set_title("input")
     for ax, row in zip(others, comparison.rows, strict=False):
         finite = row.preview[np.isfinite(row.preview)].astype(np.float64)
         low, high = np.percentile(finite, (1, 99)) if finite.size else (0, 1)
         ax.imshow(_middle(row.preview), cmap="gray", vmin=low, vmax=high, interpolation="nearest")
-        ax.set_title(f"{row.report.variant}\n{row.ratio:.3g} × multiplies", fontsize=9)
+        ax.set_title(row.report.variant)
 
     plot_costs([row.report for row in comparison.rows], ax=bars.subplots())
     return figure

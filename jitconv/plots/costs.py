@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
@@ -14,17 +13,34 @@ from numpy.typing import ArrayLike
 
 from ..costs.report import CostReport
 from ..tracing import TRACED, trace
+from ..variants.depthwise import depthwise_conv2d
 from ..variants.dilated import dilated_conv2d
 from ..variants.front_door import conv2d
 from ..variants.grouped import grouped_conv2d
 from ..variants.separable import separable_conv2d
-from .style import FORMULA, INK, MEASURED, SAMPLE, panel
+from .style import (
+    FORMULA,
+    MEASURED,
+    OUTPUT,
+    PADDING,
+    WIDTH,
+    cells,
+    label_lines,
+    panel,
+    sheet,
+    styled,
+)
+
+FORMULAS = {"dense": "dense", "document": "the document's", "in bounds": "in bounds"}
 
 
+@styled
 def plot_costs(
     reports: Sequence[CostReport], names: Sequence[str] | None = None, ax: Axes | None = None
 ) -> Figure:
-    """Draw the measured multiplies of some calls beside their formulas, on a logarithmic axis.
+    """Draw the measured multiplies of some calls as bars, beside what the formulas say.
+
+    At each bar stands its count, ✓ where it is the formula's, and its factor to the first one.
 
     Parameters
     ----------
@@ -50,7 +66,7 @@ def plot_costs(
     >>> from jitconv import conv2d
     >>> report = conv2d(np.ones((1, 5, 5)), np.ones((1, 1, 3, 3)), padding=1).report
     >>> plot_costs([report]).axes[0].get_xlabel()
-    'multiplies, on a logarithmic axis'
+    'multiplies'
     """
     names = [report.variant for report in reports] if names is None else list(names)
     if not reports or len(names) != len(reports):
@@ -58,41 +74,50 @@ def plot_costs(
             f"reports: must be one or more, with a name each, "
             f"got {len(reports)} and {len(names)} names"
         )
-    figure, ax = panel(ax, (9, 1.4 + 0.38 * len(reports)))
-    upwards, places = list(reports)[::-1], np.arange(len(reports))
-    marks: dict[
-        str, dict[str, Any]
-    ] = {  # from the largest to the smallest, so that all can be seen where they coincide
-        "dense": {"marker": "o", "s": 130, "color": FORMULA, "edgecolor": INK},
-        "document": {"marker": "D", "s": 45, "color": "white", "edgecolor": INK},
-        "in bounds": {"marker": "|", "s": 260, "color": INK},
+    figure, ax = panel(ax, (WIDTH, 0.8 + 0.3 * len(reports)))
+    places, measured = np.arange(len(reports)), [report.multiplies for report in reports]
+    formulas = {name: [float(report.value(name)) for report in reports] for name in FORMULAS}
+    bars = ax.barh(places, measured, 0.45, color=MEASURED, label="measured in the loops")
+    line: dict[str, Any] = {"fill": False, "edgecolor": FORMULA, "linestyle": (0, (3, 2))}
+    handles: list[Any] = [bars]
+    handles.append(ax.barh(places, formulas["dense"], 0.75, label="formulas: dense", **line))
+    marks: dict[str, dict[str, Any]] = {
+        "document": {"marker": "D", "s": 40, "color": "white", "edgecolor": FORMULA},
+        "in bounds": {"marker": "|", "s": 90, "color": FORMULA},
     }
     for name, style in marks.items():
-        values = [float(report.value(name)) for report in upwards]
-        ax.scatter(values, places, label=f"formula, {name}", zorder=3, **style)
-    measured = [report.multiplies for report in upwards]
-    ax.scatter(measured, places, s=16, color=MEASURED, zorder=4, label="measured in the loops")
-    for place, report in zip(places, upwards, strict=True):
-        largest = float(max(report.multiplies, *(report.value(name) for name in marks)))
-        count = f"{report.multiplies:,} {'✓' if report.agrees else '✗'}"
-        beside: dict[str, Any] = {"textcoords": "offset points", "va": "center", "fontsize": 8}
-        ax.annotate(count, (largest, place), (9, 0), **beside)
-    ax.set_xscale("log")
-    ax.set_xlim(max(1, min(measured)) / 1.7, max(1, *measured) * 30)
-    ax.set_ylim(-0.6, len(reports) - 0.4)
-    ax.set_yticks(places, names[::-1], fontsize=9)
-    ax.set_xlabel("multiplies, on a logarithmic axis", fontsize=9)
-    ax.tick_params(axis="x", labelsize=8)
+        handles.append(ax.scatter(formulas[name], places, label=FORMULAS[name], zorder=3, **style))
+    for place, report in enumerate(reports):
+        largest = max(report.multiplies, *(formulas[name][place] for name in FORMULAS))
+        text = f"{report.multiplies:,} {'✓' if report.agrees else '✗'}"
+        text += _factor(report.multiplies, measured[0], names[0])
+        ax.annotate(text, (largest, place), (9, 0), textcoords="offset points", va="center")
+    ax.set_xlim(left=0)
+    ax.set_ylim(len(reports) - 0.45, -0.55)
+    ax.set_yticks(places, names)
+    ax.set_xlabel("multiplies")
+    ax.xaxis.set_major_formatter(EngFormatter(sep=" "))
     ax.tick_params(axis="y", length=0)
-    ax.grid(axis="y", color="#dddddd", zorder=0)
-    ax.spines[["top", "right", "left"]].set_visible(False)
-    style = {"handlelength": 1.2, "columnspacing": 1, "frameon": False, "fontsize": 8}
-    ax.legend(loc="lower center", bbox_to_anchor=(0.4, 1), ncols=2, **style)
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.legend(handles=handles, loc="lower left", bbox_to_anchor=(0, 1), ncols=4, borderaxespad=0)
     return figure
 
 
+def _factor(count: int, first: int, name: str) -> str:
+    if count == first or not count * first:
+        return ""
+    sign, factor = ("×", count / first) if count > first else ("÷", first / count)
+    return f"   {name} {sign} {factor:.3g}"
+
+
+@styled
 def plot_cost_curve(
-    values: Sequence[int], reports: Sequence[CostReport], label: str, ax: Axes | None = None
+    values: Sequence[int],
+    reports: Sequence[CostReport],
+    label: str,
+    ax: Axes | None = None,
+    *,
+    against: Mapping[str, Sequence[CostReport]] | None = None,
 ) -> Figure:
     """Draw how multiplies grow with one quantity: measured points on the formulas' lines.
 
@@ -106,6 +131,9 @@ def plot_cost_curve(
         What was varied.
     ax : matplotlib.axes.Axes, optional
         Where to draw; a new figure where it is left out.
+    against : dict of str to sequence of CostReport, optional
+        What else to draw, with a report for each value: the standard convolution of the same size,
+        for example. Its factor at the last value is written beside it.
 
     Returns
     -------
@@ -126,33 +154,46 @@ def plot_cost_curve(
     >>> figure.axes[0].get_title()
     'standard: all 3 counts are the formula'
     """
-    values, reports = list(values), list(reports)
-    if not reports or len(values) != len(reports):
-        raise ValueError(
-            f"reports: must be one or more, with a value each, "
-            f"got {len(reports)} and {len(values)} values"
-        )
-    figure, ax = panel(ax, (5, 4))
-    lines = {"dense": (FORMULA, "-"), "document": (INK, ":"), "in bounds": (SAMPLE, "--")}
-    for name, (colour, style) in lines.items():
-        formula = [float(report.value(name)) for report in reports]
-        ax.plot(values, formula, color=colour, linestyle=style, label=f"formula, {name}")
+    values, reports, against = list(values), list(reports), against or {}
+    for found in (reports, *against.values()):
+        if not reports or len(values) != len(found):
+            raise ValueError(
+                f"reports: must be one or more, with a value each, "
+                f"got {len(found)} and {len(values)} values"
+            )
+    figure, ax = panel(ax, (5.5, 3.2))
     measured = [report.multiplies for report in reports]
-    ax.plot(values, measured, "o", color=MEASURED, markersize=5, label="measured")
+    for name, others in against.items():
+        counts = [report.multiplies for report in others]
+        ratio = f"{counts[-1] / measured[-1]:.3g} × as many" if measured[-1] else ""
+        text = f"{name}:\n{'the same' if counts == measured else ratio}"
+        hollow: dict[str, Any] = {"markerfacecolor": "white", "markersize": 7}
+        ax.plot(values, counts, "o-", color=MEASURED, linewidth=1, label=text, **hollow)
+    in_bounds = [report.multiplies_in_bounds for report in reports]
+    ax.fill_between(values, in_bounds, measured, color=PADDING, alpha=0.4, linewidth=0)
+    lines: dict[tuple[float, ...], list[str]] = {}  # formulas that say the same are one line
+    for name, word in FORMULAS.items():
+        lines.setdefault(tuple(float(report.value(name)) for report in reports), []).append(word)
+    same, name = lines.get(tuple(measured), []), reports[0].variant if against else "measured"
+    for (formula, words), dashes in zip(lines.items(), ("--", ":", "-."), strict=False):
+        text = "_" if words is same else "\n= ".join(words)
+        if "in bounds" in words and in_bounds != measured:
+            text += "\n(grey: on padding)"
+        ax.plot(values, formula, dashes, color=FORMULA, linewidth=1.2, label=text)
+    ax.plot(values, measured, "o", color=MEASURED, markersize=5, label="\n= ".join([name, *same]))
     right = sum(report.agrees for report in reports)
     share = f"all {right} counts are" if right == len(reports) else f"{right} of {len(reports)} are"
-    ax.set_title(f"{reports[0].variant}: {share} the formula", fontsize=10)
-    ax.set_xlabel(label, fontsize=9)
-    ax.set_ylabel("multiplies", fontsize=9)
+    ax.set_title(f"{reports[0].variant}: {share} the formula")
+    ax.set_xlabel(label)
+    ax.set_ylabel("multiplies")
     ax.set_xticks(values)
     ax.set_ylim(bottom=0)
     ax.yaxis.set_major_formatter(EngFormatter(sep=" "))
-    ax.tick_params(labelsize=8)
-    ax.spines[["top", "right"]].set_visible(False)
-    ax.legend(frameon=False, fontsize=8)
+    label_lines(ax)
     return figure
 
 
+@styled
 def plot_cost_curves() -> Figure:
     """Draw what each quantity of a layer costs: kernel size, stride, dilation, groups, channels.
 
@@ -169,40 +210,58 @@ def plot_cost_curves() -> Figure:
     6
     """
     x, weight, sizes = np.ones((8, 24, 24)), np.ones((8, 8, 3, 3)), (1, 3, 5, 7, 9)
-    sweeps = {
-        "kernel size K: grows with K²": (
+
+    def standard(K: int) -> CostReport:
+        return conv2d(x, np.ones((8, 8, K, K)), padding="same").report
+
+    def each(K: int) -> CostReport:
+        return depthwise_conv2d(x, np.ones((8, 1, K, K)), padding="same").report
+
+    sweeps: list[tuple[str, str, Sequence[int], Any, dict[str, Any]]] = [
+        ("kernel size K", "grows with K²", sizes, standard, {}),
+        (
+            "kernel size K",
+            "grows with 2K",
             sizes,
-            lambda K: conv2d(x, np.ones((8, 8, K, K)), padding="same"),
+            lambda K: separable_conv2d(x, np.ones(K), np.ones(K), padding="same").report,
+            {"depthwise": each},
         ),
-        "kernel size K: grows with 2K": (
-            sizes,
-            lambda K: separable_conv2d(x, np.ones(K), np.ones(K), padding="same"),
-        ),
-        "stride S: falls with 1/S²": (
+        (
+            "stride S",
+            "falls with 1/S²",
             (1, 2, 3, 4, 6, 8),
-            lambda S: conv2d(x, weight, stride=S, padding=1),
+            lambda S: conv2d(x, weight, stride=S, padding=1).report,
+            {},
         ),
-        "dilation: more of it on padding": (
-            (1, 2, 4, 6, 8),
-            lambda rate: dilated_conv2d(x, weight, dilation=rate, padding=rate),
+        (
+            "dilation",
+            "sees wider for the same",
+            (1, 2, 3, 4),
+            lambda rate: (
+                dilated_conv2d(x, weight, dilation=rate, padding=rate, method="direct").report
+            ),
+            {"standard, as wide": lambda rate: standard(2 * rate + 1)},
         ),
-        "groups G: falls with 1/G": (
+        (
+            "groups G",
+            "falls with 1/G",
             (1, 2, 4, 8),
-            lambda G: grouped_conv2d(x, weight[:, : 8 // G], groups=G, padding=1),
+            lambda G: grouped_conv2d(x, weight[:, : 8 // G], groups=G, padding=1).report,
+            {"standard": lambda G: standard(3)},
         ),
-        "output channels M: grows with M": (
+        (
+            "output channels M",
+            "grows with M",
             (1, 2, 4, 6, 8),
-            lambda M: conv2d(x, weight[:M], padding=1),
+            lambda M: conv2d(x, weight[:M], padding=1).report,
+            {},
         ),
-    }
-    figure, panels = plt.subplots(2, 3, figsize=(9, 6), dpi=100, layout="constrained")
-    plt.close(figure)
-    for (label, (values, call)), ax in zip(sweeps.items(), panels.flat, strict=True):
-        plot_cost_curve(values, [call(value).report for value in values], label, ax)
-        ax.set_title(ax.get_title().split(":")[0], fontsize=10)
-        ax.get_legend().remove()
-    handles, labels = ax.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=4, frameon=False, fontsize=9)
+    ]
+    figure, panels = sheet(3, 2, (WIDTH, 7.2))
+    for (label, law, values, call, others), ax in zip(sweeps, panels.flat, strict=True):
+        against = {name: [other(value) for value in values] for name, other in others.items()}
+        plot_cost_curve(values, [call(value) for value in values], label, ax, against=against)
+        ax.set_title(f"{ax.get_title().split(':')[0]}: {law}")
     return figure
 
 
@@ -256,6 +315,7 @@ def multiply_map(variant: str, x: ArrayLike, *arrays: ArrayLike, **options: Any)
     return counts
 
 
+@styled
 def plot_multiply_map(
     variant: str, x: ArrayLike, *arrays: ArrayLike, ax: Axes | None = None, **options: Any
 ) -> Figure:
@@ -286,18 +346,12 @@ def plot_multiply_map(
     'transposed: 144 multiplies in bounds'
     """
     counts = multiply_map(variant, x, *arrays, **options)
-    figure, ax = panel(ax, (5, 4.2))
-    picture = ax.imshow(counts, cmap="cividis", vmin=0)
-    if counts.size <= 200:
-        half = counts.max() / 2
-        for (oh, ow), count in np.ndenumerate(counts):
-            colour = "white" if count <= half else "black"
-            ax.text(ow, oh, f"{count}", ha="center", va="center", color=colour, fontsize=8)
-    ticks = MaxNLocator(integer=True)
-    figure.colorbar(picture, ax=ax, label="multiplies in bounds", shrink=0.9, ticks=ticks)
-    ax.set_title(f"{variant}: {counts.sum():,} multiplies in bounds", fontsize=10)
-    ax.set_xlabel("output column", fontsize=9)
-    ax.set_ylabel("output row", fontsize=9)
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    ax.yaxis.set_major_locator(MaxNLocator(integer=True))
+    OH, OW = counts.shape
+    figure, ax = panel(ax, (0.6 + 3.6 * min(1, OW / OH), 0.7 + 3.6 * min(1, OH / OW)))
+    if not cells(ax, counts, OUTPUT, 3.6 / max(OH, OW)):
+        ticks = MaxNLocator(integer=True)
+        figure.colorbar(ax.images[0], ax=ax, label="multiplies in bounds", ticks=ticks)
+    ax.set_title(f"{variant}: {counts.sum():,} multiplies in bounds")
+    ax.set_xlabel("output column")
+    ax.set_ylabel("output row")
     return figure

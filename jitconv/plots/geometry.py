@@ -12,7 +12,6 @@ from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
 from .. import checks, shapes
@@ -21,14 +20,15 @@ from ..variants import VARIANTS
 from ..variants.dilated import dilated_conv2d
 from ..variants.front_door import conv2d
 from ..variants.transposed import convolution_matrix
-from .style import FORMULA, GROUPS, INK, MEASURED, SAMPLE, panel
+from .style import FORMULA, INK, INPUT, KERNEL, OUTPUT, PADDING, WIDTH, cells, panel, sheet, styled
 
 
+@styled
 def plot_sampling_grids() -> Figure:
     """Draw which inputs one output of each variant reads, found by tracing its loops.
 
-    Each input pixel is a square of four channels, from left to right; coloured ones are read by
-    the output in the middle of channel 0. All kernels are 3×3, on an image of 9×9.
+    Each input pixel is a square of four channels, from left to right; blue ones are read by the
+    output in the middle of channel 0. All kernels are 3×3, on an image of 9×9.
 
     Returns
     -------
@@ -41,11 +41,8 @@ def plot_sampling_grids() -> Figure:
     9
     """
     rng = np.random.default_rng(3)
-    size = (9, 3.3 * math.ceil(len(VARIANTS) / 3))
-    figure, panels = plt.subplots(
-        math.ceil(len(VARIANTS) / 3), 3, figsize=size, dpi=100, layout="constrained"
-    )
-    plt.close(figure)
+    rows = math.ceil(len(VARIANTS) / 3)
+    figure, panels = sheet(rows, 3, (WIDTH, 3 * rows))
     for ax in panels.flat[len(VARIANTS) :]:
         ax.remove()
     sizes = {"C": 4, "B": 4, "M": 4, "H": 9, "W": 9, "KH": 3, "KW": 3}
@@ -61,7 +58,8 @@ def plot_sampling_grids() -> Figure:
         multiplies, read = _read_by_the_middle(trace(variant.name, *arrays, **options))
         _draw_channels(ax, read)
         title = f"{variant.name}\n{multiplies} multiplies, {read.sum()} inputs"
-        ax.set_title(title, fontsize=9)
+        ax.set_title(title)
+    panels[0, 0].set_xlabel("in a pixel: channels 0, 1, 2, 3")
     return figure
 
 
@@ -95,22 +93,26 @@ def _read_by_the_middle(steps: Sequence[Step]) -> tuple[int, np.ndarray]:
 
 def _draw_channels(ax: Axes, read: np.ndarray) -> None:
     C, H, W = read.shape
-    picture = np.zeros((H, W * C))
-    for c in range(C):
-        picture[:, c::C] = np.where(read[c], c + 1, 0)
-    colours = ListedColormap(["white", *GROUPS])
-    ax.imshow(picture, cmap=colours, vmin=0, vmax=C, extent=(0, W, H, 0), interpolation="nearest")
+    picture = np.moveaxis(read, 0, -1).reshape(H, W * C)
+    extent = (0, W, H, 0)
+    ax.imshow(
+        picture, cmap=ListedColormap(["white", INPUT]), extent=extent, interpolation="nearest"
+    )
+    between = np.arange(W)[:, np.newaxis] + np.arange(1, C) / C
+    ax.vlines(between, 0, H, color="white", linewidth=0.8)
     ax.set_xticks(range(W + 1), [])
     ax.set_yticks(range(H + 1), [])
     ax.grid(color="#bbbbbb", linewidth=0.6)
+    ax.set_axisbelow(False)
     ax.tick_params(length=0)
 
 
+@styled
 def plot_receptive_field(layers: Sequence[Sequence[int]], ax: Axes | None = None) -> Figure:
     """Draw which inputs change the middle output of a stack of convolutions, and in how many ways.
 
-    Every input is perturbed in turn, and the stack of `conv2d` run; the formula,
-    `jitconv.shapes.receptive_field`, stands in the title.
+    Every input is perturbed in turn, and the stack of `conv2d` run. The dashed square is the field
+    by the formula, `jitconv.shapes.receptive_field`; white inputs in it are never read.
 
     Parameters
     ----------
@@ -148,21 +150,21 @@ def plot_receptive_field(layers: Sequence[Sequence[int]], ax: Axes | None = None
     ways = y[:, 0, 0, 0].reshape(size, size)
     rows, columns = (np.flatnonzero(ways.any(axis=axis)) for axis in (1, 0))
     measured = f"{rows[-1] - rows[0] + 1}×{columns[-1] - columns[0] + 1}"
-    figure, ax = panel(ax, (5, 4.2))
-    picture = ax.imshow(np.where(ways > 0, ways, np.nan), cmap="cividis")
-    ax.set_facecolor("#eeeeee")
-    label = "ways from this input to the output"
-    figure.colorbar(picture, ax=ax, label=label, shrink=0.9, ticks=MaxNLocator(integer=True))
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    ax.yaxis.set_major_locator(MaxNLocator(integer=True))
-    ax.set_title(f"measured {measured}, formula {field}×{field}", fontsize=10)
-    ax.set_xlabel("input column", fontsize=9)
-    ax.set_ylabel("input row", fontsize=9)
+    figure, ax = panel(ax, (4.2, 4.3))
+    label = "ways from an input to the output"
+    if cells(ax, ways, INPUT, 3.6 / size):
+        ax.set_xlabel(f"numbers: {label}")
+    else:
+        figure.colorbar(ax.images[0], ax=ax, label=label, shrink=0.9)
+    dashed: dict[str, Any] = {"fill": False, "edgecolor": FORMULA, "linestyle": "--"}
+    ax.add_patch(Rectangle((0.5, 0.5), field, field, linewidth=1.5, **dashed))
+    ax.set_title(f"measured {measured}, formula {field}×{field}")
     return figure
 
 
+@styled
 def plot_effective_kernel(weight: ArrayLike, dilations: Sequence[int] = (1, 2, 4)) -> Figure:
-    """Draw what a kernel becomes at some rates: its weights, with zeros between them.
+    r"""Draw what a kernel becomes at some rates: its weights, with zeros between them.
 
     Each picture is measured: the answer of `dilated_conv2d` to a single bright pixel, turned by
     180°, since the loops correlate.
@@ -191,8 +193,8 @@ def plot_effective_kernel(weight: ArrayLike, dilations: Sequence[int] = (1, 2, 4
     Examples
     --------
     >>> figure = plot_effective_kernel(np.ones((3, 3)))
-    >>> [ax.get_title() for ax in figure.axes[:3]]
-    ['rate 1: 9 weights see 3×3', 'rate 2: 9 weights see 5×5', 'rate 4: 9 weights see 9×9']
+    >>> [ax.get_title() for ax in figure.axes]
+    ['rate 1\n9 weights see 3×3', 'rate 2\n9 weights see 5×5', 'rate 4\n9 weights see 9×9']
     """
     weight, dilations = checks.floats("weight", weight), list(dilations)
     checks.axes("weight", weight, "(KH, KW)")
@@ -200,34 +202,35 @@ def plot_effective_kernel(weight: ArrayLike, dilations: Sequence[int] = (1, 2, 4
         raise ValueError("dilations: must hold at least one rate")
     kernels = []
     for rate in dilations:
-        size = [shapes.effective_kernel_size(K, rate) for K in weight.shape]
-        pixel = np.zeros((1, 2 * size[0] - 1, 2 * size[1] - 1), weight.dtype)
-        pixel[0, size[0] - 1, size[1] - 1] = 1
+        H, W = (shapes.effective_kernel_size(K, rate) for K in weight.shape)
+        pixel = np.zeros((1, 2 * H - 1, 2 * W - 1), weight.dtype)
+        pixel[0, H - 1, W - 1] = 1
         y = dilated_conv2d(pixel, weight[np.newaxis, np.newaxis], dilation=rate).output
         kernels.append(y[0, ::-1, ::-1])
-    limit = max(np.abs(weight).max(), np.finfo(weight.dtype).tiny)
-    figure, panels = plt.subplots(
-        1, len(kernels), figsize=(9, 3.6), dpi=100, layout="constrained", squeeze=False
-    )
-    plt.close(figure)
-    for rate, kernel, ax in zip(dilations, kernels, panels[0], strict=True):
-        values = np.where(kernel == 0, np.nan, kernel)
-        picture = ax.imshow(values, cmap="PuOr", vmin=-limit, vmax=limit)
-        ax.set_facecolor("#eeeeee")
-        H, W = kernel.shape
-        ax.set_title(f"rate {rate}: {weight.size} weights see {H}×{W}", fontsize=10)
-        ax.set_xlabel("kernel column", fontsize=9)
-        ax.set_ylabel("kernel row", fontsize=9)
-        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-        ax.yaxis.set_major_locator(MaxNLocator(integer=True))
-    figure.colorbar(picture, ax=panels, label="weight (grey: 0)", shrink=0.8)
+    high, columns = max(map(len, kernels)), [kernel.shape[1] for kernel in kernels]
+    inches = min(0.42, 5 / high, (WIDTH - 1.4) / sum(columns))
+    titles = [f"{weight.size} weights see {len(kernel)}×{kernel.shape[1]}" for kernel in kernels]
+    wide = [max(0.074 * len(t), inches * n) for t, n in zip(titles, columns, strict=True)]
+    size = sum(wide) + 0.12 * len(wide), inches * high + 0.5
+    figure, [panels] = sheet(1, len(wide), size, width_ratios=wide)
+    for rate, kernel, title, ax in zip(dilations, kernels, titles, panels, strict=True):
+        written = cells(ax, kernel, KERNEL, inches, np.abs(weight).max())
+        ax.set_title(f"rate {rate}\n{title}")
+        ax.set_anchor("N")
+    if not written:
+        figure.set_figwidth(size[0] + 0.9)
+        figure.colorbar(ax.images[0], ax=panels, label="weight", panchor=False)
     return figure
 
 
+@styled
 def plot_matrix(
     weight: ArrayLike, input_shape: Sequence[int], *, stride: int = 1, padding: int = 0
 ) -> Figure:
     """Draw a small convolution as a sparse matrix, and the transposed one as its transpose.
+
+    The row of the middle output is outlined, and drawn as an image of its own: the kernel in its
+    place. In the transposed matrix the same numbers are a column: what an input spreads.
 
     Parameters
     ----------
@@ -255,27 +258,42 @@ def plot_matrix(
     'convolution: 4 × 9, 56% zeros'
     """
     matrix = convolution_matrix(weight, input_shape, stride=stride, padding=padding)
-    size = {"width_ratios": matrix.shape[::-1]}
-    figure, panels = plt.subplots(
-        1, 2, figsize=(9, 4), dpi=100, layout="constrained", gridspec_kw=size
+    (rows, columns), (_, H, W) = matrix.shape, input_shape
+    chosen = rows // len(np.asarray(weight)) // 2
+    inches = min(0.2, (WIDTH - 1.2) / (rows + columns))
+    low = min(rows, columns)
+    high = max(rows, columns, low + H + 8)
+    wide = [max(count, 11) for count in (columns, rows)]  # a title's width, at the least
+    places: list[Any] = [["convolution", "transposed"]]
+    places.append(["row", "transposed"] if rows < columns else ["convolution", "row"])
+    figure, panels = plt.subplot_mosaic(
+        places,
+        figsize=(inches * sum(wide) + 1, inches * high + 0.7),
+        layout="constrained",
+        width_ratios=wide,
+        height_ratios=(low, high - low),
     )
     plt.close(figure)
-    limit = np.abs(matrix).max() or 1
-    for ax, shown, name in zip(
-        panels, (matrix, matrix.T), ("convolution", "transposed"), strict=True
-    ):
-        colours = np.where(shown == 0, np.nan, shown)
-        picture = ax.imshow(colours, cmap="PuOr", vmin=-limit, vmax=limit, interpolation="nearest")
-        ax.set_facecolor("#eeeeee")
-        rows, columns = shown.shape
-        zeros = f"{np.mean(shown == 0):.0%} zeros"
-        ax.set_title(f"{name}: {rows} × {columns}, {zeros}", fontsize=10)
-        ax.set_xlabel("input pixel", fontsize=9)
-        ax.set_ylabel("output pixel", fontsize=9)
-    figure.colorbar(picture, ax=panels, label="weight", shrink=0.9)
+    shown = {"convolution": matrix, "transposed": matrix.T}
+    box: dict[str, Any] = {"fill": False, "edgecolor": INK, "linewidth": 1.8, "clip_on": False}
+    for name, values in shown.items():
+        ax, (OH, OW) = panels[name], values.shape
+        written = cells(ax, values, KERNEL, inches)
+        ax.set_title(f"{name}: {OH} × {OW}, {np.mean(values == 0):.0%} zeros")
+        ax.set_xlabel("input pixel")
+        ax.set_ylabel("output pixel")
+        ax.set_anchor("N")
+    panels["convolution"].add_patch(Rectangle((-0.5, chosen - 0.5), columns, 1, **box))
+    panels["transposed"].add_patch(Rectangle((chosen - 0.5, -0.5), 1, columns, **box))
+    row = matrix[chosen, : H * W].reshape(H, W)
+    cells(panels["row"], row, KERNEL, inches, np.abs(matrix).max())
+    panels["row"].set_title(f"row {chosen}, folded to the {H}×{W} of the image")
+    if not written:
+        figure.colorbar(ax.images[0], ax=[*panels.values()], label="weight", panchor=False)
     return figure
 
 
+@styled
 def plot_winograd_tiles(
     size: int | Sequence[int],
     *,
@@ -333,45 +351,41 @@ def plot_winograd_tiles(
             f"the last at {(TH - 1, TW - 1)}"
         )
     height, width = 4 * TH + 2, 4 * TW + 2  # what all tiles read together
-    figure, ax = panel(ax, (5.4, 5 * height / width + 1))
+    figure, ax = panel(ax, (5.4, 5.2 * height / width + 1.1))
 
     def draw(h: int, w: int, high: int, wide: int, **style: Any) -> None:
         ax.add_patch(Rectangle((w, h), wide, high, **{"edgecolor": INK, "linewidth": 0, **style}))
 
     padded = OH + 2, OW + 2
     if padded != (height, width):
-        draw(-top, -left, height, width, facecolor="#f2f2f2", label="zeros beyond")
+        beyond = {"facecolor": "white", "edgecolor": PADDING, "hatch": "////"}
+        draw(-top, -left, height, width, label="zeros beyond", **beyond)
     if padded != (H, W):
-        draw(-top, -left, *padded, facecolor="#d4d4d4", label="padding", zorder=1.1)
+        draw(-top, -left, *padded, facecolor="#cccccc", label="padding", zorder=1.1)
     draw(0, 0, H, W, facecolor="white", linewidth=1.5, label="image", zorder=1.2)
     lines: dict[str, Any] = {"color": "#bbbbbb", "linewidth": 0.6, "zorder": 1.3}
     ax.vlines(np.arange(width + 1) - left, -top, height - top, **lines)
     ax.hlines(np.arange(height + 1) - top, -left, width - left, **lines)
-    blue: dict[str, Any] = {"edgecolor": MEASURED, "linewidth": 1.6, "zorder": 1.5}
+    made: dict[str, Any] = {"edgecolor": OUTPUT, "linewidth": 1.6, "zorder": 1.5}
     for th, tw in np.ndindex(TH, TW):
         h, w = 4 * th - top + 1, 4 * tw - left + 1
         high, wide = min(4, OH - 4 * th), min(4, OW - 4 * tw)
-        draw(h, w, high, wide, facecolor=f"{MEASURED}40", label="outputs", **blue)
+        draw(h, w, high, wide, facecolor=f"{OUTPUT}40", label="outputs", **made)
         if (high, wide) != (4, 4):
-            draw(h, w, 4, 4, fill=False, linestyle=":", label="cut off", **blue)
-    reads: dict[str, Any] = {"edgecolor": SAMPLE, "linewidth": 2.4, "zorder": 1.6}
+            draw(h, w, 4, 4, fill=False, linestyle=":", label="cut off", **made)
+    reads: dict[str, Any] = {"edgecolor": INPUT, "linewidth": 2.4, "zorder": 1.6}
     h, w, name = 4 * row - top, 4 * column - left, f"read by {(row, column)}"
-    draw(h, w, 6, 6, facecolor=f"{FORMULA}50", label=name, **reads)
+    draw(h, w, 6, 6, facecolor=f"{INPUT}50", label=name, **reads)
     if column + 1 < TW:
         draw(h, w + 4, 6, 6, fill=False, linestyle="--", label="by the next", **reads)
     places, off = 16 * TH * TW, 16 * TH * TW - OH * OW
     tiles = f"{OH}×{OW} outputs: {TH}×{TW} tiles"
-    ax.set_title(f"{tiles}, {off} of {places} outputs cut off", fontsize=10)
+    ax.set_title(f"{tiles}, {off} of {places} outputs cut off")
     ax.set_xlim(-left - 0.2, width - left + 0.2)
     ax.set_ylim(height - top + 0.2, -top - 0.2)
     ax.set_aspect("equal")
     ax.set_axis_off()
     named = dict(zip(*ax.get_legend_handles_labels()[::-1], strict=True))
-    place: dict[str, Any] = {
-        "loc": "upper center",
-        "bbox_to_anchor": (0.5, 0),
-        "ncols": 3,
-        "frameon": False,
-    }
-    ax.legend(list(named.values()), list(named), fontsize=8, **place)
+    place: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, 0), "ncols": 3}
+    ax.legend(list(named.values()), list(named), borderaxespad=0.2, **place)
     return figure
