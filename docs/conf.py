@@ -26,7 +26,7 @@ html_title = f"jitconv {version}"
 language = "ko" if tags.has("ko") else "en"  # noqa: F821  Sphinx defines it
 root_doc = "docs/index"
 include_patterns = ["*.md", "docs/**", "notebooks/*.ipynb"]
-exclude_patterns = [".*", "site", "docs/templates"]
+exclude_patterns = [".*", "site", "docs/templates", "README.ko.md"]
 extensions = ["myst_nb", "numpydoc", "sphinx.ext.autosummary", "sphinx.ext.linkcode"]
 templates_path = [str(ROOT / "docs/templates")]
 nitpicky = True
@@ -142,7 +142,7 @@ def resolve_links(app: Sphinx, document: nodes.document, docname: str) -> None:
 def mend_source(app: Sphinx, docname: str, source: list[str]) -> None:
     """Call the README what it is among the docs; write links to headings as the site does."""
     if docname == "README":
-        source[0] = source[0].replace("# jitconv", "# User guide", 1)
+        source[0] = source[0].replace("# jitconv\n\n[한국어](README.ko.md)", "# User guide", 1)
     if language == "ko":
         source[0] = source[0].replace("<summary>Solution</summary>", "<summary>풀이</summary>")
     if docname.startswith("notebooks/"):  # Jupyter keeps capitals in the names of headings

@@ -18,8 +18,10 @@ compiled = pytest.mark.skipif(
 
 
 @compiled
-def test_the_example_prints_what_the_readme_shows():
-    code, output = re.search(r"```python\n(.*?)```\n\n```\n(.*?)```", README, re.DOTALL).groups()
+@pytest.mark.parametrize("name", ["README.md", "README.ko.md"])
+def test_the_example_prints_what_the_readme_shows(name):
+    text = (ROOT / name).read_text(encoding="utf8")
+    code, output = re.search(r"```python\n(.*?)```\n\n```\n(.*?)```", text, re.DOTALL).groups()
     done = subprocess.run(
         [sys.executable, "-X", "utf8", "-c", code], capture_output=True, timeout=300, check=True
     )
@@ -61,7 +63,7 @@ def test_the_table_holds_the_counts_of_the_sample_photo():
         assert shown == f"{parameters} | {document} | {measured} | {on_padding} | {ratio}"
 
 
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "README.ko.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
