@@ -111,6 +111,29 @@ def test_groups_that_are_forgotten(variant, weight, options, answers, text):
         assert f"You forgot /g: each output channel sees {text} channels." in hint
 
 
+def test_gaps_that_are_counted():
+    x, weight = np.ones((1, 20, 20)), np.ones((1, 1, 5, 5))
+    gaps = check("multiplies", 13 * 13 * 64, "dilated", x, weight, dilation=3)
+    assert "The gaps between the taps are counted as well." in repr(gaps)
+    hint = repr(check("multiplies", 1, "separable", x, np.ones(3), np.ones(3), dilation=2))
+    assert "The formula is C·KH·OH·W + C·KW·OH·OW." in hint
+
+
+@pytest.mark.parametrize(
+    ("what", "part"),
+    [
+        ("row", np.s_[..., -1:, :]),
+        ("column", np.s_[..., -1]),
+        ("row and column", (np.s_[..., -1:, :], np.s_[..., -1])),
+    ],
+)
+def test_outputs_that_end_too_early(what, part):
+    y = conv2d(X, WEIGHT).output
+    for ends in part if what == "row and column" else [part]:
+        y[ends] = 0
+    assert f"the last {what} is missing." in repr(check("output", y, "standard", X, WEIGHT))
+
+
 def test_the_output_by_hand():
     y = conv2d(X, WEIGHT).output
     for same in (y, y.tolist(), y[np.newaxis], y[..., np.newaxis]):
@@ -298,6 +321,10 @@ def in_two_passes(x, column, row, add=(1, 1)):
     return y, multiplies
 
 
+def mixed(x, weight):
+    return np.tensordot(weight, x, 1), weight.size * x[0].size
+
+
 @pytest.mark.parametrize(
     ("variant", "loops", "text"),
     [
@@ -306,6 +333,10 @@ def in_two_passes(x, column, row, add=(1, 1)):
         ("transposed", lambda x, w: scattered(x, w, stride=1), "it would be with stride=1."),
         ("transposed", lambda x, w: scattered(x, w.swapaxes(2, 3)), "The kernel is transposed"),
         ("transposed", lambda x, w: scattered(x, w[:, :, ::-1, ::-1]), "turned by 180°."),
+        ("transposed", lambda x, w: scattered(x, w[:, [0, 0, 0]]), "takes the first filter."),
+        ("pointwise", mixed, "✓ The output and its 80 multiplies are right, all counted."),
+        ("pointwise", lambda x, w: mixed(x, w[[0, 0]]), "takes the first filter."),
+        ("pointwise", lambda x, w: mixed(x, w.T), "channels in and out have changed places."),
         ("separable", in_two_passes, "✓ The output and its 288 multiplies are right, all counted."),
         ("separable", lambda *a: in_two_passes(*a, (0, 1)), "Only the last tap is left"),
         ("separable", lambda *a: in_two_passes(*a, (1, 0)), "Only the last tap is left"),
@@ -316,6 +347,7 @@ def in_two_passes(x, column, row, add=(1, 1)):
 def test_slips_of_other_loops(variant, loops, text):
     rng = np.random.default_rng(1)
     shapes = {"transposed": ((2, 4, 3), (2, 3, 3, 3)), "separable": ((2, 6, 7), (3,), (5,))}
+    shapes["pointwise"] = (2, 4, 5), (2, 2)
     arrays = [rng.normal(size=shape) for shape in shapes[variant]]
     options = {"stride": 2} if variant == "transposed" else {}
     assert text in repr(check("loops", loops, variant, *arrays, **options))

@@ -22,7 +22,7 @@ from ..tracing import TRACED, Place, Step, trace
 from ..variants import VARIANTS
 from .html import Html
 from .stepper import stepper
-from .style import GROUPS, INK, OUTPUT, SAMPLE
+from .style import INK, INPUT, KERNEL, OUTPUT, PADDING, SAMPLE
 
 
 class Stage(NamedTuple):
@@ -61,14 +61,6 @@ class Stage(NamedTuple):
             return step.around[1]
         (C, M), CG = (self.x.shape[1], self.y.shape[1]), self.weight.shape[1]  # of a sample
         return step.output[1] * (C // CG) // M * CG + (step.weight or (0, 0))[1]
-
-    def groups(self) -> dict[int, int]:
-        """Return a number for each output channel, the same where the same inputs are read."""
-        read: dict[int, set[int]] = {}
-        for step in self.steps:
-            read.setdefault(step.output[1], set()).add(self.channel(step))
-        sets = list(dict.fromkeys(map(frozenset, (read[m] for m in sorted(read)))))
-        return {m: sets.index(frozenset(channels)) for m, channels in read.items()}
 
     def ring(self) -> tuple[int, int, int, int]:
         """Return how many padded pixels lie above, below, left and right."""
@@ -320,18 +312,17 @@ def _draw(ax: Axes, frame: Frame, size: tuple[float, float], points: float) -> N
             ax.text(column + 0.5, row + 0.5, _short(value), zorder=3, color=INK, **small)
 
     above, _, left, _ = stage.ring()
-    groups = stage.groups()
     met: dict[Place, str] = {}
     kernels: dict[int, tuple[np.ndarray, dict]] = {}
     for step in steps:
-        c, colour = stage.channel(step), GROUPS[groups[step.output[1]] % len(GROUPS)]
+        c = stage.channel(step)
         if step.around is not None and len(step.around) == 4:
-            met[step.around[1:]] = colour
+            met[step.around[1:]] = f"{INPUT}55"
         used = kernels.setdefault(c, (stage.held(step), {}))[1]
-        used[stage.tap(step)] = step.factor, colour
+        used[stage.tap(step)] = step.factor, f"{KERNEL}66"
     if stage.corners:
         shares = stage.corners.get(output, {})
-        met = {place: f"{GROUPS[0]}{round(255 * min(1, s)):02x}" for place, s in shares.items()}
+        met = {place: f"{INPUT}{round(150 * min(1, s)):02x}" for place, s in shares.items()}
     for c in range(C):
         top = c * _block(stage) + above
         for h in range(H):
@@ -348,9 +339,9 @@ def _draw(ax: Axes, frame: Frame, size: tuple[float, float], points: float) -> N
                 where = where[((where > -1) & (where < (H, W))).all(axis=1)]
                 rows, columns = top + where[:, 0] + 0.5, left + where[:, 1] + 0.5
                 ax.plot(columns, rows, "+", color=SAMPLE, markersize=points * 0.3, zorder=5)
-    for beyond, colour in met.items():
+    for beyond in met:
         c, h, w = beyond or (0, 0, 0)
-        cell(c * _block(stage) + above + h, left + w, 0, colour + "66", ":")
+        cell(c * _block(stage) + above + h, left + w, 0, f"{PADDING}55", ":")
     for m in range(M):
         top = m * (OH + 0.6)
         for oh in range(OH):
