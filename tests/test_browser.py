@@ -221,7 +221,9 @@ def test_predictions_come_to_an_end(show):
     for number in ("−3", "-1,0"):
         entry.fill(number)
         entry.press("Enter")
-    assert question.inner_text() == "Right: y[0, 0, 1] = −1. That is all. 2 of 2 right at first try."
+    assert (
+        question.inner_text() == "Right: y[0, 0, 1] = −1. That is all. 2 of 2 right at first try."
+    )
     assert not entry.is_visible()
     assert counts(page)[0] == "8 of 8 ✓"
 

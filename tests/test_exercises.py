@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jitconv import check, conv2d, trace
-from jitconv.learn import exercises
+from jitconv.learn import slips
 from jitconv.variants import VARIANTS
 
 X = np.arange(128.0).reshape(2, 8, 8)
@@ -372,10 +372,10 @@ def test_slips_of_offsets(answer, text):
 def test_every_slip_of_every_variant_is_recognised(record):
     rng = np.random.default_rng(2)
     arrays = [rng.normal(size=array.shape) for array in record.small_call()]
-    call = exercises._Call(record, tuple(arrays), {"method": "direct", **record.options})
+    call = slips.Call(record, tuple(arrays), {"method": "direct", **record.options})
     found = [
         (text, output)
-        for text, output in exercises._slipped_outputs(call)
+        for text, output in slips.slipped_outputs(call)
         if output.shape == call.output.shape and output.any()
         if not np.allclose(output, call.output)
     ]
@@ -385,6 +385,13 @@ def test_every_slip_of_every_variant_is_recognised(record):
         assert first in repr(check("output", output, record.name, *arrays, **call.options))
         told.add(first)
     assert len(told) >= 5
+
+
+def test_what_is_too_large_to_be_traced(monkeypatch):
+    monkeypatch.setattr("jitconv.tracing.LIMIT", 100)
+    assert "144 of 144 numbers are wrong" in repr(
+        check("output", X[[0] * 4, :6, :6], "standard", X, WEIGHT)
+    )
 
 
 def test_a_choice_shows_what_it_gives():

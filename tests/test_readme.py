@@ -63,7 +63,12 @@ def test_the_table_holds_the_counts_of_the_sample_photo():
         assert shown == f"{parameters} | {document} | {measured} | {on_padding} | {ratio}"
 
 
-PAGES = [ROOT / "README.md", ROOT / "README.ko.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "README.ko.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

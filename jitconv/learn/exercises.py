@@ -18,11 +18,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..costs.report import ConvResult, CostReport
-from ..tracing import trace
-from ..variant import Variant
 from ..variants import VARIANTS
-from ..variants.dilated import zero_stuffed_kernel
-from ..variants.front_door import conv2d
+from .slips import Call, other_runs, slipped_outputs, slips_of
 
 COUNTS = {
     "parameters": "parameters, each weight and bias once",
@@ -33,7 +30,6 @@ COUNTS = {
     "flops": "FLOPs, two for each multiply and its add",
 }
 WORDS = (*COUNTS, "output_shape", "output", "loops", "choice")
-NEUTRAL = {"padding": 0, "stride": 1, "dilation": 1, "output_padding": 0, "bias": None}
 
 
 @dataclass(frozen=True, repr=False)
@@ -112,6 +108,7 @@ def check(
 
     A choice is run, and shows what it gives.
 
+    >>> from jitconv import conv2d
     >>> def grouped(g):
     ...     return conv2d(np.ones((4, 8, 8)), np.ones((4, 4 // g, 3, 3)), groups=g)
     >>> check("choice", 2, grouped, at_most={"parameters": 40})
@@ -126,7 +123,7 @@ def check(
         return nothing if answer is None else _check_choice(answer, variant, options)
     if not isinstance(variant, str) or variant not in VARIANTS:
         raise ValueError(f"variant: must be one of {', '.join(VARIANTS)}, got {variant!r}")
-    call = _Call(VARIANTS[variant], arrays, {"method": "direct", **options})
+    call = Call(VARIANTS[variant], arrays, {"method": "direct", **options})
     if answer is None:
         return nothing
     if what == "output":
@@ -134,27 +131,7 @@ def check(
     return _check_loops(answer, call) if what == "loops" else _check_number(what, answer, call)
 
 
-class _Call:
-    """What is asked about: a variant's record, its arrays and options, and what their run gave."""
-
-    def __init__(self, record: Variant, arrays: tuple, options: dict[str, Any]) -> None:
-        self.record, self.options = record, options
-        self.output, self.report = record.function(*arrays, **options)
-        self.arrays = [np.asarray(array) for array in arrays]
-        self.roles = [*record.arrays.values()][: len(arrays)]
-        self.groups = 1
-        if len(arrays) == 2 and self.roles[1].shape.split(", ")[1] in ("C/g", "1"):
-            self.groups = self.arrays[0].shape[-3] // self.arrays[1].shape[1]
-
-    def run(self, *arrays: np.ndarray, **changed: Any) -> ConvResult:
-        return self.record.function(*(arrays or self.arrays), **{**self.options, **changed})
-
-    def regrouped(self, x: np.ndarray, weight: np.ndarray, groups: int) -> ConvResult:
-        function = self.record.function if "groups" in self.record.keywords else conv2d
-        return function(x, weight, **{**self.options, "groups": groups, "method": "auto"})
-
-
-def _check_number(what: str, answer: Any, call: _Call) -> Verdict:
+def _check_number(what: str, answer: Any, call: Call) -> Verdict:
     answer, right = _plain(answer), getattr(call.report, what)
     formula = _formula(what, call.report)
     if answer == right or (what == "output_shape" and answer == (1, *right)):
@@ -182,7 +159,7 @@ def _counted(value: Any, what: str) -> str:
     return f"{value:,} {name}" if _is_number(value) else f"{name} {value}"
 
 
-def _hint(what: str, answer: Any, call: _Call) -> str:
+def _hint(what: str, answer: Any, call: Call) -> str:
     """Tell which other number or shape the answer is."""
     for text, other in _other_numbers(what, call):
         if other == answer != 0:
@@ -197,9 +174,9 @@ def _hint(what: str, answer: Any, call: _Call) -> str:
     return "" if answer[:-2] == right[:-2] else "An output has a channel for each filter."
 
 
-def _other_numbers(what: str, call: _Call) -> Iterator[tuple[str, Any]]:
+def _other_numbers(what: str, call: Call) -> Iterator[tuple[str, Any]]:
     """Yield what learners take for the number that is asked for, and what to say of each."""
-    for text, run in _other_runs(call):
+    for text, run in other_runs(call):
         yield text, getattr(run.report, what)
     if what == "output_shape":
         return
@@ -248,14 +225,14 @@ def _formula(what: str, report: CostReport) -> str:
     return str(costs["in bounds" if what == "multiplies_in_bounds" else what])
 
 
-def _check_output(answer: Any, call: _Call) -> Verdict:
+def _check_output(answer: Any, call: Call) -> Verdict:
     wrong = _difference("y", answer, call.output)
     if not wrong:
         return Verdict(True, f"All {call.output.size} numbers are right.")
     array = _fitted(answer, call.output)
     if array is None:
         return Verdict(False, wrong)
-    for text, output in _slipped_outputs(call):
+    for text, output in slipped_outputs(call):
         written = np.zeros(array.shape)
         if array.shape[:-2] == output.shape[:-2]:  # loops may write to another size
             part = np.s_[..., : output.shape[-2], : output.shape[-1]]
@@ -296,7 +273,7 @@ def _difference(name: str, got: Any, wanted: ArrayLike) -> str:
     return f"{len(wrong)} of {y.size} numbers {are} wrong: {first}"
 
 
-def _check_loops(loops: Any, call: _Call) -> Verdict:
+def _check_loops(loops: Any, call: Call) -> Verdict:
     if not callable(loops):
         return Verdict(False, "Give the function itself, without calling it.")
     try:
@@ -333,7 +310,7 @@ def _check_choice(choice: Any, run: Callable[[Any], Any], wanted: dict[str, Any]
     with suppress(ValueError):  # it may be no array
         if not verdict and "output" in wanted and np.ndim(choice) > 1:  # is it a turned kernel?
             axes = "M, " * (np.ndim(choice) - 2) + "KH, KW"
-            for text, turned in itertools.islice(_slips("weight", axes, np.asarray(choice)), 2):
+            for text, turned in itertools.islice(slips_of("weight", axes, np.asarray(choice)), 2):
                 if _tried(turned, run, **wanted):
                     return Verdict(False, f"{verdict.text} {text}")
     return verdict
@@ -373,100 +350,3 @@ def _measured(made: Any, name: str) -> tuple[Any, str]:
     if name == "output":
         return made.output, ""
     return getattr(made.report, name), f": {_formula(name, made.report).rpartition(' = ')[0]}"
-
-
-def _other_runs(call: _Call) -> Iterator[tuple[str, ConvResult]]:
-    """Yield the runs that learners take this one for, and what they forgot."""
-    for name in [name for name in NEUTRAL if name in call.options]:
-        with suppress(ValueError):  # without it nothing may come out
-            other = call.run(**{name: NEUTRAL[name]})
-            yield f"That is what it would be with {name}={NEUTRAL[name]}.", other
-    with suppress(KeyError, ValueError):  # there may be no dilation
-        spread = [
-            zero_stuffed_kernel(a, call.options["dilation"]) if record.role == "weight" else a
-            for record, a in zip(call.roles, call.arrays, strict=True)
-        ]
-        yield "The gaps between the taps are counted as well.", call.run(*spread, dilation=1)
-    if call.groups > 1:
-        x, weight = call.arrays
-        seen = f"each output channel sees {weight.shape[1]} of the {x.shape[-3]} input channels"
-        every = np.tile(weight, (1, call.groups, 1, 1))
-        yield f"You forgot /g: {seen}.", call.regrouped(x, every, 1)
-
-
-def _slipped_outputs(call: _Call) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield what slips in the loops would give, and what to say of each."""
-    for text, run in _other_runs(call):
-        yield text, run.output
-    if call.groups > 1:
-        x, weight = call.arrays
-        m, c = np.arange(weight.shape[0]), np.arange(weight.shape[1])
-        for text, group in (
-            ("Every output channel reads the first group.", 0 * m),
-            ("Output channel m reads group m % g; its own is m // (M/g).", m % call.groups),
-        ):
-            read = (group[:, np.newaxis] * len(c) + c).ravel()
-            yield text, call.regrouped(x[..., read, :, :], weight, len(m)).output
-    slips = [dict(_slips(*role, a)) for role, a in zip(call.roles, call.arrays, strict=True)]
-    for text in dict.fromkeys(itertools.chain(*slips[::-1])):
-        having = [i for i, each in enumerate(slips) if text in each]
-        for chosen in [having, *([i] for i in having)]:  # in all of them, or in one
-            given = [slips[i][text] if i in chosen else a for i, a in enumerate(call.arrays)]
-            with suppress(ValueError):  # of another shape it may not fit
-                yield text, call.run(*given).output
-    for what, part in (
-        ("row", np.s_[..., :-1, :]),
-        ("column", np.s_[..., :-1]),
-        ("row and column", np.s_[..., :-1, :-1]),
-    ):
-        yield f"A range ends too early: the last {what} is missing.", _only(call.output, part)
-    yield "Rows come first: y[m, oh, ow].", call.output.swapaxes(-1, -2)
-    with suppress(ValueError):  # it may be too large to be traced
-        yield "Only the last product is left, as with `=` in place of `+=`.", _last_products(call)
-
-
-def _slips(role: str, shape: str, a: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield what slips make of an array, and what to say of each."""
-    axes = shape.split(", ")[: a.ndim]
-    if role == "image":
-        for which, part in ("first", np.s_[..., :1, :, :]), ("last", np.s_[..., -1:, :, :]):
-            yield f"Only the {which} input channel is counted.", _only(a, part)
-        yield "Each tap reads the pixel above and left of its own.", np.roll(a, 1, (-2, -1))
-    if role == "positions":
-        pairs = a.reshape(*a.shape[:-3], -1, 2, *a.shape[-2:])
-        yield "Of each pair of offsets the first is down.", np.flip(pairs, -3).reshape(a.shape)
-        yield "The taps do not move.", np.zeros_like(a)
-        yield "The taps move the other way.", -a
-        yield "The nearer pixel has the greater weight.", np.floor(a) + np.ceil(a) - a
-    if role == "weight":
-        taps = tuple(i for i, axis in enumerate(axes) if axis[0] == "K")
-        yield "The kernel is turned by 180°.", np.flip(a, taps)
-        if len(taps) == 2:
-            yield "The kernel is transposed: its rows are columns.", a.swapaxes(*taps)
-        for text, kept in (
-            ("A range ends too early: the last taps are left out.", slice(-1)),
-            ("A range begins too late: the first taps are left out.", slice(1, None)),
-            ("Only the last tap is left, as with `=` in place of `+=`.", slice(-1, None)),
-        ):
-            yield text, _only(a, tuple(kept if i in taps else slice(None) for i in range(a.ndim)))
-        if a.ndim > 1:
-            m = next(i for i, axis in enumerate(axes) if axis[0] in "MB")
-            first = np.repeat(a.take([0], m), a.shape[m], m)
-            yield "Every output channel takes the first filter.", first
-            yield "The weight's channels in and out have changed places.", a.swapaxes(0, 1)
-
-
-def _only(a: np.ndarray, part: Any) -> np.ndarray:
-    rest = np.zeros_like(a)
-    rest[part] = a[part]
-    return rest
-
-
-def _last_products(call: _Call) -> np.ndarray:
-    """Return what is left where each product replaces the sum that it should be added to."""
-    steps = trace(call.record.name, *call.arrays, **call.options)
-    y = np.zeros((1, *call.output.shape)[-4:])
-    last = [step for step in steps if step.part == [*call.record.passes][-1]]
-    for step in sorted(last, key=lambda step: (step.around or (), step.weight or ())):
-        y[step.output] = step.value * step.factor
-    return y.reshape(call.output.shape)
