@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jitconv import check, conv2d, trace
+from jitconv import check, conv2d, dilated_conv2d, trace
 from jitconv.learn import slips
 from jitconv.variants import VARIANTS
 
@@ -25,8 +25,12 @@ WEIGHT = np.arange(72.0).reshape(4, 2, 3, 3)
         ("multiplies", 864, {}, "did you count the rows of the kernel, K = 3?"),
         ("multiplies", 72, {}, "Those are the parameters, each weight and bias once."),
         ("multiplies", 4608, {}, "That is K²·C·M·H·W, the document's count, over H·W."),
-        ("multiplies", 2593, {}, "✗ Not 2,593. The formula is M·C·K²·OH·OW."),
-        ("multiplies", 0, {}, "✗ Not 0. The formula is M·C·K²·OH·OW."),
+        ("multiplies", 2593, {}, "✗ Not 2,593. The formula is M·C·K²·OH·OW, with OH = ⌊(H − k + 2·P)/S⌋ + 1."),
+        ("multiplies", 0, {}, "✗ Not 0. The formula is M·C·K²·OH·OW, with OH = "),
+        ("multiplies", [2592], {}, "✓ 2,592 multiplies: "),
+        ("multiplies", [2593], {}, "✗ Not 2,593. The formula is "),
+        ("multiplies", 3528, {}, "✗ Not 3,528. That is it for 7×7 outputs. In how many places does the kernel fit?"),
+        ("multiplies", 1800, {}, "✗ Not 1,800. That is it for 5×5 outputs."),
         ("multiplies", "many", {}, "✗ Not 'many'. The answer is a number."),
         ("multiplies", True, {}, "✗ Not True. The answer is a number."),
         ("multiplies", [1, [2, 3]], {}, "✗ Not (1, [2, 3]). The answer is a number."),
@@ -37,7 +41,9 @@ WEIGHT = np.arange(72.0).reshape(4, 2, 3, 3)
         ("multiplies_in_bounds", 4608, {"padding": 1}, "Those are the multiplies, on pixels and on padding. Asked for are the multiplies in bounds, on pixels alone."),
         ("multiplies_on_padding", 736, {"padding": 1}, "M·C·K²·OH·OW − M·C·V_h·V_w = 4,608 − 3,872."),
         ("multiplies_on_padding", 4608, {"padding": 1}, "Asked for are the multiplies on padding, on zeros"),
-        ("multiplies_on_padding", 24, {"padding": 1}, "The formula is M·C·K²·OH·OW − M·C·V_h·V_w. V_h and V_w are the pairs"),
+        ("multiplies_on_padding", 24, {"padding": 1}, "✗ Not 24. y[0, 0, 0], in the corner, meets 8 pixels: 10 of its 18 multiplies are on padding."),
+        ("multiplies_in_bounds", 24, {"padding": 1}, "✗ Not 24. y[0, 0, 0], in the corner, meets 8 pixels: 10 of its 18"),
+        ("multiplies_in_bounds", 24, {}, "The formula is M·C·V_h·V_w. V_h and V_w are the pairs"),
         ("macs", 2592, {}, "✓ 2,592 MACs: multiplies with an add = 2,592 of 2,592."),
         ("macs", 7, {}, "✗ Not 7. The formula is multiplies with an add."),
         ("flops", 5184, {}, "✓ 5,184 FLOPs: 2 × MACs = 2 × 2,592."),
@@ -57,11 +63,11 @@ WEIGHT = np.arange(72.0).reshape(4, 2, 3, 3)
         ("output_shape", (6, 6, 4), {}, "The order is channels, height, width."),
         ("output_shape", (4, 5, 5), {}, "✗ Not (4, 5, 5). The formula is ⌊(H − k + 2·P)/S⌋ + 1."),
         ("output_shape", ([4], 6, 6), {}, "✗ Not ([4], 6, 6). An output has a channel for each filter."),
-        ("output", np.zeros((4, 6, 5)), {}, "✗ y has shape (4, 6, 5), it should have (4, 6, 6)."),
-        ("output", np.zeros((4, 6, 6)), {}, "✗ 144 of 144 numbers are wrong: y[0, 0, 0] is 0, it should be 9165."),
-        ("output", [[1, 2], [3]], {}, "✗ y is no array of numbers; it should have shape (4, 6, 6)."),
-        ("output", "nothing", {}, "✗ y is no array of numbers; it should have shape (4, 6, 6)."),
-        ("output", len, {}, "✗ y is no array of numbers; it should have shape (4, 6, 6)."),
+        ("output", np.zeros((4, 6, 5)), {}, "✗ Your answer has 4×6×5 numbers, the output has 4×6×6: the kernel fits in 6×6 places."),
+        ("output", np.zeros((4, 6, 6)), {}, "✗ 144 of 144 numbers are wrong, the first at answer[0][0][0]."),
+        ("output", [[1, 2], [3]], {}, "✗ The answer is an array of 4×6×6 numbers."),
+        ("output", "nothing", {}, "✗ The answer is an array of 4×6×6 numbers."),
+        ("output", len, {}, "✗ The answer is an array of 4×6×6 numbers."),
     ],
 )  # fmt: skip
 def test_verdicts_of_a_standard_convolution(what, answer, options, text):
@@ -99,6 +105,7 @@ def test_verdicts_of_winograds_method(what, answer, text):
 @pytest.mark.parametrize(
     ("variant", "weight", "options", "answers", "text"),
     [
+        ("grouped", (8, 4, 3, 3), {"groups": 2}, (8 * 8 * 9, 8 * 8 * 9 * 36), "4 of the 8 input"),
         ("grouped", (8, 2, 3, 3), {"groups": 4}, (8 * 8 * 9, 8 * 8 * 9 * 36), "2 of the 8 input"),
         ("dilated", (8, 2, 3, 3), {"groups": 4}, (8 * 8 * 9, 8 * 8 * 9 * 16), "2 of the 8 input"),
         ("depthwise", (8, 1, 3, 3), {}, (8 * 8 * 9, 8 * 8 * 9 * 36), "1 of the 8 input"),
@@ -111,12 +118,40 @@ def test_groups_that_are_forgotten(variant, weight, options, answers, text):
         assert f"You forgot /g: each output channel sees {text} channels." in hint
 
 
+def test_other_counts_come_before_other_calls():
+    x, weight = np.ones((1, 6, 6)), np.ones((1, 1, 3, 3))
+    options = {"dilation": 4, "padding": 4}  # 324 is also what dilation=1 would have in bounds
+    every = check("multiplies_in_bounds", 324, "dilated", x, weight, **options)
+    assert "Those are the multiplies, on pixels and on padding." in repr(every)
+
+
+@pytest.mark.parametrize(
+    ("right", "other"),
+    [
+        ({"dilation": 3}, {"stride": 3, "dilation": 1}),
+        ({"stride": 3, "dilation": 1}, {"dilation": 3}),
+        ({"stride": 3}, {"stride": 2, "dilation": 3}),  # 2 is the rate if none is given
+    ],
+)
+def test_a_stride_in_place_of_a_rate(right, other):
+    x, weight = np.ones((1, 21, 21)), np.ones((1, 1, 5, 4))
+    mixed = dilated_conv2d(x, weight, **other).report.multiplies
+    assert "Stride and dilation have changed places: one moves the window" in repr(
+        check("multiplies", mixed, "dilated", x, weight, **right)
+    )
+
+
 def test_gaps_that_are_counted():
     x, weight = np.ones((1, 20, 20)), np.ones((1, 1, 5, 5))
     gaps = check("multiplies", 13 * 13 * 64, "dilated", x, weight, dilation=3)
     assert "The gaps between the taps are counted as well." in repr(gaps)
     hint = repr(check("multiplies", 1, "separable", x, np.ones(3), np.ones(3), dilation=2))
-    assert "The formula is C·KH·OH·W + C·KW·OH·OW." in hint
+    assert "The formula is C·KH·OH·W + C·KW·OH·OW, with OH = " in hint
+    assert hint.endswith(" + 1 and k = D·(K − 1) + 1.")
+    hint = repr(check("multiplies", 375, "separable", np.ones((1, 8, 8)), np.ones(5), np.ones(5)))
+    assert "The formula is" in hint  # 375 is 240·(5·5)/(4·4), but a pass has other places
+    hint = repr(check("multiplies_on_padding", 1, "separable", x, np.ones(3), np.ones(3)))
+    assert "C·KH·OH·W + C·KW·OH·OW − (C·V_h·W + C·OH·V_w), with OH" in hint
 
 
 @pytest.mark.parametrize(
@@ -131,7 +166,7 @@ def test_outputs_that_end_too_early(what, part):
     y = conv2d(X, WEIGHT).output
     for ends in part if what == "row and column" else [part]:
         y[ends] = 0
-    assert f"the last {what} is missing." in repr(check("output", y, "standard", X, WEIGHT))
+    assert f"The last {what} is missing." in repr(check("output", y, "standard", X, WEIGHT))
 
 
 def test_the_output_by_hand():
@@ -139,11 +174,50 @@ def test_the_output_by_hand():
     for same in (y, y.tolist(), y[np.newaxis], y[..., np.newaxis]):
         assert check("output", same, "standard", X, WEIGHT)
     assert not check("output", y.swapaxes(0, 1), "standard", X, WEIGHT)
-    assert "(144,), it should" in repr(check("output", y.ravel(), "standard", X, WEIGHT))
+    assert "has 144 numbers, the" in repr(check("output", y.ravel(), "standard", X, WEIGHT))
     y[1, 2, 3] += 1
-    assert "1 of 144 numbers is wrong: y[1, 2, 3] is 31513, it should be 31512." in repr(
-        check("output", y, "standard", X, WEIGHT)
+    assert repr(check("output", y, "standard", X, WEIGHT)) == (
+        "✗ 1 of 144 numbers is wrong, at answer[1][2][3]."  # of 18 pixels
     )
+
+
+NINE = np.arange(1.0, 10).reshape(1, 3, 3)
+DIAGONAL = np.array([[[[1.0, 0], [0, -1]]]])
+
+
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        ([[-4, -4], [-4, -4]], "✓ All 4 numbers are right."),
+        ([[-4, -4], [-4, 4]], "✗ 1 of 4 numbers is wrong, at answer[1][1]: the weights meet the pixels 5, 6, 8, 9 there."),
+        ([[[-4, 0], [0, -4]]], "✗ 2 of 4 numbers are wrong, the first at answer[0][0][1]: the weights meet the pixels 2, 3, 5, 6 there."),
+        ([[-5, -6], [-8, -9]], "✗ 4 of 4 numbers are wrong, the first at answer[0][0]: the weights meet the pixels 1, 2, 4, 5 there. The first taps are left out."),
+        ([[-4, -4, 0], [-4, -4, 0]], "✗ Your answer has 2×3 numbers, the output has 2×2: the kernel fits in 2×2 places."),
+        ([-4, -4, -4, -4], "✗ Your answer has 4 numbers, the output has 2×2: the kernel fits in 2×2 places."),
+        ([[[-4]]], "✗ Your answer has 1 number, the output has 2×2: the kernel fits in 2×2 places."),
+        ([[[4]]], "✗ Your answer has 1 number, the output has 2×2: the kernel fits in 2×2 places."),
+    ],
+)  # fmt: skip
+def test_an_answer_by_hand_is_told_where_to_look(answer, text):
+    assert repr(check("output", answer, "standard", NINE, DIAGONAL)) == text
+
+
+def test_a_forgotten_stride_by_hand():
+    every = conv2d(NINE, DIAGONAL).output
+    hint = check("output", every, "standard", NINE, DIAGONAL, stride=2)
+    assert repr(hint).endswith("fits in 1×1 places. That is what it would be with stride=1.")
+
+
+def test_what_several_images_or_passes_are_made_of():
+    two, one = np.stack([NINE, 10 * NINE]), np.ones((2, 1, 1, 1))
+    y = conv2d(two, DIAGONAL).output
+    y[1] = 0
+    assert "at answer[1][0][0][0]: the weights meet the pixels 10, 20, 40, 50 there." in repr(
+        check("output", y, "standard", two, DIAGONAL)
+    )
+    assert repr(
+        check("output", [[0, 0]], "depthwise separable", NINE[:, :1, :2], one[:1], one[:1])
+    ) == ("✗ 2 of 2 numbers are wrong, the first at answer[0][0].")
 
 
 def test_an_output_in_another_shape():
@@ -151,9 +225,11 @@ def test_an_output_in_another_shape():
     for right in ([1, 2, 13, 20, 30], [[1, 2, 13, 20, 30]], np.array([[[[1, 2, 13, 20, 30.0]]]])):
         assert check("output", right, "transposed", pixels, kernel, stride=2)
     two = check("output", [1, 2, 10, 20, 30], "transposed", pixels, kernel, stride=2)
-    assert "y[0, 0, 2] is 10, it should be 13. Only the last product is left" in repr(two)
+    assert "at answer[2]: the weights meet the pixels 10, 1 there. Only the last" in repr(two)
+    short = check("output", [1, 2, 13, 20], "transposed", pixels, kernel, stride=2)
+    assert repr(short) == "✗ Your answer has 4 numbers, the output has 5."
     nothing = check("output", [0, 0], "standard", pixels, 6 * np.ones((1, 1, 1, 1)))
-    assert repr(nothing).endswith("y[0, 0, 0] is 0, it should be 6.")  # no slip is told by zeros
+    assert repr(nothing).endswith("the first at answer[0].")  # no slip is told by zeros
     assert check("output", 6, "standard", pixels[..., 1:] * 0.1, 6 * np.ones((1, 1, 1, 1)))
 
 
@@ -251,15 +327,15 @@ CALLS["grouped"] = RNG.normal(size=(6, 5, 4)), RNG.normal(size=(6, 2, 3, 3))
     [
         ("standard", {}, {"tap": lambda kh, kw, K: (kw, kh)}, "The kernel is transposed: its rows are"),
         ("standard", {}, {"tap": lambda kh, kw, K: (K - 1 - kh, K - 1 - kw)}, "The kernel is turned by 180°."),
-        ("standard", {}, {"add": False}, "Only the last product is left, as with `=` in place of `+=`."),
+        ("standard", {}, {"add": False}, "Only the last product is left: add them all (`+=`)."),
         ("standard", {}, {"channels": [0]}, "Only the first input channel is counted."),
         ("standard", {}, {"channels": [-1]}, "Only the last input channel is counted."),
-        ("standard", {}, {"less": 1}, "A range ends too early: the last taps are left out."),
-        ("standard", {}, {"first": 1}, "A range begins too late: the first taps are left out."),
+        ("standard", {}, {"less": 1}, "The last taps are left out."),
+        ("standard", {}, {"first": 1}, "The first taps are left out."),
         ("standard", {}, {"shift": -1}, "Each tap reads the pixel above and left of its own."),
         ("standard", {}, {"shift": 1}, ": IndexError: index 6 is out of bounds for axis 2"),
-        ("standard", {}, {"size": (4, 4)}, "it should have (2, 5, 4). A range ends too early: the last row is"),
-        ("standard", {}, {"size": (5, 3)}, "A range ends too early: the last column is missing."),
+        ("standard", {}, {"size": (4, 4)}, "y has shape (2, 4, 4), it should have (2, 5, 4)."),
+        ("standard", {}, {"size": (5, 3)}, "y has shape (2, 5, 3), it should have (2, 5, 4)."),
         ("standard", {}, {"filter": lambda m: 0}, "Every output channel takes the first filter."),
         ("standard", {"padding": 1}, {"padding": 0}, "That is what it would be with padding=0."),
         ("standard", {"stride": 2}, {"stride": 1}, "That is what it would be with stride=1."),
@@ -267,6 +343,7 @@ CALLS["grouped"] = RNG.normal(size=(6, 5, 4)), RNG.normal(size=(6, 2, 3, 3))
         ("standard", {"stride": 2}, {"stride": 1, "size": (3, 2)}, "That is what it would be with stride=1."),
         ("dilated", {}, {"dilation": 1}, "y has shape (3, 5, 6), it should have (3, 3, 4). That is what it would"),
         ("dilated", {}, {"dilation": 1, "size": (3, 4)}, "That is what it would be with dilation=1."),
+        ("dilated", {}, {"dilation": 1, "stride": 2, "size": (3, 3)}, "Stride and dilation have changed places"),
         ("grouped", {}, {"group": lambda m, M, g: 0}, "Every output channel reads the first group."),
         ("grouped", {}, {"group": lambda m, M, g: m % g}, "Output channel m reads group m % g; its own is"),
         ("depthwise", {}, {"group": lambda m, M, g: m % g}, "Output channel m reads group m % g; its own is"),
@@ -293,7 +370,7 @@ def test_channels_that_have_changed_places():
     )
     square = conv2d(x[:, :6], weight).output
     turned = check("output", square.swapaxes(1, 2), "standard", x[:, :6], weight)
-    assert "Rows come first: y[m, oh, ow]." in repr(turned)
+    assert "Rows come first, then columns." in repr(turned)
 
 
 def scattered(x, weight, stride=2, add=1):
@@ -357,7 +434,7 @@ def test_slips_of_other_loops(variant, loops, text):
     ("answer", "text"),
     [
         ([15, 22.5], "✓ All 2 numbers are right."),
-        ([10, 30], "y[0, 0, 0] is 10, it should be 15. The taps do not move."),
+        ([10, 30], "wrong, the first at answer[0]. The taps do not move."),
         ([7.5, 25], "The taps move the other way."),
         ([25, 7.5], "The nearer pixel has the greater weight."),
         ([7.5, 22.5], "Of each pair of offsets the first is down."),
@@ -426,6 +503,39 @@ def test_a_choice_within_bounds(layers, text):
     bounds = {"at_most": {"channels": 30}, "at_least": {"channels": 20}}
     verdict = check("choice", layers, built, output_shape=(8, 5, 5), layers=3, **bounds)
     assert repr(verdict).replace(f", {sum(layers)} channels", "", 1) == text
+
+
+def test_a_choice_that_brings_its_own_hint():
+    def built(layers):
+        return {
+            "layers": len(layers),
+            "pixels_wide": 3 ** layers[0],
+            "hint": "more" * (layers[0] < 2),
+        }
+
+    wanted = {"layers": 2, "pixels_wide": 9}
+    assert repr(check("choice", [2, 2], built, **wanted)) == "✓ It gives 2 layers, 9 pixels wide."
+    assert repr(check("choice", [0], built, **wanted)) == (
+        "✗ It gives 1 layer, 1 pixel wide. Wanted: 2 layers, 9 pixels wide. more"
+    )
+    assert repr(check("choice", [2], built, **wanted)) == (
+        "✗ It gives 1 layer, 9 pixels wide. Wanted: 2 layers."
+    )
+    assert repr(check("choice", [0, 0], built, layers=2)) == "✓ It gives 2 layers."
+
+
+@pytest.mark.parametrize("name", ["multiplies", "parameters", "FLOPs", "loss"])
+def test_one_of_a_kind(name):
+    singular = {
+        "multiplies": "multiply",
+        "parameters": "parameter",
+        "FLOPs": "FLOP",
+        "loss": "loss",
+    }
+    for count, words in ((1, singular[name]), (2, name)):
+        assert f"gives {count} {words}." in repr(
+            check("choice", count, lambda value: {name: value}, **{name: count})
+        )
 
 
 def test_a_kernel_that_is_chosen():

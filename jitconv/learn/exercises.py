@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import math
 import operator
+import re
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -18,6 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..costs.report import ConvResult, CostReport
+from ..tracing import Step
 from ..variants import VARIANTS
 from .slips import Call, other_runs, slipped_outputs, slips_of
 
@@ -75,7 +77,7 @@ def check(
         is what `variant` takes.
     variant : str or callable
         As in `jitconv.trace`. For a choice, a function that runs it and returns a `ConvResult`, or
-        a dict of what it measured.
+        a dict of what it measured; its "hint", if it has one, is told where the choice is wrong.
     *arrays, **options
         As in `jitconv.trace`; and `method`, if other loops than the textbook's are asked about. For
         a choice, what it is to give, by name: numbers, arrays or lists of lines; `at_most` and
@@ -101,10 +103,10 @@ def check(
     >>> check("multiplies", 2592, "standard", x, weight)
     ✓ 2,592 multiplies: M·C·K²·OH·OW = 4·2·9·6·6 = 2,592.
 
-    Outputs are compared with or without the axes of length 1.
+    Outputs are compared with or without the axes of length 1. The hint tells where to look.
 
-    >>> check("output", [21, 32], "standard", [[[1.0, 2, 3]]], [[[[10.0, 1]]]])
-    ✗ 2 of 2 numbers are wrong: y[0, 0, 0] is 21, it should be 12. The kernel is turned by 180°.
+    >>> check("output", [12, 22], "standard", [[[1.0, 2, 3]]], [[[[10.0, 1]]]])
+    ✗ 1 of 2 numbers is wrong, at answer[1]: the weights meet the pixels 2, 3 there.
 
     A choice is run, and shows what it gives.
 
@@ -127,16 +129,24 @@ def check(
     if answer is None:
         return nothing
     if what == "output":
-        return _check_output(answer, call)
+        return _check_output(answer, call, by_hand=True)
     return _check_loops(answer, call) if what == "loops" else _check_number(what, answer, call)
 
 
 def _check_number(what: str, answer: Any, call: Call) -> Verdict:
     answer, right = _plain(answer), getattr(call.report, what)
+    if what != "output_shape" and isinstance(answer, tuple) and len(answer) == 1:
+        (answer,) = answer
     formula = _formula(what, call.report)
     if answer == right or (what == "output_shape" and answer == (1, *right)):
         return Verdict(True, f"{_counted(answer, what)}: {formula}.")
-    hint = _hint(what, answer, call) or f"The formula is {formula.split(' = ')[0]}."
+    hint = _hint(what, answer, call) or _corner(what, call)
+    if not hint:
+        symbols, costs = formula.split(" = ")[0], call.report.costs
+        names = {"output size": "OH", "output height": "OH", "effective kernel size": "k"}
+        sizes = [f"{size} = {costs[name].symbols}" for name, size in names.items() if name in costs]
+        known = f", with {' and '.join(sizes)}" if "OH" in symbols else ""
+        hint = f"The formula is {symbols}{known}."
     if "V_h" in hint:
         hint += " V_h and V_w are the pairs of output and tap along an axis that meet a pixel."
     shown = f"{answer:,}" if _is_number(answer) else repr(answer)
@@ -156,6 +166,8 @@ def _is_number(value: Any) -> bool:
 
 def _counted(value: Any, what: str) -> str:
     name = COUNTS.get(what, what.replace("_", " ")).split(",")[0]
+    if _is_number(value) and value == 1:
+        name = re.sub(r"(ie)?(?<!s)s\b", lambda end: "y" if end[1] else "", name, count=1)
     return f"{value:,} {name}" if _is_number(value) else f"{name} {value}"
 
 
@@ -174,16 +186,39 @@ def _hint(what: str, answer: Any, call: Call) -> str:
     return "" if answer[:-2] == right[:-2] else "An output has a channel for each filter."
 
 
+def _corner(what: str, call: Call) -> str:
+    """Tell what an output in the corner meets, where that is the question."""
+    if what not in ("multiplies_in_bounds", "multiplies_on_padding"):
+        return ""
+    met = [step.input is not None for step in _multiplies(call, [0] * call.output.ndim)]
+    if all(met):
+        return ""
+    rest = f"{met.count(False)} of its {len(met)} multiplies are on padding"
+    return f"y[0, 0, 0], in the corner, meets {sum(met)} pixels: {rest}."
+
+
+def _multiplies(call: Call, place: list[int]) -> list[Step]:
+    """Return those of one output; none if there are several passes, or too many to be traced."""
+    if len(call.record.passes) > 1:
+        return []
+    with suppress(ValueError):
+        return [step for step in call.steps if step.output == (0, *place)[-4:]]
+    return []
+
+
 def _other_numbers(what: str, call: Call) -> Iterator[tuple[str, Any]]:
     """Yield what learners take for the number that is asked for, and what to say of each."""
-    for text, run in other_runs(call):
-        yield text, getattr(run.report, what)
-    if what == "output_shape":
-        return
     report, right = call.report, getattr(call.report, what)
-    for name in [name for name in COUNTS if name != "macs"]:
-        asked = f"Those are the {COUNTS[name]}. Asked for are the {COUNTS[what]}."
-        yield asked, getattr(report, name)
+    runs = ((text, getattr(run.report, what)) for text, run in other_runs(call))
+    if what == "output_shape":
+        yield from runs
+        return
+    *counts, flops = [
+        (f"Those are the {said}. Asked for are the {COUNTS[what]}.", getattr(report, name))
+        for name, said in COUNTS.items()
+        if name != "macs"
+    ]
+    yield from itertools.chain(counts, runs, [flops])  # twice as much may be a forgotten group
     for name, count in report.parts.items():
         yield f"That is the {name} alone.", count
     known = {"document": "the document's count, over H·W", "dense": "dense; these loops do fewer"}
@@ -202,6 +237,15 @@ def _other_numbers(what: str, call: Call) -> Iterator[tuple[str, Any]]:
         factor = f"the {name} = {size}"
         yield f"It is 1/{size} of the right number: did you count {factor}?", right / size
         yield f"It is {size} times the right number: do {factor}, count here?", right * size
+    dense = report.costs["dense"]
+    if (
+        what == "multiplies"
+        and right == dense.value
+        and re.fullmatch(r"[^+]*·OH·OW", dense.symbols)
+    ):
+        for h, w in ((OH + 1, OW + 1), (OH - 1, OW - 1)):
+            places = f"That is it for {h}×{w} outputs. In how many places does the kernel fit?"
+            yield places, right // (OH * OW) * h * w
 
 
 def _formula(what: str, report: CostReport) -> str:
@@ -212,7 +256,8 @@ def _formula(what: str, report: CostReport) -> str:
     if what == "flops":
         return f"2 × MACs = 2 × {report.macs:,}"
     if what == "multiplies_on_padding":
-        return f"{dense.symbols} − {in_bounds.symbols} = {dense.value:,} − {in_bounds.value:,}"
+        inside = re.sub(r"(.*\+.*)", r"(\1)", in_bounds.symbols)
+        return f"{dense.symbols} − {inside} = {dense.value:,} − {in_bounds.value:,}"
     if what == "multiplies":
         own = next((p.equals.split(",")[0] for p in report.passes if not p.by_definition), "dense")
         return str(costs[own] if report.multiplies == costs[own].value else in_bounds)
@@ -225,21 +270,48 @@ def _formula(what: str, report: CostReport) -> str:
     return str(costs["in bounds" if what == "multiplies_in_bounds" else what])
 
 
-def _check_output(answer: Any, call: Call) -> Verdict:
-    wrong = _difference("y", answer, call.output)
+def _check_output(answer: Any, call: Call, by_hand: bool = False) -> Verdict:
+    y, array = call.output, _fitted(answer, call.output)
+    wrong = _difference("y", answer, y)
     if not wrong:
-        return Verdict(True, f"All {call.output.size} numbers are right.")
-    array = _fitted(answer, call.output)
+        return Verdict(True, f"All {y.size} numbers are right.")
+    if by_hand:
+        wrong = _where(answer, call)
     if array is None:
         return Verdict(False, wrong)
     for text, output in slipped_outputs(call):
-        written = np.zeros(array.shape)
-        if array.shape[:-2] == output.shape[:-2]:  # loops may write to another size
-            part = np.s_[..., : output.shape[-2], : output.shape[-1]]
-            written[part] = output[..., : array.shape[-2], : array.shape[-1]]
-        if written.any() and not _difference("y", array, written):
+        if array.shape == y.shape != output.shape and y.shape[:-2] == output.shape[:-2]:
+            whole, output = output, np.zeros(y.shape)  # as far as loops of the right size get
+            h, w = np.minimum(whole.shape, y.shape)[-2:]
+            output[..., :h, :w] = whole[..., :h, :w]
+        if output.any() and not _difference("y", array, output):
             return Verdict(False, f"{wrong} {text}")
     return Verdict(False, wrong)
+
+
+def _where(answer: Any, call: Call) -> str:
+    """Tell where an output by hand is wrong, but not what it should be."""
+    y, array = call.output, _fitted(answer, call.output)
+    if array is None:
+        return f"The answer is an array of {_sizes(y)} numbers."
+    if array.shape != y.shape:
+        has = f"Your answer has {_sizes(array)} number{'s' * (array.size != 1)}"
+        fits = f": the kernel fits in {y.shape[-2]}×{y.shape[-1]} places"
+        return f"{has}, the output has {_sizes(y)}{fits * (call.record.name != 'transposed')}."
+    wrong = _unlike(array, y)
+    first = np.unravel_index(np.ravel_multi_index(tuple(wrong[0]), y.shape), np.shape(answer))
+    place = "answer" + "".join(f"[{i}]" for i in first)
+    are, at = ("is", "at") if len(wrong) == 1 else ("are", "the first at")
+    said = f"{len(wrong)} of {y.size} numbers {are} wrong, {at} {place}"
+    pixels = [f"{step.value:g}" for step in _multiplies(call, wrong[0].tolist())]
+    if 1 < len(pixels) < 10:
+        said += f": the weights meet the pixels {', '.join(pixels)} there"
+    return f"{said}."
+
+
+def _sizes(array: np.ndarray) -> str:
+    sizes = itertools.dropwhile(lambda size: size == 1, array.shape)
+    return "×".join(map(str, sizes)) or "1"
 
 
 def _fitted(answer: Any, y: np.ndarray) -> np.ndarray | None:
@@ -263,14 +335,19 @@ def _difference(name: str, got: Any, wanted: ArrayLike) -> str:
         return f"{name} is no array of numbers; it should have shape {y.shape}."
     if array.shape != y.shape:
         return f"{name} has shape {array.shape}, it should have {y.shape}."
-    rtol = np.sqrt(np.finfo(y.dtype).eps)
-    atol = rtol * np.abs(y[np.isfinite(y)]).max(initial=0)
-    wrong = np.argwhere(~np.isclose(array, y, rtol, atol, equal_nan=True))
+    wrong = _unlike(array, y)
     if not len(wrong):
         return ""
     place, are = tuple(wrong[0].tolist()), "is" if len(wrong) == 1 else "are"
     first = f"{name}{list(place)} is {array[place]:.8g}, it should be {y[place]:.8g}."
     return f"{len(wrong)} of {y.size} numbers {are} wrong: {first}"
+
+
+def _unlike(array: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return the places where two arrays differ by more than rounding."""
+    rtol = np.sqrt(np.finfo(y.dtype).eps)
+    atol = rtol * np.abs(y[np.isfinite(y)]).max(initial=0)
+    return np.argwhere(~np.isclose(array, y, rtol, atol, equal_nan=True))
 
 
 def _check_loops(loops: Any, call: Call) -> Verdict:
@@ -340,7 +417,10 @@ def _tried(
     said = [f"It gives {', '.join(gives)}."] if gives else []
     said += [f"Wanted: {', '.join(wants)}."] if wants else []
     said += filter(None, unlike)
-    return Verdict(not wants and not any(unlike), " ".join(said) or "It gives what is wanted.")
+    right = not wants and not any(unlike)
+    if not right and isinstance(made, Mapping) and made.get("hint"):
+        said.append(made["hint"])
+    return Verdict(right, " ".join(said) or "It gives what is wanted.")
 
 
 def _measured(made: Any, name: str) -> tuple[Any, str]:

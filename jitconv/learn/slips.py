@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import itertools
 from collections.abc import Iterator
 from contextlib import suppress
@@ -10,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..costs.report import ConvResult
-from ..tracing import trace
+from ..tracing import Step, trace
 from ..variant import Variant
 from ..variants.dilated import zero_stuffed_kernel
 from ..variants.front_door import conv2d
@@ -29,6 +31,11 @@ class Call:
         self.groups = 1
         if len(arrays) == 2 and self.roles[1].shape.split(", ")[1] in ("C/g", "1"):
             self.groups = self.arrays[0].shape[-3] // self.arrays[1].shape[1]
+
+    @functools.cached_property
+    def steps(self) -> list[Step]:
+        """Each multiply; a ValueError if there are too many."""
+        return trace(self.record.name, *self.arrays, **self.options)
 
     def run(self, *arrays: np.ndarray, **changed: Any) -> ConvResult:
         """Run it with other arrays, all of them, or with other options."""
@@ -52,6 +59,12 @@ def other_runs(call: Call) -> Iterator[tuple[str, ConvResult]]:
             for record, a in zip(call.roles, call.arrays, strict=True)
         ]
         yield "The gaps between the taps are counted as well.", call.run(*spread, dilation=1)
+    if {"stride", "dilation"} <= call.record.keywords:
+        defaults = inspect.signature(call.record.function).parameters
+        stride, rate = (call.options.get(k, defaults[k].default) for k in ("stride", "dilation"))
+        text = "Stride and dilation have changed places: one moves the window, the other its taps."
+        with suppress(ValueError):  # nothing may come out
+            yield text, call.run(stride=rate, dilation=stride)
     if call.groups > 1:
         x, weight = call.arrays
         seen = f"each output channel sees {weight.shape[1]} of the {x.shape[-3]} input channels"
@@ -84,10 +97,10 @@ def slipped_outputs(call: Call) -> Iterator[tuple[str, np.ndarray]]:
         ("column", np.s_[..., :-1]),
         ("row and column", np.s_[..., :-1, :-1]),
     ):
-        yield f"A range ends too early: the last {what} is missing.", _only(call.output, part)
-    yield "Rows come first: y[m, oh, ow].", call.output.swapaxes(-1, -2)
+        yield f"The last {what} is missing.", _only(call.output, part)
+    yield "Rows come first, then columns.", call.output.swapaxes(-1, -2)
     with suppress(ValueError):  # it may be too large to be traced
-        yield "Only the last product is left, as with `=` in place of `+=`.", _last_products(call)
+        yield "Only the last product is left: add them all (`+=`).", _last_products(call)
 
 
 def slips_of(role: str, shape: str, a: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
@@ -109,9 +122,9 @@ def slips_of(role: str, shape: str, a: np.ndarray) -> Iterator[tuple[str, np.nda
         if len(taps) == 2:
             yield "The kernel is transposed: its rows are columns.", a.swapaxes(*taps)
         for text, kept in (
-            ("A range ends too early: the last taps are left out.", slice(-1)),
-            ("A range begins too late: the first taps are left out.", slice(1, None)),
-            ("Only the last tap is left, as with `=` in place of `+=`.", slice(-1, None)),
+            ("The last taps are left out.", slice(-1)),
+            ("The first taps are left out.", slice(1, None)),
+            ("Only the last tap is left: add them all (`+=`).", slice(-1, None)),
         ):
             yield text, _only(a, tuple(kept if i in taps else slice(None) for i in range(a.ndim)))
         if a.ndim > 1:
@@ -129,9 +142,8 @@ def _only(a: np.ndarray, part: Any) -> np.ndarray:
 
 def _last_products(call: Call) -> np.ndarray:
     """Return what is left where each product replaces the sum that it should be added to."""
-    steps = trace(call.record.name, *call.arrays, **call.options)
     y = np.zeros((1, *call.output.shape)[-4:])
-    last = [step for step in steps if step.part == [*call.record.passes][-1]]
+    last = [step for step in call.steps if step.part == [*call.record.passes][-1]]
     for step in sorted(last, key=lambda step: (step.around or (), step.weight or ())):
         y[step.output] = step.value * step.factor
     return y.reshape(call.output.shape)
