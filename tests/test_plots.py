@@ -178,7 +178,7 @@ def test_a_cost_curve_holds_what_was_counted():
     assert points.get_ydata().tolist() == [report.multiplies for report in reports]
     wrong = dataclasses.replace(reports[0], passes=(Pass("kernel", 1),))
     title = plot_cost_curve(sizes, [wrong, *reports[1:]], "kernel size").axes[0].get_title()
-    assert title == "standard: 2 of 3 are the formula"
+    assert title == "standard: measured = formula at 2 of 3 values"
     with pytest.raises(ValueError, match="got 3 and 2 values"):
         plot_cost_curve((1, 2), reports, "kernel size")
     with pytest.raises(ValueError, match="got 2 and 3 values"):

@@ -152,7 +152,7 @@ def plot_cost_curve(
     >>> reports = [conv2d(x, np.ones((1, 1, K, K)), padding="same").report for K in sizes]
     >>> figure = plot_cost_curve(sizes, reports, "kernel size")
     >>> figure.axes[0].get_title()
-    'standard: all 3 counts are the formula'
+    'standard: measured = formula at all 3 values'
     """
     values, reports, against = list(values), list(reports), against or {}
     for found in (reports, *against.values()):
@@ -182,8 +182,8 @@ def plot_cost_curve(
         ax.plot(values, formula, dashes, color=FORMULA, linewidth=1.2, label=text)
     ax.plot(values, measured, "o", color=MEASURED, markersize=5, label="\n= ".join([name, *same]))
     right = sum(report.agrees for report in reports)
-    share = f"all {right} counts are" if right == len(reports) else f"{right} of {len(reports)} are"
-    ax.set_title(f"{reports[0].variant}: {share} the formula")
+    share = f"all {right}" if right == len(reports) else f"{right} of {len(reports)}"
+    ax.set_title(f"{reports[0].variant}: measured = formula at {share} values")
     ax.set_xlabel(label)
     ax.set_ylabel("multiplies")
     ax.set_xticks(values)
