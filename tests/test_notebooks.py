@@ -46,6 +46,18 @@ def test_outputs_are_kept(path):
 
 
 @EACH
+def test_pictures_have_words(path):
+    for cell in cells(path):
+        drawn = any(
+            kind.startswith("image/")
+            for output in cell.get("outputs", ())
+            for kind in output.get("data", ())
+        )
+        alt = cell["metadata"].get("mystnb", {}).get("image", {}).get("alt", "")
+        assert drawn == (len(alt) > 20), cell["id"]
+
+
+@EACH
 def test_links_lead_somewhere(path):
     for cell in (cell for cell in cells(path) if cell["cell_type"] == "markdown"):
         for link in re.findall(r"\]\(([^)#]+)", "".join(cell["source"])):
