@@ -9,7 +9,7 @@ Why: a convolution multiplies two polynomials, and a product of polynomials is k
 at as many points as it has coefficients. So the inputs are evaluated at some points, the weights
 too, the values are multiplied point by point, and the outputs read off: three transforms and a
 product. Here four outputs come from six inputs, at the points 0, ±5/8, ±3/2 and infinity, along
-rows and then along columns: a tile of 4×4 outputs and 6×6 inputs takes 36 multiplies instead of
+one side and then the other: a tile of 4×4 outputs and 6×6 inputs takes 36 multiplies instead of
 144. The transforms are the same for all channels of one side: each input tile is transformed once
 for all output channels, each kernel once for all tiles, and the sum over the input channels is
 taken before the outputs are read off. Many channels make the transforms cheap.
