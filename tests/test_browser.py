@@ -74,6 +74,19 @@ def texts(page, panel):
     ).all_text_contents()
 
 
+def test_a_tile_of_winograds_method(show):
+    x, weight = np.arange(36.0).reshape(1, 6, 6), np.arange(9.0).reshape(1, 1, 3, 3)
+    page = show(show_steps("standard", x, weight, method="winograd"))
+    page.keyboard.press("Tab")
+    page.keyboard.press("End")
+    assert counts(page) == ("267 of 267 ✓", "0 of 0 ✓")
+    y = np.asarray(VARIANTS["standard"].function(x, weight)).ravel()
+    found = texts(page, "output y: and rows")
+    assert [float(text) for text in found] == pytest.approx(y, rel=0.01)
+    page.locator("figure:has(figcaption:text-is('output y: and rows')) .cell").first.hover()
+    assert lit(page, "input x, a tile") == lit(page, "products V · U") == 36
+
+
 @pytest.mark.parametrize("variant", CALLS)
 def test_it_plays_to_the_counts_of_the_report(show, variant):
     arrays, options = CALLS[variant]

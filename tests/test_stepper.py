@@ -7,6 +7,7 @@ import re
 import numpy as np
 import pytest
 
+import jitconv
 from jitconv.plots import show_steps
 from jitconv.plots.stepper import play, script
 from jitconv.tracing import TRACED, trace
@@ -56,12 +57,14 @@ def replayed(played, order):
     """What all cells hold after the steps in some order."""
     found = [cell[3] for cell in cells(played)]
     for number in order:
-        target, value, factor, a, b, *_ = played["steps"][number]
+        target, value, factor, a, b, *more = played["steps"][number]
         for cell, expected in ((value, a), (factor, b)):
             assert cell < 0 or found[cell] == pytest.approx(expected, rel=1e-9)
         start = 0 if target == value else played["starts"].get(target, 0)
         before = None if target == value else found[target]
         found[target] = (start if before is None else before) + a * b
+        for cell, made in more[5][0] if len(more) > 5 else ():  # a line of a transform ends
+            found[cell] = made
     return found
 
 
@@ -97,6 +100,23 @@ def test_each_step_stands_on_a_line_that_multiplies(played, variant, arrays, opt
         code = re.sub("<[^>]*>", "", played["sources"][source][1][line - 1])
         assert "*" in code.partition("#")[0]
         assert len(names) == len(step[6])
+
+
+def test_a_tile_of_winograds_method():
+    x, weight = whole(1, 6, 6), whole(1, 1, 3, 3)
+    played = play("standard", x, weight, method="winograd")
+    y, report = jitconv.conv2d(x, weight, method="winograd")
+    assert len(played["steps"]) == played["multiplies"] == report.multiplies
+    for number, (name, *_) in enumerate(played["passes"]):
+        assert sum(step[7] == number for step in played["steps"]) == report.parts[name]
+    ended = zip(cells(played), replayed(played, played["order"]), strict=True)
+    found = [value for (panel, *_), value in ended if panel.startswith("output")]
+    np.testing.assert_allclose(found, y.ravel(), atol=1e-9)
+    for source, line, _ in played["lines"]:
+        code = re.sub("<[^>]*>", "", played["sources"][source][1][line - 1])
+        assert "*" in code.partition("#")[0]
+    with pytest.raises(ValueError, match="one tile, x \\(1, 6, 6\\) and weight"):
+        show_steps("standard", whole(1, 7, 7), weight, method="winograd")
 
 
 def test_variables_are_those_of_the_loops():

@@ -10,13 +10,13 @@
   const LEGEND = [
     "Pale cells belong to the window; thick frames mark the numbers that are multiplied, and the sum that they go to; hatched cells are padding.",
     "Point at a cell, or choose it: dashed frames with a dot mark what it meets. Underlined variables have just changed.",
-    "x[channel, row, column], y[channel, row, column], kernels [output, input, row, column], all from 0; n is the image of a batch.",
+    "x[channel, row, column], y[channel, row, column], kernels [output, input, row, column], transposed ones [input, output, \u2026], all from 0; n is the image of a batch.",
     "M output and C input channels, of which each output meets C/g where there are g groups; K\u00b2 or KH\u00b7KW taps; H\u00b7W and OH\u00b7OW pixels of x and y; V taps that land in the image.",
-    "In the loops ih and iw are places in the padded image: iw is where the window begins, and kw is added when it is read.",
+    "Where the loops pad, ih and iw are places in the padded image: iw is where the window begins, and kw is added when it is read.",
   ];
 
   // Each step is a list; these are its places.
-  const [TARGET, VALUE, FACTOR, A, B, LINE, VARIABLES, PASS, WINDOW, PADDED] = Array(10).keys();
+  const [TARGET, VALUE, FACTOR, A, B, LINE, VARIABLES, PASS, WINDOW, PADDED, SETS] = Array(11).keys();
 
   function element(tag, attributes = {}, ...children) {
     const made = SVG.includes(tag)
@@ -39,6 +39,10 @@
   const long = (number) => minus(String(Number(number.toPrecision(4))));
   const signed = (number) => (number < 0 ? `(${long(number)})` : long(number));
   const product = (step) => `${signed(step[A])}\u00b7${signed(step[B])}`;
+  // A step may end a line of a transform: then it has [what the line makes, which cells it reads].
+  const makes = (step) => step[SETS]?.[0] ?? [];
+  const targets = (step) => [step[TARGET], ...makes(step).map(([cell]) => cell)];
+  const reads = (step) => [step[VALUE], step[FACTOR], ...(step[SETS]?.[1] ?? [])];
   const counted = (number) => number.toLocaleString("en");
 
   class Stepper {
@@ -79,9 +83,10 @@
       this.from = steps.map(() => []);
       this.to = steps.map(() => []);
       steps.forEach((step, i) => {
-        for (const cell of [step[VALUE], step[FACTOR]]) this.from[i].push(...(made.get(cell) || []));
+        for (const cell of reads(step)) this.from[i].push(...(made.get(cell) || []));
         const before = step[TARGET] === step[VALUE] ? [] : made.get(step[TARGET]) || [];
         made.set(step[TARGET], [...before, i]);
+        for (const [cell] of makes(step)) made.set(cell, [i]);
       });
       this.from.forEach((sources, i) => sources.forEach((j) => this.to[j].push(i)));
       this.made = made;
@@ -98,12 +103,12 @@
     meets(cell) {
       const { steps } = this.trace;
       const back = this.follow(this.made.get(cell) || [], this.from);
-      const reads = steps.flatMap((step, i) => (step[VALUE] === cell || step[FACTOR] === cell ? [i] : []));
-      const on = this.follow(reads, this.to);
-      const direct = reads.map((i) => steps[i]).filter((step) => step[FACTOR] === cell);
+      const reading = steps.flatMap((step, i) => (reads(step).includes(cell) ? [i] : []));
+      const on = this.follow(reading, this.to);
+      const direct = reading.map((i) => steps[i]).filter((step) => step[FACTOR] === cell);
       return new Set([
-        ...back.flatMap((step) => [step[VALUE], step[FACTOR]]),
-        ...on.map((step) => step[TARGET]),
+        ...back.flatMap(reads),
+        ...on.flatMap(targets),
         ...direct.map((step) => step[VALUE]),
       ].filter((other) => other >= 0 && other !== cell));
     }
@@ -128,7 +133,7 @@
       if (!this.compact) body.push(element("p", { class: "live", id: "help" }, HELP));
       const section = element(
         "section",
-        { tabindex: this.compact ? null : 0, "aria-label": `${trace.title}, step by step`, "aria-describedby": "help", onkeydown: (e) => this.key(e) },
+        { class: trace.panels.length > 6 ? "many" : null, tabindex: this.compact ? null : 0, "aria-label": `${trace.title}, step by step`, "aria-describedby": "help", onkeydown: (e) => this.key(e) },
         ...body
       );
       this.root.replaceChildren(element("style", {}, style), section);
@@ -208,7 +213,7 @@
           this.unit = unit;
           this.drop();
         }),
-        choice("order", { output: window, multiply: "as the loops run" }, this.by, (by) => {
+        this.trace.order.every((i, n) => i === n) ? "" : choice("order", { output: window, multiply: "as the loops run" }, this.by, (by) => {
           this.by = by;
           this.arrange();
           if (this.asks) Object.assign(this, { reached: 0, right: 0, asked: 0 });
@@ -302,7 +307,6 @@
       if (this.at !== this.reached) this.question = null;
       this.draw();
       if (!this.timer) this.say();
-      this.host.dispatchEvent(new CustomEvent("step", { detail: this.at }));
     }
 
     jump(at) {
@@ -486,6 +490,7 @@
         const target = step[TARGET];
         const sum = target === step[VALUE] ? 0 : found[target] ?? this.trace.starts[target] ?? 0;
         found[target] = sum + step[A] * step[B];
+        for (const [cell, number] of makes(step)) found[cell] = number;
       }
       return found;
     }
@@ -512,7 +517,7 @@
       const { question } = this;
       const landed = this.landed();
       const met = this.lit === null ? new Set() : this.meets(this.lit);
-      const window = new Set(step && steps.flatMap((other) => (other[WINDOW] === step[WINDOW] ? [other[TARGET], other[VALUE], other[FACTOR]] : [])));
+      const window = new Set(step && steps.flatMap((other) => (other[WINDOW] === step[WINDOW] ? [...targets(other), ...reads(other)] : [])));
       const now = new Set(step ? [step[TARGET], step[VALUE], step[FACTOR]] : []);
       const next = new Set();
       if (question) {
@@ -607,7 +612,7 @@
       off(next, this.at === this.order.length);
       off(last, this.at >= this.reach());
       off(play, this.asks);
-      this.parts.summary.textContent = this.by === "multiply"
+      this.parts.summary.textContent = this.order.every((i, n) => i === n)
         ? "The loops that do this, in their order"
         : "The loops that do this; window by window is not their order, but the same multiplies";
       for (const line of this.root.querySelectorAll(".line.now")) line.classList.remove("now");

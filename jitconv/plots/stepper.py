@@ -23,6 +23,7 @@ from ..variant import Array
 from ..variants import VARIANTS
 from .html import Html
 from .loops import code_lines
+from .winograd_tile import play_tile
 
 LIMIT = 5_000  # multiplies: more help nobody, and are slow
 SCATTERED = ("transposed", "input gradient")  # their window is a pixel, and where it lands
@@ -87,6 +88,9 @@ def play(variant: str, x: ArrayLike, *arrays: ArrayLike, **options: Any) -> dict
         factor's cell, value, factor, line, variables, pass, window, on padding]; "order", that of
         the windows; and what the counters must meet.
     """
+    if (variant, options.get("method")) == ("standard", "winograd") and len(arrays) == 1:
+        tile, report = play_tile(x, *arrays)
+        return {**tile, **_counters(report)}
     steps = trace(variant, x, *arrays, **options)  # which refuses what is no variant
     if not 0 < len(steps) <= LIMIT:
         raise ValueError(
@@ -131,7 +135,8 @@ def _counters(report: CostReport) -> dict[str, Any]:
     """Return the counts that the steps must meet, by formula."""
     costs, passes = report.costs, [part for part in report.passes if part.multiplies]
     formulas = [costs[part.equals] for part in passes]
-    total, inside = int(sum(f.value for f in formulas)), int(costs["in bounds"].value)
+    total = int(sum(f.value for f in formulas))
+    inside = int(costs["in bounds"].value) if passes[0].by_definition else total
     return {
         "passes": [
             [part.name, int(formula.value), f"{formula.symbols} = {formula.substituted}"]

@@ -100,7 +100,8 @@ def show_steps(
     Parameters
     ----------
     variant, x, arrays, options
-        As in `jitconv.trace`.
+        As in `jitconv.trace`. On a page ``"standard", x, weight, method="winograd"`` shows one tile
+        of Winograd's method, x (1, 6, 6) and weight (1, 1, 3, 3), with its transforms.
     by : {"output", "multiply"}
         Window by window, or in the order of the loops. On a page that is where it begins; else a
         picture for each output, or for each multiply.
