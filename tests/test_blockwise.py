@@ -10,7 +10,7 @@ import calls
 import numba
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import jitconv
@@ -54,6 +54,7 @@ def lazily(call, draw):
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
+@settings(max_examples=30)  # each plans and runs a graph
 @given(data=st.data())
 def test_blocks_make_and_count_what_the_whole_call_does(function, data):
     call = data.draw(calls.calls(function, size=st.integers(1, 30)))
