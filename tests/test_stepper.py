@@ -115,8 +115,14 @@ def test_a_tile_of_winograds_method():
     for source, line, _ in played["lines"]:
         code = re.sub("<[^>]*>", "", played["sources"][source][1][line - 1])
         assert "*" in code.partition("#")[0]
-    with pytest.raises(ValueError, match="one tile, x \\(1, 6, 6\\) and weight"):
-        show_steps("standard", whole(1, 7, 7), weight, method="winograd")
+    for arrays, options in (
+        ((whole(1, 7, 7), weight), {}),
+        ((whole(1, 4, 9), weight), {}),
+        ((x, weight, np.ones(1)), {}),
+        ((x, weight), {"padding": 1}),
+    ):
+        with pytest.raises(ValueError, match=r"one tile, x \(1, 6, 6\) and weight"):
+            show_steps("standard", *arrays, **options, method="winograd")
 
 
 def test_variables_are_those_of_the_loops():

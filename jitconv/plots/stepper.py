@@ -88,8 +88,8 @@ def play(variant: str, x: ArrayLike, *arrays: ArrayLike, **options: Any) -> dict
         factor's cell, value, factor, line, variables, pass, window, on padding]; "order", that of
         the windows; and what the counters must meet.
     """
-    if (variant, options.get("method")) == ("standard", "winograd") and len(arrays) == 1:
-        tile, report = play_tile(x, *arrays)
+    if (variant, options.get("method")) == ("standard", "winograd"):
+        tile, report = play_tile(x, *arrays, **options)
         return {**tile, **_counters(report)}
     steps = trace(variant, x, *arrays, **options)  # which refuses what is no variant
     if not 0 < len(steps) <= LIMIT:

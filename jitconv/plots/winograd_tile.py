@@ -27,16 +27,19 @@ def products(V, U, P):  # noqa: D103
             P[i, j] += V[i, j] * U[i, j]
 
 
-def play_tile(x: ArrayLike, weight: ArrayLike) -> tuple[dict[str, Any], CostReport]:
+def play_tile(
+    x: ArrayLike, weight: ArrayLike, *bias: ArrayLike, **options: Any
+) -> tuple[dict[str, Any], CostReport]:
     """Return panels and steps of a tile (6, 6) and a kernel (3, 3), and the report of their run."""
-    x, weight = np.asarray(x, np.float64), np.asarray(weight, np.float64)
-    if x.size != 36 or weight.size != 9:
+    y, report = conv2d(x, weight, *bias, **options)
+    shapes = np.shape(x)[-3:], np.shape(weight), y.shape[-3:], y.size
+    if bias or shapes != ((1, 6, 6), (1, 1, 3, 3), (1, 4, 4), 16):
         raise ValueError(
-            "method: 'winograd' is shown for one tile, x (1, 6, 6) and weight (1, 1, 3, 3), "
-            f"got {x.shape} and {weight.shape}"
+            "method: 'winograd' is shown for one tile, x (1, 6, 6) and weight (1, 1, 3, 3) without "
+            f"bias and padding, got {np.shape(x)} and {np.shape(weight)}, output {y.shape}"
         )
-    _, report = conv2d(x.reshape(1, 6, 6), weight.reshape(1, 1, 3, 3), method="winograd")
-    return _Tile(x.reshape(6, 6), weight.reshape(3, 3)).played(), report
+    tile, kernel = np.asarray(x, np.float64), np.asarray(weight, np.float64)
+    return _Tile(tile.reshape(6, 6), kernel.reshape(3, 3)).played(), report
 
 
 class _Value:
