@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike
 
 from .. import shapes
 from ..costs.report import CostReport
+from ..shapes import Window
 from ..tracing import TRACED, Place, Step, trace
 from ..variant import Array
 from ..variants import VARIANTS
@@ -148,6 +149,26 @@ def _counters(report: CostReport) -> dict[str, Any]:
     }
 
 
+def window_of(x: np.ndarray, weight: np.ndarray, options: dict[str, Any]) -> Window:
+    """Return the geometry of a deformable convolution."""
+    geometry = {k: v for k, v in options.items() if k in ("stride", "padding", "dilation")}
+    return shapes.window(x.shape[2:], weight.shape[2:], **geometry)
+
+
+def looks(offset: np.ndarray, window: Window, place: Key, tap: int) -> tuple[float, float]:
+    """Return where a tap of an output's place (n, oh, ow) looks, between the pixels."""
+    n, *output = place
+    KH, KW = window.kernel
+    row, column = (
+        output[axis] * window.stride[axis]
+        - window.padding[axis][0]
+        + divmod(tap % (KH * KW), KW)[axis] * window.dilation[axis]
+        + float(offset[(n, 2 * tap + axis, *output)])
+        for axis in (0, 1)
+    )
+    return row, column
+
+
 class Cell(NamedTuple):
     """A number of a block: where it stands, what it is at first, and what it is called."""
 
@@ -179,6 +200,8 @@ class _Scene:
         self.record, self.output = TRACED[variant], output
         (self.source,) = (n for n, a in self.record.arrays.items() if a.role == "image")
         self.deformable = "offset" in given
+        if self.deformable:
+            self.window = window_of(given[self.source], given["weight"], options)
         self.at = [dict(step.variables) for step in steps]
         self.panels: list[dict[str, Any]] = []
         self.ids: dict[Key, int] = {}
@@ -394,20 +417,8 @@ class _Scene:
             for c in range(g * C // G, (g + 1) * C // G):
                 points.append([place[0] * C + c, row, column, places[place], layer])
 
-    def _looks(self, place: Key, tap: int) -> list[float]:
-        """Return where a tap looks, between the pixels."""
-        KH, KW = self.given["weight"].shape[2:]
-        geometry = {k: v for k, v in self.options.items() if k in ("stride", "padding", "dilation")}
-        window = shapes.window(self.given[self.source].shape[2:], (KH, KW), **geometry)
-        n, *output = place
-        moved = self.given["offset"][n, 2 * tap : 2 * tap + 2, output[0], output[1]]
-        return [
-            output[axis] * window.stride[axis]
-            - window.padding[axis][0]
-            + divmod(tap % (KH * KW), KW)[axis] * window.dilation[axis]
-            + float(moved[axis])
-            for axis in (0, 1)
-        ]
+    def _looks(self, place: Key, tap: int) -> tuple[float, float]:
+        return looks(self.given["offset"], self.window, place, tap)
 
     def _beyond(self, place: Key, tap: int, c: int, number: int) -> Place:
         """Return where a corner lies that is no pixel, if that is on the ring around the image."""

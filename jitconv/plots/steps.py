@@ -17,11 +17,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import ArrayLike
 
-from .. import shapes
 from ..tracing import TRACED, Place, Step, trace
 from ..variants import VARIANTS
 from .html import Html
-from .stepper import stepper
+from .stepper import looks, stepper, window_of
 from .style import INK, INPUT, KERNEL, OUTPUT, PADDING, SAMPLE
 
 
@@ -208,8 +207,7 @@ def _stages(variant: str, x: ArrayLike, arrays: tuple, options: dict) -> Iterato
         corners: dict[Place, dict[Place, float]] = {}
         positions = [given[n] for n, array in record.arrays.items() if array.role == "positions"]
         if positions:
-            kernel = weight.shape[2:]
-            points = _points(image, _batch(positions[0]), kernel, made.shape, options)
+            points = _points(image, _batch(positions[0]), weight, made.shape, options)
             corners = _corners(steps, made.shape)
         titles = "input", "kernel", "output"
         if variant not in VARIANTS:
@@ -223,24 +221,13 @@ def _batch(array: np.ndarray) -> np.ndarray:
 
 
 def _points(
-    x: np.ndarray,
-    offset: np.ndarray,
-    kernel: tuple[int, ...],
-    output: tuple[int, ...],
-    options: dict[str, Any],
+    x: np.ndarray, offset: np.ndarray, weight: np.ndarray, output: tuple[int, ...], options: dict
 ) -> dict[Place, list[tuple[float, ...]]]:
     """Return where each output takes its samples, by the offsets of the first group."""
-    geometry = {k: v for k, v in options.items() if k in ("stride", "padding", "dilation")}
-    window = shapes.window(x.shape[2:], kernel, **geometry)
+    window = window_of(x, weight, options)
     return {
         (n, m, *place): [
-            tuple(
-                float(place[axis] * window.stride[axis] - window.padding[axis][0])
-                + divmod(tap, kernel[1])[axis] * window.dilation[axis]
-                + float(offset[(n, 2 * tap + axis, *place)])
-                for axis in (0, 1)
-            )
-            for tap in range(kernel[0] * kernel[1])
+            looks(offset, window, (n, *place), tap) for tap in range(weight[0, 0].size)
         ]
         for n, m, *place in np.ndindex(output)
     }
