@@ -248,7 +248,8 @@ def test_broken_loops_are_noticed(broken, monkeypatch, rng):
     for name in ("input_loops", "output_loops"):
         monkeypatch.setattr(winograd, name, space[name])
     x, weight = arrays(rng, 1, 2, 9, (18, 18))
-    report = jitconv.conv2d(x, weight, padding=1, method="winograd").report
+    with np.errstate(all="ignore"):  # what is left out stays whatever the memory held
+        report = jitconv.conv2d(x, weight, padding=1, method="winograd").report
     with pytest.raises(jitconv.CountMismatch, match="measured, but winograd"):
         report.verify()
 
