@@ -19,7 +19,6 @@ from hypothesis import given
 import jitconv
 from jitconv.costs import formulas
 from jitconv.methods import winograd
-from jitconv.methods.tiled import lines, registers
 from jitconv.shapes import window
 
 ends = st.tuples(st.integers(0, 3), st.integers(0, 3))
@@ -218,36 +217,29 @@ def test_a_wrong_count_is_noticed(rng):
             dataclasses.replace(report, passes=passes).verify()
 
 
-BREAKAGES = {
-    "one channel less": (r"range\(shifts\.size\)", "range(shifts.size - 1)"),
-    "a dot too few": (r"for r in range\(R // LANES \* LANES, R\)", "for r in range(R // LANES * LANES, R - 1)"),
-    "one product less": (r"for xi in range\(36\):\n( +)of_products", r"for xi in range(35):\n\1of_products"),
-    "a tile not transformed": (r"range\(end // LANES \* LANES, end\)", "range(end // LANES * LANES, end - 1)"),
-    "a kernel not transformed": (r"range\(CG // LANES \* LANES, CG\)", "range(CG // LANES * LANES, CG - 1)"),
-    "an output not transformed": (r"range\(middle, stop\)", "range(middle, stop - 1)"),
+BREAKAGES = {  # all but the last leave something out
+    "a channel": (r"for _ in range\(min\(LANES, some - c\)\)", "for _ in range(min(LANES, some - c) - 1)"),
+    "a tile": (r"for tile in range\(first, tiles\):", "for tile in range(first, tiles - 1):"),
+    "a product": (r"for i in range\(bands \* 36\)", "for i in range(bands * 36 - 1)"),
+    "inputs": (r"inputs\(patches, k, min\(LANES, end - k\)", "inputs(patches, k, min(LANES - 1, end - k)"),
+    "weights": (r"for c in range\(some\):\n( +)for i in range\(0, width", r"for c in range(some - 1):\n\1for i in range(0, width"),
+    "weights of few channels": (r"min\(LANES, some \* width - f\)", "min(LANES, some * width - f - 1)"),
+    "outputs": (r"outputs\(p, k, min\(LANES, end - k\)", "outputs(p, k, min(LANES - 1, end - k)"),
     "counted twice": (r"multiplies \+= OUT", "multiplies += 2 * OUT"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("broken", BREAKAGES)
 def test_broken_loops_are_noticed(broken, monkeypatch, rng):
-    sources = {}
-    places = 0
-    for module in (lines, winograd):
-        source = re.sub(r"from \.+jit import njit", "", inspect.getsource(module))
-        sources[module], found = re.subn(*BREAKAGES[broken], source)
-        places += found
-    assert places > 0
-    namespace = {"__name__": "jitconv.methods.tiled.broken", "__package__": "jitconv.methods.tiled"}
-    namespace["njit"] = njit
-    exec(sources[lines], namespace)
-    namespace["aligned"] = registers.aligned.py_func
-    space = {**namespace, "__name__": "jitconv.methods.broken", "__package__": "jitconv.methods"}
-    imports = r"from \.tiled\.(lines|registers) import [^\n]*"
-    exec(re.sub(imports, "", sources[winograd]), space)
-    for name in ("input_loops", "output_loops"):
-        monkeypatch.setattr(winograd, name, space[name])
-    x, weight = arrays(rng, 1, 2, 9, (18, 18))
+    source, places = re.subn(*BREAKAGES[broken], inspect.getsource(winograd))
+    assert places == 1 + (broken == "counted twice")
+    source = re.sub(r"from \.+jit import njit", "", source)
+    space = {"__name__": "jitconv.methods.broken", "__package__": "jitconv.methods", "njit": njit}
+    exec(source, space)
+    for name in ("aligned", "put"):
+        space[name] = space[name].py_func
+    monkeypatch.setattr(winograd, "winograd_loops", space["winograd_loops"])
+    x, weight = arrays(rng, 1, 2, 17, (18, 18))
     with np.errstate(all="ignore"):  # what is left out stays whatever the memory held
         report = jitconv.conv2d(x, weight, padding=1, method="winograd").report
     with pytest.raises(jitconv.CountMismatch, match="measured, but winograd"):

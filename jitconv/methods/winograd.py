@@ -19,6 +19,13 @@ several times worse than by the tiled loops, and a NaN or an infinity spreads ov
 Padding is transformed like any pixel. "auto" never takes this method. The points were chosen for
 small errors (±1 and ±2, the usual ones, give about twice as large ones) and are exact in binary.
 
+How: channels lie across the lanes of the vector registers, sixteen input channels while tiles are
+transformed, output channels afterwards; squares of pixels, weights and outputs are turned on the
+way. Sixteen tiles, a band, are worked on together. Where tiles outnumber the output channels, a
+thread takes some of the tiles and does everything for them, with weights that were transformed
+before, for all threads. Where they are few, a thread takes some of the output channels, and the
+tiles were transformed before.
+
 References: Winograd, Arithmetic complexity of computations, 1980; Lavin and Gray, Fast algorithms
 for convolutional neural networks, arXiv:1509.09308; Barabasz et al., Error analysis and improving
 the accuracy of Winograd convolution, arXiv:1803.10986.
@@ -26,8 +33,10 @@ the accuracy of Winograd convolution, arXiv:1803.10986.
 
 from __future__ import annotations
 
+import functools
+import itertools
 from collections.abc import Callable
-from functools import partial
+from typing import NamedTuple
 
 import numba
 import numpy as np
@@ -39,17 +48,22 @@ from ..costs.report import Pass
 from ..jit import njit
 from ..variant import Variant
 from .method import Method
-from .tiled.lines import ONE, WIDE, long, long1, put, short, short1
-from .tiled.registers import BYTES, LANES, MANY, aligned, move, registers
+from .tiled.lines import put
+from .tiled.registers import BYTES, LANES, REGISTERS, aligned, move, numbers, registers, transpose
 
 A, B = 5 / 8, 3 / 2  # the points, besides 0 and infinity
 AA, BB = A * A, B * B
 
-BAND = 112  # tiles that are transformed before they are multiplied
-MOST = 128  # values of a line of transformed inputs: all tiles of a band, of some channels
-DEPTH = 64  # input channels in a line of transformed weights
-LINE, STEP = MOST + LANES, DEPTH + LANES  # from line to line: 36 of them meet in no cache set
-SIZE = 4000  # tiles or input channels × output channels of a block: half of the second-level cache
+TILES = 16  # of a band: they are transformed, multiplied and stored together
+DEPTH = 64  # input channels whose weights are transformed before they are multiplied
+VECTORS = 4 if REGISTERS > 16 else 2  # of output channels in a block, of WIDTH at most
+WIDTH, HALF = numbers(VECTORS, 4), LANES // 2
+# Steps between the 36 numbers of a tile, or a kernel: odd numbers of cache lines, so that they
+# spread over the sets of a cache.
+V_STEP, U_STEP, P_STEP = TILES * LANES + LANES, DEPTH * WIDTH + LANES, TILES * WIDTH + LANES
+SHARED = 128  # tiles, at most, that are transformed once for all threads
+OWN = 64 * 64  # tiles × input channels, about, that a thread transforms for itself at a time
+INPUTS, WEIGHTS, PRODUCTS = range(3)  # stages: what all threads share is transformed first
 
 
 @njit
@@ -114,348 +128,416 @@ def output_line(like, m0, m1, m2, m3, m4, m5):
 IN, WEIGHT, OUT = 9, 7, 6
 
 
-def make_transforms(COUNT):
-    """Return the transforms of COUNT tiles, or kernels, at once: down the columns, then the rows.
-
-    Their steps are constants, and COUNT is: else LLVM takes no vectors.
-    """
-    TAPS, VECTORS = 3 * COUNT, 3 * LANES * 8 // BYTES
-
-    @njit
-    def inputs(patches, k, v, to):
-        # patches flat (36, LINE), from k on -> v flat (36, LINE), from `to` on
-        d = registers(v, 36, 1)
-        k, to, far = np.uintp(k), np.uintp(to), np.uintp(6 * LINE)
-        multiplies = 0
-        for j in range(COUNT):
-            for i in range(6):
-                p = k + np.uintp(i * LINE) + np.uintp(j)
-                d[i, j], d[6 + i, j], d[12 + i, j], d[18 + i, j], d[24 + i, j], d[30 + i, j] = (
-                    input_line(
-                        v,
-                        patches[p],
-                        patches[p + far],
-                        patches[p + np.uintp(2) * far],
-                        patches[p + np.uintp(3) * far],
-                        patches[p + np.uintp(4) * far],
-                        patches[p + np.uintp(5) * far],
-                    )
+@njit
+def inputs(patches, k, count, v, to):
+    # some tiles side by side. patches flat (6 rows, 6 columns, V_STEP), from k on -> v flat
+    # (36, V_STEP), from `to` on
+    d = registers(v, 36, 1)
+    k, to, down, on = np.uintp(k), np.uintp(to), np.uintp(6 * V_STEP), np.uintp(V_STEP)
+    multiplies = 0
+    for j in range(count):
+        for i in range(6):  # down the columns
+            p = k + np.uintp(i * V_STEP) + np.uintp(j)
+            d[i, j], d[6 + i, j], d[12 + i, j], d[18 + i, j], d[24 + i, j], d[30 + i, j] = (
+                input_line(
+                    v,
+                    patches[p],
+                    patches[p + down],
+                    patches[p + np.uintp(2) * down],
+                    patches[p + np.uintp(3) * down],
+                    patches[p + np.uintp(4) * down],
+                    patches[p + np.uintp(5) * down],
                 )
-                multiplies += IN
-        for j in range(COUNT):
-            for i in range(0, 36, 6):
-                p, far = to + np.uintp(i * LINE) + np.uintp(j), np.uintp(LINE)
-                (
-                    v[p],
-                    v[p + far],
-                    v[p + np.uintp(2) * far],
-                    v[p + np.uintp(3) * far],
-                    v[p + np.uintp(4) * far],
-                    v[p + np.uintp(5) * far],
-                ) = input_line(
-                    v, d[i, j], d[i + 1, j], d[i + 2, j], d[i + 3, j], d[i + 4, j], d[i + 5, j]
-                )
-                multiplies += IN
-        return multiplies
+            )
+            multiplies += IN
+    for j in range(count):
+        for i in range(0, 36, 6):  # along the rows
+            p = to + np.uintp(i * V_STEP) + np.uintp(j)
+            (
+                v[p],
+                v[p + on],
+                v[p + np.uintp(2) * on],
+                v[p + np.uintp(3) * on],
+                v[p + np.uintp(4) * on],
+                v[p + np.uintp(5) * on],
+            ) = input_line(
+                v, d[i, j], d[i + 1, j], d[i + 2, j], d[i + 3, j], d[i + 4, j], d[i + 5, j]
+            )
+            multiplies += IN
+    return multiplies
 
-    @njit
-    def weights(kernels, k, u, to):
-        # kernels flat (·, 3, 3), from k on -> u flat (36, STEP), from `to` on; rows first here
-        d = registers(u, 6, VECTORS)
-        k, to, far = np.uintp(k), np.uintp(to), np.uintp(6 * STEP)
-        multiplies = 0
-        for j in range(TAPS):
-            p = k + np.uintp(3) * np.uintp(j)
-            d[0, j], d[1, j], d[2, j], d[3, j], d[4, j], d[5, j] = weight_line(
-                u, kernels[p], kernels[p + np.uintp(1)], kernels[p + np.uintp(2)]
+
+@njit
+def weights(kernels, k, count, u, to):
+    # some kernels side by side. kernels flat (3 rows, 3 columns, WIDTH), from k on -> u flat
+    # (36, U_STEP), from `to` on
+    d = registers(u, 18, 1)
+    k, to, down = np.uintp(k), np.uintp(to), np.uintp(6 * U_STEP)
+    multiplies = 0
+    for j in range(count):
+        for i in range(3):  # along the rows
+            p = k + np.uintp(3 * i * WIDTH) + np.uintp(j)
+            d[i, j], d[3 + i, j], d[6 + i, j], d[9 + i, j], d[12 + i, j], d[15 + i, j] = (
+                weight_line(
+                    u, kernels[p], kernels[p + np.uintp(WIDTH)], kernels[p + np.uintp(2 * WIDTH)]
+                )
             )
             multiplies += WEIGHT
-        for j in range(COUNT):
-            for i in range(6):
-                p = to + np.uintp(i * STEP) + np.uintp(j)
-                (
-                    u[p],
-                    u[p + far],
-                    u[p + np.uintp(2) * far],
-                    u[p + np.uintp(3) * far],
-                    u[p + np.uintp(4) * far],
-                    u[p + np.uintp(5) * far],
-                ) = weight_line(u, d[i, 3 * j], d[i, 3 * j + 1], d[i, 3 * j + 2])
-                multiplies += WEIGHT
-        return multiplies
-
-    @njit
-    def outputs(p, k, line, z, to):
-        # p flat (36, line), from k on -> z flat (4, 4 * LINE), from `to` on
-        d = registers(p, 24, 1)
-        k, to, far = np.uintp(k), np.uintp(to), np.uintp(6) * np.uintp(line)
-        multiplies = 0
-        for j in range(COUNT):
-            for i in range(6):
-                q = k + np.uintp(i) * np.uintp(line) + np.uintp(j)
-                d[i, j], d[6 + i, j], d[12 + i, j], d[18 + i, j] = output_line(
-                    p,
-                    p[q],
-                    p[q + far],
-                    p[q + np.uintp(2) * far],
-                    p[q + np.uintp(3) * far],
-                    p[q + np.uintp(4) * far],
-                    p[q + np.uintp(5) * far],
-                )
-                multiplies += OUT
-        for j in range(COUNT):
-            for i in range(4):
-                q, f = to + np.uintp(4 * i * LINE) + np.uintp(4) * np.uintp(j), 6 * i
-                z[q], z[q + np.uintp(1)], z[q + np.uintp(2)], z[q + np.uintp(3)] = output_line(
-                    p, d[f, j], d[f + 1, j], d[f + 2, j], d[f + 3, j], d[f + 4, j], d[f + 5, j]
-                )
-                multiplies += OUT
-        return multiplies
-
-    return inputs, weights, outputs
-
-
-inputs, weights, outputs = make_transforms(LANES)
-inputs1, weights1, outputs1 = make_transforms(1)
+    for j in range(count):
+        for i in range(6):  # down the columns
+            p = to + np.uintp(i * U_STEP) + np.uintp(j)
+            (
+                u[p],
+                u[p + down],
+                u[p + np.uintp(2) * down],
+                u[p + np.uintp(3) * down],
+                u[p + np.uintp(4) * down],
+                u[p + np.uintp(5) * down],
+            ) = weight_line(u, d[3 * i, j], d[3 * i + 1, j], d[3 * i + 2, j])
+            multiplies += WEIGHT
+    return multiplies
 
 
 @njit
-def copy(source, at, target, to, count):
-    for i in range(count):
-        target[np.uintp(to) + np.uintp(i)] = source[np.uintp(at) + np.uintp(i)]
+def outputs(p, k, count, biases, z):
+    # some tiles side by side. p flat (6 rows, 6 columns, P_STEP) and biases flat, from k on -> z
+    # flat (4 rows, 4 columns, P_STEP), from k on
+    d = registers(p, 24, 1)
+    k, down, on = np.uintp(k), np.uintp(6 * P_STEP), np.uintp(P_STEP)
+    multiplies = 0
+    for j in range(count):
+        for i in range(6):  # down the columns
+            q = k + np.uintp(i * P_STEP) + np.uintp(j)
+            d[i, j], d[6 + i, j], d[12 + i, j], d[18 + i, j] = output_line(
+                p,
+                p[q],
+                p[q + down],
+                p[q + np.uintp(2) * down],
+                p[q + np.uintp(3) * down],
+                p[q + np.uintp(4) * down],
+                p[q + np.uintp(5) * down],
+            )
+            multiplies += OUT
+    for j in range(count):
+        for i in range(4):  # along the rows
+            q, f, b = k + np.uintp(4 * i * P_STEP) + np.uintp(j), 6 * i, biases[k + np.uintp(j)]
+            y0, y1, y2, y3 = output_line(
+                p, d[f, j], d[f + 1, j], d[f + 2, j], d[f + 3, j], d[f + 4, j], d[f + 5, j]
+            )
+            z[q], z[q + on] = y0 + b, y1 + b
+            z[q + np.uintp(2) * on], z[q + np.uintp(3) * on] = y2 + b, y3 + b
+            multiplies += OUT
+    return multiplies
 
 
 @njit
-def cut(x, image, H, W, above, before, tiles, rows, patches, to):
-    # neighbouring tiles of an image (H, W) of x: pixel (i, j) of each goes to line 6 * i + j of
-    # patches. rows flat (6, 4 * LINE): what the tiles meet, zeros where that is padding
-    zero, size = x.dtype.type(0), 4 * tiles + 2
-    begin, end = min(size, max(0, -before)), max(0, min(size, W - before))
-    for i in range(6):
-        h, k = above + i, i * 4 * LINE
-        if 0 <= h < H and begin < end:
-            put(zero, rows, k, begin)
-            copy(x, image + h * W + before + begin, rows, k + begin, end - begin)
-            put(zero, rows, k + end, size - end)
-        else:
-            put(zero, rows, k, size)
-    for i in range(6):
-        for first in range(0, tiles, LANES):  # what is too much is overwritten by the next tiles
+def row_of(tile, TH, TW):
+    # where a tile lies: image, row, column
+    return tile // (TH * TW), tile // TW % TH, tile % TW
+
+
+@njit
+def transform_inputs(x, sizes, first, tiles, chunk, pixels, patches, v, to):
+    # the tiles of a band, in a chunk of the input channels. x flat (N, C, H, W) -> v flat
+    # (36, V_STEP), from `to` on: of each tile the channels side by side
+    N, C, H, W, top, left, TH, TW, groups = sizes
+    CG, plane, tile, zero = C // groups, H * W, 0, x.dtype.type(0)
+    c = chunk % -(-CG // LANES) * LANES
+    some, channel = min(LANES, CG - c), chunk // -(-CG // LANES) * CG + c
+    while tile < tiles:  # neighbours in a row; pixels flat (·, LANES): a row of theirs, to be cut
+        n, th, tw = row_of(first + tile, TH, TW)
+        row, w = min(tiles - tile, TW - tw), 4 * tw - left
+        size, begin = 4 * row + 2, max(0, -w)
+        c = min(n * C + channel, N * C - LANES)  # sixteen channels are fetched at once, and pixels
+        fast = plane >= LANES and c >= 0
+        k = n * C + channel - c if fast else 0  # how many of them are not wanted
+        for i in range(6):
+            h = 4 * th - top + i
+            end = max(begin, min(size, W - w)) if 0 <= h < H else begin
+            for q in range(begin, end, LANES):
+                pixel = h * W + w + q
+                if fast:
+                    p = min(pixel, plane - LANES)
+                    at = (LANES + q - pixel + p) * LANES
+                    transpose(x, c * plane + p, plane, 4 * plane, pixels, at, LANES)
+                else:
+                    for lane in range(some):
+                        for j in range(min(LANES, end - q)):
+                            p = (n * C + channel + lane) * plane + pixel + j
+                            pixels[(LANES + q + j) * LANES + lane] = x[p]
+            put(zero, pixels, LANES * LANES, min(begin, size) * LANES + k)
+            put(zero, pixels, (LANES + end) * LANES + k, (size - end) * LANES)
             for j in range(6):
-                source, target = 4 * (i * LINE + first) + j, (6 * i + j) * LINE + to + first
-                move(rows, np.uintp(source), 4, patches, np.uintp(target))
+                p = np.uintp((LANES + j) * LANES + k)
+                q = np.uintp((6 * i + j) * V_STEP + tile * some)
+                for _ in range(row):
+                    move(pixels, p, 1, patches, q)
+                    p += np.uintp(4 * LANES)
+                    q += np.uintp(some)
+        tile += row
+    multiplies, end = 0, tiles * some
+    for k in range(0, end, LANES):
+        multiplies += inputs(patches, k, min(LANES, end - k), v, to + k)
+    return multiplies
 
 
-@njit(jobs=True)
-def input_loops(job, x, v, ends, top, left, TH, TW, first, count, some, counts):
-    # x (N, C, H, W) -> the tiles of a band transformed: v (C / some, 36, LINE); again, those that
-    # are too few for a vector: ends (36, left, C)
-    _, C, H, W = x.shape
-    flat, values, last = x.reshape(x.size), v.reshape(v.size), ends.reshape(ends.size)
-    rows, patches = aligned(26 * LINE, x), aligned(36 * LINE, x)
-    whole = count // LANES * LANES
-    multiplies, units, jobs = 0, v.shape[0], counts.size
-    for unit in range(units * job // jobs, units * (job + 1) // jobs):
-        c0, c1, to = unit * some, min(C, unit * some + some), unit * 36 * LINE
-        for c in range(c0, c1):
-            tile = first
-            while tile < first + count:  # a row of tiles
-                n, th, tw = tile // (TH * TW), tile // TW % TH, tile % TW
-                tiles, image = min(first + count - tile, TW - tw), (n * C + c) * H * W
-                above, before, k = 4 * th - top, 4 * tw - left, (c - c0) * count + tile - first
-                cut(flat, image, H, W, above, before, tiles, rows, patches, k)
-                tile += tiles
-        end = (c1 - c0) * count
-        for k in range(0, end - LANES + 1, LANES):
-            multiplies += inputs(patches, k, values, to + k)
-        for k in range(end // LANES * LANES, end):
-            multiplies += inputs1(patches, k, values, to + k)
-        for xi in range(36):
-            for t in range(count - whole):
-                k = np.uintp((xi * (count - whole) + t) * C)
-                for c in range(c0, c1):
-                    p = to + xi * LINE + (c - c0) * count + whole + t
-                    last[k + np.uintp(c)] = values[np.uintp(p)]
-    counts[job] = multiplies
+@njit
+def transform_weights(weight, CG, m, width, c0, some, kernels, u, to):
+    # weight flat (M, CG, 3, 3), of some input channels from c0 on and a block of output channels
+    # -> u flat (36, U_STEP), from `to` on: (some, width)
+    at, far, multiplies = (m * CG + c0) * 9, CG * 9, 0
+    if width >= LANES:  # fetched as squares; WIDTH numbers are kept for each tap
+        whole, lanes = 9 * some // LANES * LANES, min(LANES, width)
+        for i in range(0, width, LANES):
+            for k in range(0, whole, LANES):
+                transpose(weight, at + i * far + k, far, 4 * far, kernels, k * WIDTH + i, WIDTH)
+            for k in range(whole, 9 * some):
+                for j in range(i, i + LANES):
+                    kernels[k * WIDTH + j] = weight[at + j * far + k]
+        for c in range(some):
+            for i in range(0, width, LANES):
+                multiplies += weights(kernels, c * 9 * WIDTH + i, lanes, u, to + c * width + i)
+        return multiplies
+    for i in range(width):
+        for c in range(some):
+            f = c * width + i
+            for k in range(9):
+                q = (f // WIDTH * 9 + k) * WIDTH + f % WIDTH
+                kernels[q] = weight[at + i * far + 9 * c + k]
+    for f in range(0, some * width, LANES):
+        k = f // WIDTH * 9 * WIDTH + f % WIDTH
+        multiplies += weights(kernels, k, min(LANES, some * width - f), u, to + f)
+    return multiplies
 
 
-def make_dots(CHANNELS, TILES):
-    """Return the loops for tiles that are too few for a vector: channels across the lanes."""
-    SUMS = CHANNELS * TILES
+def make_product(ROWS, VECTORS, SHARE=1):
+    """Return the loops of one of the 36 products, for ROWS tiles and a block of output channels."""
 
     @njit
-    def dots(window, at, far, R, weight, w, taps, apart, sums):
-        # window flat: a tile's R values from `at` on, the next tile's far from them; weight flat:
-        # that of channel i for value r at w + i * apart + taps[r]; filled: sums flat (SUMS, LANES)
-        acc = registers(window, SUMS, 1)
-        for j in range(LANES):
-            for i in range(SUMS):
-                acc[i, j] = 0
-        multiplies = 0
-        for r in range(0, R - LANES + 1, LANES):
-            value, tap = at + np.uintp(r), w + taps[np.uintp(r)]
-            for j in range(LANES):
-                for i in range(CHANNELS):
-                    for t in range(TILES):
-                        acc[i * TILES + t, j] += (
-                            window[value + np.uintp(t) * far + np.uintp(j)]
-                            * weight[tap + np.uintp(i) * apart + np.uintp(j)]
-                        )
-                        multiplies += 1
-        for j in range(LANES):
-            for i in range(SUMS):
-                sums[np.uintp(i * LANES) + np.uintp(j)] = acc[i, j]
+    def product(v, at, apart, first, tiles, u, k, some, p, to, onto):
+        # v: a tile's values lie apart from the next one's, those of LANES channels in a run;
+        # u flat (some, WIDTH), from k on; p flat (tiles, WIDTH), from `to` on, filled or added onto
+        acc = registers(p, ROWS, VECTORS)
+        WIDTH, multiplies, zero = acc.shape[1] // SHARE, 0, p.dtype.type(0)
+        for tile in range(first, tiles - ROWS + 1, ROWS):
+            for j in range(WIDTH):
+                for i in range(ROWS):
+                    acc[i, j] = 0
+            row = np.uintp(k)
+            for c in range(0, some, LANES):
+                value = np.uintp(at + c // LANES * 36 * V_STEP + tile * apart)
+                for _ in range(min(LANES, some - c)):
+                    for j in range(WIDTH):  # across the lanes of the vector registers
+                        for i in range(ROWS):
+                            acc[i, j] += v[value + np.uintp(i) * apart] * u[row + np.uintp(j)]
+                            multiplies += 1
+                    value += np.uintp(1)
+                    row += np.uintp(WIDTH)
+            for j in range(WIDTH):
+                for i in range(ROWS):
+                    q = np.uintp(to + (tile + i) * WIDTH) + np.uintp(j)
+                    p[q] = (p[q] if onto else zero) + acc[i, j]
         return multiplies
 
-    return dots
+    return product
 
 
-dots, dots4 = make_dots(MANY, 1), make_dots(4, 4)
+wide, wide1 = make_product(4, VECTORS), make_product(1, VECTORS)
+thin, half = make_product(4, 1), make_product(TILES, 1, 2)
 
 
 @njit
-def add_up(window, at, far, R, weight, w, taps, apart, sums, channels, tiles, p, to, left):
-    # what `dots` leaves: the values too few for a vector, and the sum of its lanes
-    multiplies, half = 0, LANES // 2
-    while half > 0:
-        for i in range(channels * tiles):
-            k = np.uintp(i * LANES)
-            for j in range(half):
-                sums[k + np.uintp(j)] += sums[k + np.uintp(half) + np.uintp(j)]
-        half //= 2
-    for i in range(channels):
-        for t in range(tiles):
-            total = sums[np.uintp((i * tiles + t) * LANES)]
-            for r in range(R // LANES * LANES, R):
-                value = window[at + np.uintp(t) * far + np.uintp(r)]
-                total += value * weight[w + np.uintp(i) * apart + taps[r]]
+def product(v, at, apart, first, tiles, u, k, some, width, sums, p, to, onto):
+    # the same for the tiles that are left, and any width; sums flat (tiles, width)
+    multiplies, zero, end = 0, p.dtype.type(0), (tiles - first) * width
+    for i in range(end):
+        sums[i] = 0
+    for c in range(some if end > 0 else 0):
+        value, row = at + c // LANES * 36 * V_STEP + c % LANES, np.uintp(k + c * width)
+        for tile in range(first, tiles):
+            a, q = v[value + tile * np.intp(apart)], np.uintp((tile - first) * width)
+            for j in range(width):
+                sums[q + np.uintp(j)] += a * u[row + np.uintp(j)]
                 multiplies += 1
-            p[np.uintp(to + i * left + t)] = total
+    for i in range(end):
+        q = to + first * width + i
+        p[q] = (p[q] if onto else zero) + sums[i]
     return multiplies
 
 
 @njit
-def multiply(v, first, count, shifts, ends, at, C, u, w, taps, apart, M, sums, p, to):
-    # one of the 36 products: u (M, R) · v (R, count) -> p flat, in blocks of MANY channels or one,
-    # each (runs, channels, tiles of a run): see `place`
-    R, whole, multiplies, m = taps.size, count // LANES * LANES, 0, np.intp(0)
-    left, end, far = count - whole, first + whole, np.uintp(C)
-    while m < M:
-        a, k = np.uintp(w) + np.uintp(m) * apart, to + m * count
-        if M - m >= MANY:
-            run = registers(p, 1, WIDE).shape[1]
-            middle = whole // run * run
-            f = first + middle
-            multiplies += long(v, first, f, shifts, u, a, taps, apart, p, k)
-            multiplies += short(v, f, end, shifts, u, a, taps, apart, p, k + MANY * middle)
-            k += MANY * whole
-            for t in range(left // 4 * 4, left):
-                q = np.uintp(at + t * C)
-                multiplies += dots(ends, q, far, R, u, a, taps, apart, sums)
-                multiplies += add_up(
-                    ends, q, far, R, u, a, taps, apart, sums, MANY, 1, p, k + t, left
-                )
-            for t in range(0, left - 3, 4):
-                for i in range(0, MANY, 4):
-                    q, b, z = np.uintp(at + t * C), a + np.uintp(i) * apart, k + i * left + t
-                    multiplies += dots4(ends, q, far, R, u, b, taps, apart, sums)
-                    multiplies += add_up(ends, q, far, R, u, b, taps, apart, sums, 4, 4, p, z, left)
-            m += MANY
-        else:
-            run = registers(p, 1, ONE).shape[1]
-            middle = whole // run * run
-            f = first + middle
-            multiplies += long1(v, first, f, shifts, u, a, taps, apart, p, k)
-            multiplies += short1(v, f, end, shifts, u, a, taps, apart, p, k + middle)
-            for t in range(left):
-                total, q = p.dtype.type(0), np.uintp(at + t * C)
-                for r in range(R):
-                    total += ends[q + np.uintp(r)] * u[a + taps[r]]
-                    multiplies += 1
-                p[np.uintp(k + whole + t)] = total
-            m += 1
-    return multiplies
+def multiply(v, at, some, tiles, u, k, width, sums, p, to, onto):
+    # one of the 36 products: v (tiles, some) · u (some, width) -> p (tiles, width)
+    apart, done, multiplies = np.uintp(min(LANES, some)), tiles // 4 * 4, 0
+    if width == registers(p, 1, VECTORS).shape[1]:
+        multiplies += wide(v, at, apart, 0, tiles, u, k, some, p, to, onto)
+        return multiplies + wide1(v, at, apart, done, tiles, u, k, some, p, to, onto)
+    if width == LANES:
+        multiplies += thin(v, at, apart, 0, tiles, u, k, some, p, to, onto)
+    elif width == HALF and tiles == TILES:
+        multiplies += half(v, at, apart, 0, tiles, u, k, some, p, to, onto)
+    else:
+        done = 0
+    return multiplies + product(v, at, apart, done, tiles, u, k, some, width, sums, p, to, onto)
 
 
 @njit
-def place(p, k, M, count):
-    # the number k of a product: channel, tile, and how many tiles lie side by side from it on
-    whole, m, channels = count // LANES * LANES, k // (MANY * count) * MANY, MANY
-    run = registers(p, 1, WIDE).shape[1]
-    if M - m < MANY:
-        m, channels, run = k // count, 1, registers(p, 1, ONE).shape[1]
-    k -= m * count
-    start, middle = 0, whole // run * run
-    if k >= channels * whole:
-        start, run = whole, count - whole
-    elif k >= channels * middle:
-        start, run = middle, LANES
-    k -= channels * start
-    return m + k // run % channels, start + k // (channels * run) * run + k % run, run - k % run
+def transform_outputs(p, sizes, first, tiles, m, width, biases, z, square, y):
+    # the tiles of a band, in a block of output channels. p flat (36, P_STEP) -> y flat
+    # (N, M, OH, OW); z flat (16, P_STEP)
+    M, OH, OW, TH, TW = sizes
+    multiplies, end, tile, plane = 0, tiles * width, 0, OH * OW
+    for k in range(0, end, LANES):
+        multiplies += outputs(p, k, min(LANES, end - k), biases, z)
+    while tile < tiles:  # neighbours in a row
+        n, th, tw = row_of(first + tile, TH, TW)
+        row = min(tiles - tile, TW - tw)
+        for h in range(min(4, OH - 4 * th)):
+            to = ((n * M + m) * OH + 4 * th + h) * OW + 4 * tw
+            for t in range(0, row, 4):
+                count = min(LANES, min(4 * (row - t), OW - 4 * (tw + t)))
+                if t > 0 and count < LANES and count % 4 == 0:  # some are stored again
+                    t, count = row - 4, LANES
+                for i in range(0, width, LANES):
+                    k, q = 4 * h * P_STEP + (tile + t) * width + i, to + i * plane + 4 * t
+                    if count == LANES <= width:
+                        transpose(z, k, P_STEP, width, y, q, plane)
+                    else:
+                        transpose(z, k, P_STEP, width, square, 0, LANES)
+                        for lane in range(min(width, LANES)):
+                            for j in range(count):
+                                y[q + lane * plane + j] = square[lane * LANES + j]
+        tile += row
+    return multiplies
 
 
 @njit(jobs=True)
-def output_loops(
-    job, v, ends, weight, bias, kept, y, groups, TH, TW, first, count, some, block, counts
+def winograd_loops(
+    job, x, weight, bias, v, u, y, top, left, groups, blocks, cuts, depths, stage, units, counts
 ):
-    # v, ends: see `input_loops`; weight (M, CG, 3, 3); bias (M,); y (N, M, OH, OW); kept flat: all
-    # transformed weights, or nothing where there is one band of tiles
-    (_, M, OH, OW), C = y.shape, ends.shape[2]
-    CG, MG, left = C // groups, M // groups, ends.shape[1]
-    apart = (CG + DEPTH - 1) // DEPTH * 36 * STEP
-    u = kept if kept.size > 0 else aligned(block * apart, y)
-    p, z = aligned(36 * (block * count + 2 * LANES), y), aligned(16 * LINE, y)
-    sums, kernels = aligned(16 * LANES, y), aligned(9 * CG, y)
-    shifts, taps = np.empty(C, np.uintp), np.empty(CG, np.uintp)
-    for c in range(C):
-        shifts[c] = c // some * 36 * LINE + c % some * count
-    for c in range(CG):
-        taps[c] = c // DEPTH * 36 * STEP + c % DEPTH
-    for i in range(16 * LANES):
-        sums[i] = 0
-    flat_v, flat_e, flat_w = v.reshape(v.size), ends.reshape(ends.size), weight.reshape(weight.size)
-    flat_y, parts = y.reshape(y.size), (MG + block - 1) // block
-    of_weights, of_products, of_outputs, jobs = 0, 0, 0, counts.shape[0]
-    for unit in range(groups * parts * job // jobs, groups * parts * (job + 1) // jobs):
-        g, m = unit // parts, unit // parts * MG + unit % parts * block
-        channels = min(block, (g + 1) * MG - m)
-        w = m * apart if kept.size > 0 else 0
-        if first == 0:
-            for i in range(channels):
-                copy(flat_w, (m + i) * CG * 9, kernels, np.intp(0), CG * 9)
-                to = np.uintp(w + i * apart)
-                for c in range(0, CG - LANES + 1, LANES):
-                    of_weights += weights(kernels, 9 * c, u, to + taps[c])
-                for c in range(CG // LANES * LANES, CG):
-                    of_weights += weights1(kernels, 9 * c, u, to + taps[c])
-        end = channels * count
-        line = (end // LANES + 1 | 1) * LANES  # an odd number of cache lines
-        near = shifts[g * CG : (g + 1) * CG]
-        for xi in range(36):
-            of_products += multiply(
-                flat_v, xi * LINE, count, near, flat_e, xi * left * C + g * CG, C,
-                u, w + xi * STEP, taps, np.uintp(apart), channels, sums, p, xi * line,
-            )  # fmt: skip
-        for f in range(0, end, MOST):
-            stop = min(end, f + MOST)
-            middle = f + (stop - f) // LANES * LANES
-            for k in range(f, middle, LANES):
-                of_outputs += outputs(p, k, line, z, 4 * (k - f))
-            for k in range(middle, stop):
-                of_outputs += outputs1(p, k, line, z, 4 * (k - f))
-            k = f
-            while k < stop:  # neighbouring tiles of one channel
-                i, tile, tiles = place(p, k, channels, count)
-                row, tw = (first + tile) // TW, (first + tile) % TW
-                tiles = min(tiles, min(stop - k, TW - tw))
-                pixels, b = min(4 * tiles, OW - 4 * tw), bias[m + i]
-                for h in range(min(4, OH - 4 * (row % TH))):
-                    oh = (row // TH * M + m + i) * OH + 4 * (row % TH) + h
-                    source, target = np.uintp(4 * (h * LINE + k - f)), np.uintp(oh * OW + 4 * tw)
-                    for j in range(pixels):
-                        flat_y[target + np.uintp(j)] = z[source + np.uintp(j)] + b
-                k += tiles
-    counts[job, 0], counts[job, 1], counts[job, 2] = of_weights, of_products, of_outputs
+    # x (N, C, H, W); weight (M, CG, 3, 3); bias (M,); y (N, M, OH, OW). What a stage before has
+    # transformed for all threads, else empty: v flat (bands of tiles, chunks of input channels, 36,
+    # V_STEP); u flat (groups, blocks, depths, 36, U_STEP). blocks of output channels and depths of
+    # input channels (·, 2): the first, and how many; cuts: where parts of the blocks begin, and the
+    # last ends; counts (jobs, 4)
+    (N, C, H, W), (_, M, OH, OW), jobs = x.shape, y.shape, counts.shape[0]
+    CG, MG, TH, TW = C // groups, M // groups, (OH + 3) // 4, (OW + 3) // 4
+    in_sizes, out_sizes = (N, C, H, W, top, left, TH, TW, groups), (M, OH, OW, TH, TW)
+    tiles = N * TH * TW
+    B, D, parts, per_group = blocks.shape[0], depths.shape[0], cuts.size - 1, -(-CG // LANES)
+    chunks, bands, own_tiles = groups * per_group, -(-tiles // TILES), u.size > 0
+    flat_x, flat_w, flat_y = x.reshape(x.size), weight.reshape(weight.size), y.reshape(y.size)
+    pixels, patches = aligned((4 * TILES + 2 + 2 * LANES) * LANES, y), aligned(36 * V_STEP, y)
+    kernels, square = aligned(DEPTH * 9 * WIDTH, y), aligned(LANES * LANES, y)
+    sums, biases = aligned(P_STEP, y), aligned(TILES * WIDTH, y)
+    z, u_depth = aligned(16 * P_STEP + 4 * WIDTH, y), 36 * U_STEP
+    of_weights, of_inputs, of_products, of_outputs = 0, 0, 0, 0
+    if stage == PRODUCTS:
+        if own_tiles:
+            bands = (tiles + units * TILES - 1) // (units * TILES)
+            v = aligned(bands * chunks * 36 * V_STEP, y)
+        else:
+            u, u_depth = aligned(u_depth, y), 0
+        p = aligned(bands * 36 * P_STEP, y)
+    for unit in range(units * job // jobs, units * (job + 1) // jobs):
+        if stage == INPUTS:
+            band, chunk = unit % bands, unit // bands
+            first, to = band * TILES, (band * chunks + chunk) * 36 * V_STEP
+            of_inputs += transform_inputs(
+                flat_x, in_sizes, first, min(TILES, tiles - first), chunk, pixels, patches, v, to
+            )
+            continue
+        if stage == WEIGHTS:
+            g, b, d = unit // (B * D), unit // D % B, unit % D
+            of_weights += transform_weights(
+                *(flat_w, CG, g * MG + blocks[b, 0], blocks[b, 1]),
+                *(depths[d, 0], depths[d, 1], kernels, u, unit * 36 * U_STEP),
+            )
+            continue
+        # Of the products, a unit is either some tiles, whose inputs it transforms for itself, or a
+        # part of the output channels of a group, whose weights it transforms.
+        t0, t1, first_part, last_part = 0, tiles, unit, unit + 1
+        if own_tiles:
+            t0, t1 = tiles * unit // units, tiles * (unit + 1) // units
+            first_part, last_part = 0, groups
+            for i in range(-(-(t1 - t0) // TILES) * chunks):
+                first = t0 + i // chunks * TILES
+                of_inputs += transform_inputs(
+                    *(flat_x, in_sizes, first, min(TILES, t1 - first), i % chunks),
+                    *(pixels, patches, v, i * 36 * V_STEP),
+                )
+        bands = -(-(t1 - t0) // TILES)
+        for part in range(first_part, last_part):
+            g = part // parts
+            for b in range(cuts[part % parts], cuts[part % parts + 1]):
+                m, width = g * MG + blocks[b, 0], blocks[b, 1]
+                for d in range(D):
+                    c0, some, to = depths[d, 0], depths[d, 1], ((g * B + b) * D + d) * u_depth
+                    if not own_tiles:
+                        of_weights += transform_weights(
+                            flat_w, CG, m, width, c0, some, kernels, u, to
+                        )
+                    for i in range(bands * 36):
+                        band, xi = i // 36, i % 36
+                        at = ((band * chunks + g * per_group + c0 // LANES) * 36 + xi) * V_STEP
+                        of_products += multiply(
+                            *(v, at, some, min(TILES, t1 - t0 - band * TILES)),
+                            *(u, to + xi * U_STEP, width, sums, p, i * P_STEP, d > 0),
+                        )
+                for i in range(TILES * width):
+                    biases[i] = bias[m + i % width]
+                for band in range(bands):
+                    first = t0 + band * TILES
+                    of_outputs += transform_outputs(
+                        *(p[band * 36 * P_STEP :], out_sizes, first, min(TILES, t1 - first)),
+                        *(m, width, biases, z, square, flat_y),
+                    )
+    counts[job, 0], counts[job, 1] = of_weights, of_inputs
+    counts[job, 2], counts[job, 3] = of_products, of_outputs
+
+
+def _cut(first: int, end: int, *sizes: int) -> list[tuple[int, int]]:
+    """Cut a range into pieces of the first size that fits, each as first and length."""
+    pieces = []
+    while first < end:
+        size = next((size for size in sizes if size <= end - first), end - first)
+        pieces.append((first, size))
+        first += size
+    return pieces
+
+
+class Plan(NamedTuple):
+    """How a call is cut: the tables of `winograd_loops`, its stages, and what threads share."""
+
+    tables: list[np.ndarray]
+    stages: tuple[tuple[int, int], ...]  # each, and its units
+    inputs: int  # numbers of v
+    weights: int  # numbers of u
+
+
+@functools.lru_cache(256)
+def _plan(C: int, M: int, groups: int, tiles: int, itemsize: int, threads: int) -> Plan:
+    CG, MG = C // groups, M // groups
+    chunks, sixteens, bands = groups * -(-CG // LANES), -(-MG // LANES), -(-tiles // TILES)
+    depths = _cut(0, CG // LANES * LANES, DEPTH) + _cut(CG // LANES * LANES, CG)
+    few = tiles <= min(SHARED, MG) and groups * sixteens >= threads
+    parts = min(sixteens, -(-threads // groups)) if few else 1
+    widths = numbers(VECTORS, itemsize), LANES, HALF
+    ends = [min(MG, sixteens * part // parts * LANES) for part in range(parts + 1)]
+    blocks, cuts = [], [0]
+    for first, end in itertools.pairwise(ends):
+        blocks += _cut(first, end, *widths)
+        cuts.append(len(blocks))
+    tables = [np.array(table, np.int64) for table in (blocks, cuts, depths)]
+    if few:
+        stages = (INPUTS, bands * chunks), (PRODUCTS, groups * parts)
+        return Plan(tables, stages, bands * chunks * 36 * V_STEP, 0)
+    units, rounds = (
+        groups * len(blocks) * len(depths),
+        -(-tiles // (threads * max(TILES, OWN // C))),
+    )
+    stages = (WEIGHTS, units), (PRODUCTS, min(tiles, threads * rounds))
+    return Plan(tables, stages, 0, units * 36 * U_STEP)
 
 
 def _dense(variant: Variant, call: Call) -> bool:
@@ -478,39 +560,28 @@ def _why_not(variant: Variant, call: Call) -> str:
     )
 
 
+def _memory(numbers: int, dtype: np.dtype) -> np.ndarray:
+    memory = empty("transforms", (numbers + BYTES,), dtype)
+    return memory[-memory.ctypes.data % BYTES // dtype.itemsize :][:numbers]
+
+
 def _run(variant: Variant, call: Call) -> tuple[np.ndarray, tuple[Pass, ...]]:
     assert isinstance(call, Dense)
     (N, C, M), groups, x, threads = call.sizes, call.groups, call.x, numba.get_num_threads()
     (top, _), (left, _) = call.window.padding
     y = empty("output", (N, M, *call.window.output), x.dtype)
-    TH, TW = (-(-size // 4) for size in call.window.output)
-    CG, MG, tiles = C // groups, M // groups, N * TH * TW
+    OH, OW = call.window.output
+    tiles = N * -(-OH // 4) * -(-OW // 4)
+    plan = _plan(C, M, groups, tiles, x.itemsize, threads)
+    v, u = _memory(plan.inputs, x.dtype), _memory(plan.weights, x.dtype)
     counted = np.zeros(4, np.int64)
-    # a last band of few tiles is joined to the one before
-    firsts = range(0, max(min(tiles, 1), tiles - LANES + 1), BAND)
-    longest = min(tiles, BAND + LANES - 1)
-    kept = 36 * STEP * -(-CG // DEPTH) * M if len(firsts) > 1 else 0
-    # one piece of memory, which the allocator keeps from call to call
-    held = -(-C // max(1, MOST // max(1, longest))) * 36 * LINE + 36 * LANES * C
-    memory = empty("transforms", (kept + held + BYTES,), x.dtype)
-    memory = memory[-memory.ctypes.data % BYTES // x.itemsize :]
-    for first in firsts:
-        count = (tiles if first == firsts[-1] else first + BAND) - first
-        sizes = TH, TW, first, count, MOST // count
-        units = -(-C // (MOST // count))
-        v = memory[kept : kept + units * 36 * LINE].reshape(units, 36, LINE)
-        ends = memory[kept + v.size :][: 36 * (count % LANES) * C].reshape(36, count % LANES, C)
-        done = np.zeros(min(units, 2 * threads), np.int64)
-        input_loops(x, v, ends, top, left, *sizes, done)
-        parts = -(-MG // max(MANY, SIZE // max(count, CG)))
-        parts = -(-parts * groups // threads) * threads // groups or 1  # as many for each thread
-        block = -(-MG // (parts * MANY)) * MANY
-        counts = np.zeros((min(groups * -(-MG // block), 2 * threads), 3), np.int64)
-        output_loops(
-            v, ends, call.weight, call.bias, memory[:kept], y, groups, *sizes, block, counts
+    for stage, units in plan.stages if tiles else ():
+        counts = np.zeros((min(units, 2 * threads), 4), np.int64)
+        winograd_loops(
+            *(x, call.weight, call.bias, v, u, y, top, left, groups),
+            *(*plan.tables, stage, units, counts),
         )
-        counted[1] += done.sum()
-        counted[[0, 2, 3]] += counts.sum(axis=0)
+        counted += counts.sum(axis=0)
     names = ("weight transform", "input transform", "products", "output transform")
     return y, tuple(
         Pass(
@@ -526,7 +597,7 @@ def _run(variant: Variant, call: Call) -> tuple[np.ndarray, tuple[Pass, ...]]:
 
 def _costs(call: Call) -> Callable[[], Costs]:
     assert isinstance(call, Dense)
-    return partial(formulas.winograd, *call.sizes, call.window, groups=call.groups)
+    return functools.partial(formulas.winograd, *call.sizes, call.window, groups=call.groups)
 
 
 WINOGRAD = Method(

@@ -1,4 +1,4 @@
-"""What is not plain Python: arrays that LLVM keeps in vector registers, and copies of a vector."""
+"""What is not plain Python: arrays that LLVM keeps in vector registers, and copies through them."""
 
 from __future__ import annotations
 
@@ -41,10 +41,11 @@ def registers(like, rows, vectors):
     Its shape is (rows, numbers), as many numbers as so many vectors of like's type hold, rounded up
     to a multiple of LANES.
     """
-    return np.empty((rows, _numbers(vectors, like.itemsize)), like.dtype)
+    return np.empty((rows, numbers(vectors, like.itemsize)), like.dtype)
 
 
-def _numbers(vectors: int, itemsize: int) -> int:
+def numbers(vectors: int, itemsize: int) -> int:
+    """Return how many numbers so many vectors hold, rounded up to a multiple of LANES."""
     return -(-vectors * BYTES // itemsize // LANES) * LANES
 
 
@@ -64,7 +65,7 @@ def _on_stack(context, builder, signature, arguments):
     _, rows, vectors = signature.args
     element = context.get_data_type(signature.return_type.dtype)
     itemsize = context.get_abi_sizeof(element)
-    shape = (rows.literal_value, _numbers(vectors.literal_value, itemsize))
+    shape = (rows.literal_value, numbers(vectors.literal_value, itemsize))
     # For some processors LLVM fills only half of a register unless it is told otherwise;
     # set.add, because llvmlite refuses the names of attributes that it does not know.
     set.add(builder.function.attributes, f'"prefer-vector-width"="{8 * BYTES}"')
@@ -115,6 +116,52 @@ def _move(context, builder, signature, arguments):
     values = builder.load(vector(source, at, step * LANES), align=align)
     values = builder.shuffle_vector(values, ir.Constant(values.type, ir.Undefined), lanes)
     builder.store(values, vector(target, to, LANES), align=align)
+    return context.get_dummy_value()
+
+
+def transpose(source, at, near, far, target, to, step):
+    """Copy a square of LANES × LANES numbers, rows to columns, through vector registers.
+
+    Row i begins at (i % 4) * near + (i // 4) * far in source; columns are a step apart in target.
+    """
+    rows = [int(at + i % 4 * near + i // 4 * far) for i in range(LANES)]
+    square = np.array([source[row : row + LANES] for row in rows])
+    for j, column in enumerate(square.T):
+        target[int(to + j * step) :][:LANES] = column
+
+
+@type_callable(transpose)
+def _type_of_transpose(context):
+    return lambda source, at, near, far, target, to, step: types.none
+
+
+@lower_builtin(transpose, types.Array, *[types.Integer] * 3, types.Array, *[types.Integer] * 2)
+def _transpose(context, builder, signature, arguments):
+    source, at, near, far, target, to, step = arguments
+    element, number = context.get_data_type(signature.args[0].dtype), ir.IntType(64)
+    square, align = ir.VectorType(element, LANES), context.get_abi_sizeof(element)
+    set.add(builder.function.attributes, f'"prefer-vector-width"="{8 * BYTES}"')
+
+    def vector(kind, array, first, *steps):
+        for i, step in steps:
+            first = builder.add(first, builder.mul(step, number(i)))
+        data = make_array(kind)(context, builder, array).data
+        return builder.bitcast(builder.gep(data, [first]), square.as_pointer())
+
+    places = [(source, at, (i % 4, near), (i // 4, far)) for i in range(LANES)]
+    rows = [builder.load(vector(signature.args[0], *place), align=align) for place in places]
+    apart = LANES // 2
+    while apart > 0:  # exchange quarters: of squares of 2 * apart numbers, and then of half that
+        kept = [j if j & apart == 0 else LANES + j - apart for j in range(LANES)]
+        moved = [j + apart if j & apart == 0 else LANES + j for j in range(LANES)]
+        masks = [ir.Constant(ir.VectorType(ir.IntType(32), LANES), mask) for mask in (kept, moved)]
+        for i in range(LANES):
+            if i & apart == 0:
+                pair = rows[i], rows[i + apart]
+                rows[i], rows[i + apart] = (builder.shuffle_vector(*pair, mask) for mask in masks)
+        apart //= 2
+    for j, row in enumerate(rows):
+        builder.store(row, vector(signature.args[4], target, to, (j, step)), align=align)
     return context.get_dummy_value()
 
 
