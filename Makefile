@@ -55,7 +55,7 @@ check: setup  ## lint, imports, types, doctests, the notebooks; the tests in pla
 	$(PY) -m mypy
 	$(PY) -m pytest --doctest-modules jitconv
 	PYTHONWARNINGS=error,ignore::DeprecationWarning $(PY) -m pytest --nbval notebooks
-	$(PY) -m pytest -m browser tests/test_browser.py
+	$(PY) -m pytest -m slow
 	NUMBA_DISABLE_JIT=1 $(PY) -m pytest
 	NUMBA_NUM_THREADS=1 NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=.cache/boundscheck $(PY) -m pytest
 	NUMBA_NUM_THREADS=1 $(PY) -m pytest

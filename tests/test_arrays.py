@@ -248,6 +248,7 @@ def test_what_a_factory_makes_for_other_sizes_has_a_name_of_its_own():
 
 
 @pytest.mark.skipif(numba.config.DISABLE_JIT, reason="nothing is cached")
+@pytest.mark.slow
 def test_a_damaged_cache_is_passed_over(tmp_path):
     code = """
 import numpy as np, jitconv

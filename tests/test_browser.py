@@ -18,7 +18,7 @@ BROWSER = os.environ.get("BROWSER_PATH") or next(filter(None, map(shutil.which, 
 if BROWSER is None:
     pytest.skip(f"none of {', '.join(NAMES)} is installed", allow_module_level=True)
 
-pytestmark = pytest.mark.browser
+pytestmark = pytest.mark.slow
 X = np.arange(16.0).reshape(1, 4, 4)
 KERNEL = np.array([[[[1.0, 2.0], [0.0, -1.0]]]])
 CALLS = {name: (variant.small_call(), dict(variant.options)) for name, variant in VARIANTS.items()}

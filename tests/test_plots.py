@@ -435,6 +435,7 @@ def test_networks_are_drawn_side_by_side():
 
 
 @pytest.mark.skipif(numba.config.DISABLE_JIT, reason="takes too long in plain Python")
+@pytest.mark.slow
 def test_the_gallery_is_written(tmp_path, capsys):
     folder = tmp_path / "new" / "figures"
     assert cli.main(["figures", str(folder)]) == 0
