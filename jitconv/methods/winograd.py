@@ -62,7 +62,7 @@ WIDTH, HALF = numbers(VECTORS, 4), LANES // 2
 # spread over the sets of a cache.
 V_STEP, U_STEP, P_STEP = TILES * LANES + LANES, DEPTH * WIDTH + LANES, TILES * WIDTH + LANES
 SHARED = 128  # tiles, at most, that are transformed once for all threads
-OWN = 64 * 64  # tiles × input channels, about, that a thread transforms for itself at a time
+OWN = 32 * 64  # tiles × input channels, about, that a thread transforms for itself at a time
 INPUTS, WEIGHTS, PRODUCTS = range(3)  # stages: what all threads share is transformed first
 
 
@@ -311,35 +311,37 @@ def transform_weights(weight, CG, m, width, c0, some, kernels, u, to):
 
 
 def make_product(ROWS, VECTORS, SHARE=1):
-    """Return the loops of one of the 36 products, for ROWS tiles and a block of output channels."""
+    """Return the loops of the 36 products, for ROWS tiles at a time × a block of output channels."""
 
     @njit
-    def product(v, at, apart, first, tiles, u, k, some, p, to, onto):
+    def products(v, at, apart, first, tiles, u, k, some, p, to, onto):
         # v: a tile's values lie apart from the next one's, those of LANES channels in a run;
         # u flat (some, WIDTH), from k on; p flat (tiles, WIDTH), from `to` on, filled or added onto
         acc = registers(p, ROWS, VECTORS)
         WIDTH, multiplies, zero = acc.shape[1] // SHARE, 0, p.dtype.type(0)
-        for tile in range(first, tiles - ROWS + 1, ROWS):
-            for j in range(WIDTH):
-                for i in range(ROWS):
-                    acc[i, j] = 0
-            row = np.uintp(k)
-            for c in range(0, some, LANES):
-                value = np.uintp(at + c // LANES * 36 * V_STEP + tile * apart)
-                for _ in range(min(LANES, some - c)):
-                    for j in range(WIDTH):  # across the lanes of the vector registers
-                        for i in range(ROWS):
-                            acc[i, j] += v[value + np.uintp(i) * apart] * u[row + np.uintp(j)]
-                            multiplies += 1
-                    value += np.uintp(1)
-                    row += np.uintp(WIDTH)
-            for j in range(WIDTH):
-                for i in range(ROWS):
-                    q = np.uintp(to + (tile + i) * WIDTH) + np.uintp(j)
-                    p[q] = (p[q] if onto else zero) + acc[i, j]
+        for _ in range(36):
+            for tile in range(first, tiles - ROWS + 1, ROWS):
+                for j in range(WIDTH):
+                    for i in range(ROWS):
+                        acc[i, j] = 0
+                row = np.uintp(k)
+                for c in range(0, some, LANES):
+                    value = np.uintp(at + c // LANES * 36 * V_STEP + tile * apart)
+                    for _ in range(min(LANES, some - c)):
+                        for j in range(WIDTH):  # across the lanes of the vector registers
+                            for i in range(ROWS):
+                                acc[i, j] += v[value + np.uintp(i) * apart] * u[row + np.uintp(j)]
+                                multiplies += 1
+                        value += np.uintp(1)
+                        row += np.uintp(WIDTH)
+                for j in range(WIDTH):
+                    for i in range(ROWS):
+                        q = np.uintp(to + (tile + i) * WIDTH) + np.uintp(j)
+                        p[q] = (p[q] if onto else zero) + acc[i, j]
+            at, k, to = at + V_STEP, k + U_STEP, to + P_STEP
         return multiplies
 
-    return product
+    return products
 
 
 wide, wide1 = make_product(4, VECTORS), make_product(1, VECTORS)
@@ -347,27 +349,29 @@ thin, half = make_product(4, 1), make_product(TILES, 1, 2)
 
 
 @njit
-def product(v, at, apart, first, tiles, u, k, some, width, sums, p, to, onto):
-    # the same for the tiles that are left, and any width; sums flat (tiles, width)
+def rest(v, at, apart, first, tiles, u, k, some, width, sums, p, to, onto):
+    # the same for the tiles that are left, and for any width; sums flat (tiles, width)
     multiplies, zero, end = 0, p.dtype.type(0), (tiles - first) * width
-    for i in range(end):
-        sums[i] = 0
-    for c in range(some if end > 0 else 0):
-        value, row = at + c // LANES * 36 * V_STEP + c % LANES, np.uintp(k + c * width)
-        for tile in range(first, tiles):
-            a, q = v[value + tile * np.intp(apart)], np.uintp((tile - first) * width)
-            for j in range(width):
-                sums[q + np.uintp(j)] += a * u[row + np.uintp(j)]
-                multiplies += 1
-    for i in range(end):
-        q = to + first * width + i
-        p[q] = (p[q] if onto else zero) + sums[i]
+    for _ in range(36 if end > 0 else 0):
+        for i in range(end):
+            sums[i] = 0
+        for c in range(some):
+            value, row = at + c // LANES * 36 * V_STEP + c % LANES, np.uintp(k + c * width)
+            for tile in range(first, tiles):
+                a, q = v[value + tile * np.intp(apart)], np.uintp((tile - first) * width)
+                for j in range(width):
+                    sums[q + np.uintp(j)] += a * u[row + np.uintp(j)]
+                    multiplies += 1
+        for i in range(end):
+            q = to + first * width + i
+            p[q] = (p[q] if onto else zero) + sums[i]
+        at, k, to = at + V_STEP, k + U_STEP, to + P_STEP
     return multiplies
 
 
 @njit
 def multiply(v, at, some, tiles, u, k, width, sums, p, to, onto):
-    # one of the 36 products: v (tiles, some) · u (some, width) -> p (tiles, width)
+    # a band: 36 times v (tiles, some) · u (some, width) -> p (tiles, width)
     apart, done, multiplies = np.uintp(min(LANES, some)), tiles // 4 * 4, 0
     if width == registers(p, 1, VECTORS).shape[1]:
         multiplies += wide(v, at, apart, 0, tiles, u, k, some, p, to, onto)
@@ -378,7 +382,7 @@ def multiply(v, at, some, tiles, u, k, width, sums, p, to, onto):
         multiplies += half(v, at, apart, 0, tiles, u, k, some, p, to, onto)
     else:
         done = 0
-    return multiplies + product(v, at, apart, done, tiles, u, k, some, width, sums, p, to, onto)
+    return multiplies + rest(v, at, apart, done, tiles, u, k, some, width, sums, p, to, onto)
 
 
 @njit
@@ -423,7 +427,7 @@ def winograd_loops(
     (N, C, H, W), (_, M, OH, OW), jobs = x.shape, y.shape, counts.shape[0]
     CG, MG, TH, TW = C // groups, M // groups, (OH + 3) // 4, (OW + 3) // 4
     in_sizes, out_sizes = (N, C, H, W, top, left, TH, TW, groups), (M, OH, OW, TH, TW)
-    tiles = N * TH * TW
+    tiles, fours = N * TH * TW, (N * TH * TW + 3) // 4
     B, D, parts, per_group = blocks.shape[0], depths.shape[0], cuts.size - 1, -(-CG // LANES)
     chunks, bands, own_tiles = groups * per_group, -(-tiles // TILES), u.size > 0
     flat_x, flat_w, flat_y = x.reshape(x.size), weight.reshape(weight.size), y.reshape(y.size)
@@ -434,7 +438,7 @@ def winograd_loops(
     of_weights, of_inputs, of_products, of_outputs = 0, 0, 0, 0
     if stage == PRODUCTS:
         if own_tiles:
-            bands = (tiles + units * TILES - 1) // (units * TILES)
+            bands = (fours + units * TILES // 4 - 1) // (units * TILES // 4)
             v = aligned(bands * chunks * 36 * V_STEP, y)
         else:
             u, u_depth = aligned(u_depth, y), 0
@@ -458,7 +462,7 @@ def winograd_loops(
         # part of the output channels of a group, whose weights it transforms.
         t0, t1, first_part, last_part = 0, tiles, unit, unit + 1
         if own_tiles:
-            t0, t1 = tiles * unit // units, tiles * (unit + 1) // units
+            t0, t1 = 4 * (fours * unit // units), min(tiles, 4 * (fours * (unit + 1) // units))
             first_part, last_part = 0, groups
             for i in range(-(-(t1 - t0) // TILES) * chunks):
                 first = t0 + i // chunks * TILES
@@ -477,12 +481,11 @@ def winograd_loops(
                         of_weights += transform_weights(
                             flat_w, CG, m, width, c0, some, kernels, u, to
                         )
-                    for i in range(bands * 36):
-                        band, xi = i // 36, i % 36
-                        at = ((band * chunks + g * per_group + c0 // LANES) * 36 + xi) * V_STEP
+                    for band in range(bands):
+                        at = (band * chunks + g * per_group + c0 // LANES) * 36 * V_STEP
                         of_products += multiply(
                             *(v, at, some, min(TILES, t1 - t0 - band * TILES)),
-                            *(u, to + xi * U_STEP, width, sums, p, i * P_STEP, d > 0),
+                            *(u, to, width, sums, p, band * 36 * P_STEP, d > 0),
                         )
                 for i in range(TILES * width):
                     biases[i] = bias[m + i % width]
@@ -536,7 +539,7 @@ def _plan(C: int, M: int, groups: int, tiles: int, itemsize: int, threads: int) 
         groups * len(blocks) * len(depths),
         -(-tiles // (threads * max(TILES, OWN // C))),
     )
-    stages = (WEIGHTS, units), (PRODUCTS, min(tiles, threads * rounds))
+    stages = (WEIGHTS, units), (PRODUCTS, min(-(-tiles // 4), threads * rounds))
     return Plan(tables, stages, 0, units * 36 * U_STEP)
 
 
