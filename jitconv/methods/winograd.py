@@ -311,7 +311,7 @@ def transform_weights(weight, CG, m, width, c0, some, kernels, u, to):
 
 
 def make_product(ROWS, VECTORS, SHARE=1):
-    """Return the loops of the 36 products, for ROWS tiles at a time × a block of output channels."""
+    """Return the loops of the 36 products, for ROWS tiles × a block of output channels."""
 
     @njit
     def products(v, at, apart, first, tiles, u, k, some, p, to, onto):

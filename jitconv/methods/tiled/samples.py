@@ -16,9 +16,9 @@ from ...costs.report import Pass
 from ...jit import njit, prange
 from ...sampling import place_samples
 from ...shapes import Window
-from .lines import multiply
+from .lines import multiply, put
 from .regions import plan
-from .registers import aligned
+from .registers import LANES, aligned, move, transpose
 
 SAMPLES = 2**21  # bytes of samples that are gathered before they are multiplied: they stay in cache
 
@@ -43,30 +43,39 @@ def interleave_loops(x, G, beside):
     # x (N, C, H, W); beside (N, C * (H + 3) * (W + 3)): one zero above and left, two below and
     # right, the pixels of some channels of an offset group side by side
     N, C, H, W = x.shape
+    plane, flat = H * W, x.reshape(x.size)
     for job in prange(N * (H + 3)):
-        n, h = job // (H + 3), job % (H + 3)
-        target, inside = beside[n], 1 <= h <= H
-        for c in range(C):
-            first, channels = together(c % (C // G), C // G)
-            lane = c % (C // G) - first
-            k = (c - lane) * (H + 3) * (W + 3) + lane + h * (W + 3) * channels
-            for w in range(W + 3):
-                value = x[n, c, h - 1, w - 1] if inside and 1 <= w <= W else 0
-                target[np.uintp(k)] = value
-                k += channels
+        n, h, c = job // (H + 3), job % (H + 3), 0
+        target, square = beside[n], aligned(LANES * LANES, x)
+        while c < C:
+            _, channels = together(c % (C // G), C // G)
+            row = c * (H + 3) * (W + 3) + h * (W + 3) * channels
+            put(target.dtype.type(0), target, row, (W + 3) * channels)
+            first, at, row = (h - 1) * W, (n * C + c) * plane, row + channels
+            if 1 <= h <= H and channels == MANY and plane >= LANES:
+                for w in range(0, W, LANES):
+                    p = min(first + w, plane - LANES)
+                    for i in range(0, MANY, LANES):
+                        transpose(flat, at + i * plane + p, plane, 4 * plane, square, 0, LANES)
+                        for j in range(w, min(w + LANES, W)):
+                            move(square, (first + j - p) * LANES, 1, target, row + j * MANY + i)
+            elif 1 <= h <= H:
+                for i in range(channels):
+                    for w in range(W):
+                        target[row + w * channels + i] = flat[at + i * plane + first + w]
+            c += channels
 
 
 def make_sample(CHANNELS):
     """Return the loops over an output row that sample some channels whose pixels lie together."""
-    STREAMS = min(8, CHANNELS)
 
     @njit
-    def sample(pixels, at, W, place, corners, row, line, to, apart):
+    def sample(pixels, at, W, place, corners, row, square, line, to, apart):
         # pixels flat ((H + 3) * (W + 3), CHANNELS) from `at` on; place (OW,), corners (4, OW);
         # row flat (OW, CHANNELS); line flat: channel i's samples from to + i * apart on
         right, below = np.uintp(CHANNELS), np.uintp(CHANNELS * (W + 3))
-        multiplies = 0
-        for ow in range(place.size):
+        OW, multiplies = place.size, 0
+        for ow in range(OW):
             first, j = np.uintp(at + place[ow] * CHANNELS), np.uintp(ow * CHANNELS)
             a, b, c, d = corners[0, ow], corners[1, ow], corners[2, ow], corners[3, ow]
             for i in range(CHANNELS):  # across the lanes
@@ -75,9 +84,22 @@ def make_sample(CHANNELS):
                 under = c * pixels[k + below] + d * pixels[k + below + right]
                 row[j + np.uintp(i)] = above + under
                 multiplies += 4
-        for first in range(0, CHANNELS, STREAMS):  # stores go to few places at a time
-            for ow in range(place.size):
-                for i in range(first, first + STREAMS):
+        if CHANNELS >= LANES:
+            for i in range(0, CHANNELS, LANES):
+                for first in range(0, OW, LANES):
+                    ow = max(0, min(first, OW - LANES))  # the last ones are stored again
+                    k, q = ow * CHANNELS + i, to + i * apart + ow
+                    if OW >= LANES:
+                        transpose(row, k, CHANNELS, 4 * CHANNELS, line, q, apart)
+                    else:
+                        transpose(row, k, CHANNELS, 4 * CHANNELS, square, 0, LANES)
+                        for lane in range(LANES):
+                            a, b = np.uintp(lane * LANES), np.uintp(q + lane * apart)
+                            for j in range(OW):
+                                line[b + np.uintp(j)] = square[a + np.uintp(j)]
+        else:
+            for ow in range(OW):
+                for i in range(CHANNELS):
                     line[np.uintp(to + i * apart + ow)] = row[np.uintp(ow * CHANNELS + i)]
         return multiplies
 
@@ -98,7 +120,8 @@ def sample_loops(
     n, row_of_image, K = job // rows, job % rows, taps // C
     G, plane, flat = offset.shape[1] // (2 * K), (H + 3) * (W + 3), samples.reshape(samples.size)
     place, outside = np.empty(OW, np.intp), np.empty(OW, np.bool_)
-    corners, row = np.empty((4, OW), flat.dtype), aligned(MANY * OW, flat)
+    corners, row = np.empty((4, OW), flat.dtype), aligned(MANY * max(OW, LANES), flat)
+    square = aligned(LANES * LANES, flat)
     oh, pixels = first + row_of_image, beside[n]
     corner_weights, corner_values, masked, zeros = 0, 0, 0, 0
     for tap in range(G * K):
@@ -116,11 +139,11 @@ def sample_loops(
             at, apart = c * plane, K * rows * OW
             to = ((n * taps + c * K + t) * rows + row_of_image) * OW
             if some == MANY:
-                corner_values += many(pixels, at, W, place, corners, row, flat, to, apart)
+                corner_values += many(pixels, at, W, place, corners, row, square, flat, to, apart)
             elif some == FOUR:
-                corner_values += four(pixels, at, W, place, corners, row, flat, to, apart)
+                corner_values += four(pixels, at, W, place, corners, row, square, flat, to, apart)
             else:
-                corner_values += one(pixels, at, W, place, corners, row, flat, to, apart)
+                corner_values += one(pixels, at, W, place, corners, row, square, flat, to, apart)
             if mask.size > 0:
                 for i in range(some):
                     line, factor = samples[n, (c + i) * K + t, row_of_image], mask[n, tap, oh]
