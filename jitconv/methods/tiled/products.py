@@ -25,7 +25,7 @@ from .registers import BYTES, LANES, MANY, REGISTERS, aligned, registers
 
 # channels × taps of a tile: their sums, a vector of pixels each, fill the registers
 CHANNELS, TAPS = (4, 6) if REGISTERS > 16 else (2, 3)
-PIXELS = 512  # no more in a region, and its lines are turned
+PIXELS = 1024  # no more in a region, and its lines are turned
 
 
 def make_products(CHANNELS, TAPS):
@@ -86,21 +86,42 @@ def add_up(
 
 
 @njit
-def add_tiles(sums, channels, long_taps, middle, end, dweight, w, apart, taps):
+def add_tiles(sums, channels, long_taps, middle, end, dweight, w, apart, taps, side_by_side):
     # sums flat, of long tiles up to the middle tap, then of short ones, onto dweight flat
     r, k = np.intp(0), np.uintp(0)
     while r < end:
         some = long_taps if r < middle else LANES
         for i in range(channels):
-            for j in range(some):
-                dweight[w + np.uintp(i) * apart + taps[np.uintp(r + j)]] += sums[k + np.uintp(j)]
+            first = w + np.uintp(i) * apart
+            if side_by_side:
+                first += taps[np.uintp(r)]
+                for j in range(some):
+                    dweight[first + np.uintp(j)] += sums[k + np.uintp(j)]
+            else:
+                for j in range(some):
+                    dweight[first + taps[np.uintp(r + j)]] += sums[k + np.uintp(j)]
             k += np.uintp(some)
         r += some
 
 
 @njit
-def turned(windows, R, in_order, dy, at, plane, pixels, channels, sums, dweight, w, apart, taps):
-    # windows flat (pixels, R): what each tap meets; dy flat: channel i's pixels from at + i * plane
+def turned(
+    windows,
+    R,
+    in_order,
+    dy,
+    at,
+    plane,
+    pixels,
+    channels,
+    sums,
+    dweight,
+    w,
+    apart,
+    taps,
+    side_by_side,
+):
+    # windows flat (pixels, R): what each tap meets, of which whole vectors are taken; dy flat: channel i's pixels from at + i * plane
     per_vector, end, multiplies, m = BYTES // dy.itemsize, R // LANES * LANES, 0, np.intp(0)
     shifts, none = np.uintp(R) * in_order, np.intp(0)
     while m < channels:
@@ -115,15 +136,7 @@ def turned(windows, R, in_order, dy, at, plane, pixels, channels, sums, dweight,
         else:
             multiplies += long1(windows, none, f, shifts, dy, a, in_order, p, sums, none)
             multiplies += short1(windows, f, end, shifts, dy, a, in_order, p, sums, k)
-        add_tiles(sums, now, long_taps, middle, end, dweight, v, apart, taps)
-        for i in range(now):
-            for r in range(end, R):  # taps too few for a vector
-                total = dweight.dtype.type(0)
-                for q in range(pixels):
-                    value = windows[np.uintp(q * R + r)]
-                    total += dy[a + np.uintp(i) * p + np.uintp(q)] * value
-                    multiplies += 1
-                dweight[v + np.uintp(i) * apart + taps[np.uintp(r)]] += total
+        add_tiles(sums, now, long_taps, middle, end, dweight, v, apart, taps, side_by_side)
         m += now
     return multiplies
 
@@ -159,7 +172,7 @@ def product_loops(job, x, dy, dweight, regions, tables, sizes, groups, step, par
                     values, base = flat_x, np.uintp(channel * H * W + region["ih"] * W)
                 else:
                     fill(flat_x, channel, some, H, W, region, lines)
-                source, plane = flat_dy, OH * OW
+                source, plane, begin = flat_dy, OH * OW, 0
                 at = ((n * M + m0) * OH + region["oh"]) * OW + region["ow"]
                 if not region["contiguous"]:
                     width = region["width"]
@@ -173,14 +186,14 @@ def product_loops(job, x, dy, dweight, regions, tables, sizes, groups, step, par
                     w = np.uintp(m0 * CG * K + c0 * K)
                     multiplies += turned(
                         *(windows, R, in_order[:pixels], source, at, plane, pixels, m1 - m0),
-                        *(sums, flat_dw, w, apart, taps),
+                        *(sums, flat_dw, w, apart, taps, region["in_order"] == 1),
                     )
-                    continue
+                    begin = R // LANES * LANES  # the other taps are too few for a vector
                 m, p = m0, np.uintp(plane)
                 while m < m1:
                     channels = CHANNELS if m1 - m >= CHANNELS else 1
                     a, w = np.uintp(at + (m - m0) * plane), np.uintp(m * CG * K + c0 * K)
-                    tap = 0
+                    tap = begin
                     while tap < R:
                         taps_now, r = TAPS if R - tap >= TAPS else 1, np.uintp(tap)
                         if channels > 1 and taps_now > 1:
