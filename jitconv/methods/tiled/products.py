@@ -121,7 +121,8 @@ def turned(
     taps,
     side_by_side,
 ):
-    # windows flat (pixels, R): what each tap meets, of which whole vectors are taken; dy flat: channel i's pixels from at + i * plane
+    # windows flat (pixels, R): what each tap meets, in whole vectors; dy flat: channel i's pixels
+    # from at + i * plane on
     per_vector, end, multiplies, m = BYTES // dy.itemsize, R // LANES * LANES, 0, np.intp(0)
     shifts, none = np.uintp(R) * in_order, np.intp(0)
     while m < channels:
