@@ -35,6 +35,39 @@ def test_tiled_is_direct(function, data):
     tiled.verify()
 
 
+few = st.integers(1, 3)
+
+
+@given(
+    channels=st.integers(16, 40),
+    more=few,
+    size=st.tuples(st.integers(1, 21), st.integers(1, 21)),
+    kernel=st.tuples(st.integers(1, 6), st.integers(1, 7)),
+    stride=st.tuples(few, few),
+    dilation=st.tuples(few, few),
+    padding=st.integers(0, 4),
+    transposed=st.booleans(),
+    dtype=st.sampled_from([np.float32, np.float64]),
+)
+def test_sixteen_channels_side_by_side_are_direct(
+    channels, more, size, kernel, stride, dilation, padding, transposed, dtype
+):
+    if numba.config.DISABLE_JIT:
+        channels, size = 16 + channels % 2, tuple(1 + s % 6 for s in size)
+    rng = np.random.default_rng(channels)
+    reach = [d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True)]
+    padding = 0 if transposed else max(padding, *(r - s for r, s in zip(reach, size, strict=True)))
+    x = rng.normal(size=(2, channels, *size)).astype(dtype)
+    outputs = channels if transposed else more * channels
+    weight, bias = (rng.normal(size=s).astype(dtype) for s in ((outputs, 1, *kernel), outputs))
+    options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": channels}
+    function = jitconv.conv_transpose2d if transposed else jitconv.conv2d
+    y, direct = function(x, weight, bias, method="direct", **options)
+    z, tiled = function(x, weight, bias, method="tiled", **options)
+    np.testing.assert_allclose(z, y, atol=1e-4 if dtype == np.float32 else 1e-11)
+    assert direct.multiplies_in_bounds == tiled.verify().multiplies_in_bounds
+
+
 @pytest.mark.skipif(numba.config.DISABLE_JIT, reason="takes too long in plain Python")
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(

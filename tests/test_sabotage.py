@@ -10,7 +10,7 @@ from calls import njit
 
 import jitconv
 from jitconv import sampling
-from jitconv.methods.tiled import channels, lines, passes
+from jitconv.methods.tiled import channels, lines, passes, turned
 from jitconv.variants import (
     deformable,
     depthwise,
@@ -135,6 +135,14 @@ TILED = {  # call: {what is broken in the loops over lines: (pattern, replacemen
             "one output channel less": (r"range\(MG\)", "range(MG - 1)"),
         },
     ),
+    "sixteen channels": (
+        lambda: jitconv.depthwise_conv2d(ones(17, 5, 5), ones(34, 1, 3, 3), padding=1),
+        {
+            "one tap less": (r"range\(shifts\.size\):\n( +)shift,", r"range(shifts.size - 1):\n\1shift,"),
+            "the last outputs left out": (r"count // SOME \* SOME", "count"),
+            "a region left out": (r"range\(units \* job // jobs,", "range(units * job // jobs + 1,"),
+        },
+    ),
     "separable": (
         lambda: jitconv.separable_conv2d(X, ones(3), ones(3), padding=1),
         {
@@ -181,6 +189,7 @@ def test_broken_tiles_are_noticed(variant, broken, monkeypatch):
     places = 0
     for module, loops in (
         (lines, "line_loops"),
+        (turned, "turned_loops"),
         (channels, "channel_loops"),
         (passes, "pass_loops"),
     ):
@@ -191,7 +200,9 @@ def test_broken_tiles_are_noticed(variant, broken, monkeypatch):
         namespace = {"__name__": "jitconv.broken", "__package__": "jitconv.methods.tiled"}
         namespace["njit"] = njit
         exec(sabotaged, namespace)
-        namespace["aligned"] = namespace["aligned"].py_func
+        for name in ("aligned", "inside", "put"):
+            if name in namespace:
+                namespace[name] = getattr(namespace[name], "py_func", namespace[name])
         if module is lines:
             parts = {name: namespace[name] for name in ("fill", "store")}
         namespace |= parts

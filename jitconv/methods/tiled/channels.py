@@ -14,12 +14,15 @@ import numpy as np
 from ...call import Dense, empty
 from ...costs.report import Pass
 from ...jit import njit
+from . import turned
 from .lines import fill, store
 from .regions import plan
-from .registers import REGISTERS, aligned, registers
+from .registers import LANES, REGISTERS, aligned, registers
 
 # vectors of pixels in a run of four channels, and of one
 FOUR, ONE = (6, 8) if REGISTERS > 16 else (2, 8)
+# Sixteen channels at a time are `turned` under kernels that are wide, or of a small output.
+WIDE, SMALL = 5, 400
 
 
 def make_run(CHANNELS, LONG):
@@ -84,11 +87,11 @@ run_four, run_one = make_run(4, FOUR), make_run(1, ONE)
 
 
 @njit(jobs=True)
-def channel_loops(job, x, weight, bias, y, regions, tables, sizes, counts):
-    # x (N, C, H, W); weight (M, 1, KH, KW); bias (M,); y (N, M, OH, OW)
+def channel_loops(job, x, weight, bias, y, first, regions, tables, sizes, counts):
+    # x (N, C, H, W), from channel `first` on; weight (M, 1, KH, KW); bias (M,); y (N, M, OH, OW)
     N, C, H, W = x.shape
     M, OH, OW = y.shape[1:]
-    jobs, MG, fours = counts.size, M // C, (C + 3) // 4
+    jobs, MG, fours = counts.size, M // C, (C - first + 3) // 4
     K = weight.shape[2] * weight.shape[3]
     flat_x, flat_w, flat_y = x.reshape(x.size), weight.reshape(weight.size), y.reshape(y.size)
     lines, kept = aligned(sizes[0], y), aligned(sizes[1], y)
@@ -96,7 +99,7 @@ def channel_loops(job, x, weight, bias, y, regions, tables, sizes, counts):
     multiplies = 0
     for unit in range(units * job // jobs, units * (job + 1) // jobs):
         region, rest = regions[unit % len(regions)], unit // len(regions)
-        n, c = rest // fours, rest % fours * 4
+        n, c = rest // fours, first + rest % fours * 4
         some = min(4, C - c)
         fill(flat_x, n * C + c, some, H, W, region, lines)
         R = region["TH"] * region["TW"]
@@ -160,8 +163,17 @@ def run(call: Dense) -> tuple[np.ndarray, tuple[Pass, ...]]:
     """
     (N, C, M), window, threads = call.sizes, call.window, numba.get_num_threads()
     y = empty("output", (N, M, *window.output), call.x.dtype)
-    planned = plan(N, C, M, C, window, call.transposed, y.itemsize, 4)
-    regions, tables, sizes, *_ = planned
-    counts = np.zeros(min(N * -(-C // 4) * regions.size, 2 * threads), np.int64)
-    channel_loops(call.x, call.weight, call.bias, y, regions, tables, sizes, counts)
-    return y, (planned.done("kernel", sum(counts.tolist()), N * M),)
+    multiplies, turns = 0, 0
+    if window.size[0] * window.size[1] >= LANES and (
+        window.kernel[1] >= WIDE or window.output[0] * window.output[1] <= SMALL
+    ):
+        turns = C // LANES * LANES
+    if turns > 0:
+        planned, multiplies = turned.run(call, turns, y)
+    if turns < C:
+        planned = plan(N, C, M, C, window, call.transposed, y.itemsize, 4)
+        regions, tables, sizes, *_ = planned
+        counts = np.zeros(min(N * -(-(C - turns) // 4) * regions.size, 2 * threads), np.int64)
+        channel_loops(call.x, call.weight, call.bias, y, turns, regions, tables, sizes, counts)
+        multiplies += sum(counts.tolist())
+    return y, (planned.done("kernel", multiplies, N * M),)
