@@ -14,11 +14,14 @@ vector. Here sixteen channels go together, and a pixel is a vector:
 
 from __future__ import annotations
 
+import functools
+
 import numba
 import numpy as np
 
 from ...call import Dense
 from ...jit import njit
+from ...shapes import Window
 from .lines import inside, put, store
 from .regions import Plan, plan
 from .registers import LANES, REGISTERS, aligned, move, registers, transpose
@@ -161,10 +164,10 @@ def turned_loops(job, x, weight, bias, y, channels, regions, tables, sizes, coun
     counts[job] = multiplies
 
 
-def run(call: Dense, channels: int, y: np.ndarray) -> tuple[Plan, int]:
-    """Fill y for the first channels of a depthwise call; return its plan and the count."""
-    (N, C, M), window, threads = call.sizes, call.window, numba.get_num_threads()
-    planned = plan(N, C, M, C, window, call.transposed, y.itemsize, LANES)
+@functools.lru_cache(256)
+def _planned(N: int, C: int, M: int, window: Window, transposed: bool, itemsize: int) -> Plan:
+    """Return a plan whose sizes are those of `turned_loops`."""
+    planned = plan(N, C, M, C, window, transposed, itemsize, LANES)
     regions = planned.regions
     rows, columns = (
         (regions[size] - 1) * regions[stride] + (regions[taps] - 1) * regions[step] + 1
@@ -173,7 +176,15 @@ def run(call: Dense, channels: int, y: np.ndarray) -> tuple[Plan, int]:
     # columns in whole strides, and after the last pixel a square that may be overwritten
     meets = (rows * (columns + regions["SW"]) + LANES).max() * LANES
     sizes = np.array([(regions["height"] * regions["width"]).max(), meets])
-    counts = np.zeros(min(N * (channels // LANES) * regions.size, 2 * threads), np.int64)
-    tables = planned.tables
+    return planned._replace(sizes=sizes)
+
+
+def run(call: Dense, channels: int, y: np.ndarray) -> tuple[Plan, int]:
+    """Fill y for the first channels of a depthwise call; return its plan and the count."""
+    N, window = call.sizes[0], call.window
+    planned = _planned(*call.sizes, window, call.transposed, y.itemsize)
+    regions, tables, sizes, *_ = planned
+    units, threads = N * (channels // LANES) * regions.size, numba.get_num_threads()
+    counts = np.zeros(min(units, 2 * threads), np.int64)
     turned_loops(call.x, call.weight, call.bias, y, channels, regions, tables, sizes, counts)
     return planned, sum(counts.tolist())
