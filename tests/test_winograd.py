@@ -77,10 +77,10 @@ def test_it_is_the_definition(data):
 @pytest.mark.parametrize(
     ("C", "M", "groups", "size"),
     [
-        (64, 64, 1, (56, 56)),  # three bands of tiles
-        (256, 64, 1, (14, 14)),  # more input channels than a line of weights has
+        (64, 64, 1, (56, 56)),  # bands of tiles for each thread
+        (256, 64, 1, (14, 14)),  # more input channels than DEPTH
         (272, 24, 2, (7, 7)),
-        (40, 27, 1, (20, 20)),  # a tile that no vector holds, channels that no block does
+        (40, 27, 1, (20, 20)),  # a tile that is left over; 27 channels are 16 + 8 + 3
         (3, 16, 1, (130, 515)),  # a row of tiles that is longer than a band
     ],
 )

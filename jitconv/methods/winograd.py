@@ -6,16 +6,19 @@ Two outputs of a kernel of three taps take six multiplies. Four are enough:
     y1 = m2 − m3 − m4      m4 = (d1 − d3)·g2      m3 = (d2 − d1)·(g0 − g1 + g2)/2
 
 Why: a convolution multiplies two polynomials, and a product of polynomials is known from its values
-at as many points as it has coefficients. So the inputs are evaluated at some points, the weights
-too, the values are multiplied point by point, and the outputs read off: three transforms and a
-product. Here four outputs come from six inputs, at the points 0, ±5/8, ±3/2 and infinity, along
-one side and then the other: a tile of 4×4 outputs and 6×6 inputs takes 36 multiplies instead of
-144. The transforms are the same for all channels of one side: each input tile is transformed once
-for all output channels, each kernel once for all tiles, and the sum over the input channels is
-taken before the outputs are read off. Many channels make the transforms cheap.
+at as many points as it has coefficients: two factors are evaluated, multiplied point by point, and
+the coefficients read off. A layer takes this turned round, the matrices transposed: its weights are
+evaluated, its inputs take the way that the coefficients had, and its outputs that of the other
+factor (notebook 13 derives it). Three transforms and a product: here four outputs come from six
+inputs, at the points 0, ±5/8, ±3/2 and infinity, along one side and then the other. A tile of 4×4
+outputs and 6×6 inputs takes 36 multiplies instead of 144. The transforms are the same for all
+channels of one side: each input tile is transformed once for all output channels, each kernel once
+for all tiles, and the sum over the input channels is taken before the outputs are read off. Many
+channels make the transforms cheap.
 
 The price: the transforms add large numbers and take them away again, so the outputs are rounded
-several times worse than by the tiled loops, and a NaN or an infinity spreads over its whole tile.
+several times worse than by the tiled loops, and a NaN or an infinity spreads over every tile that
+reads it.
 Padding is transformed like any pixel. "auto" never takes this method. The points were chosen for
 small errors (±1 and ±2, the usual ones, give about twice as large ones) and are exact in binary.
 
@@ -23,8 +26,9 @@ How: channels lie across the lanes of the vector registers, sixteen input channe
 transformed, output channels afterwards; squares of pixels, weights and outputs are turned on the
 way. Sixteen tiles, a band, are worked on together. Where tiles outnumber the output channels, a
 thread takes some of the tiles and does everything for them, with weights that were transformed
-before, for all threads. Where they are few, a thread takes some of the output channels, and the
-tiles were transformed before.
+before, for all threads. Where tiles are few, a thread takes some of the output channels, and the
+tiles were transformed before. (Many groups of few channels are a bad case: the weights of each take
+the memory of 64 × 64.)
 
 References: Winograd, Arithmetic complexity of computations, 1980; Lavin and Gray, Fast algorithms
 for convolutional neural networks, arXiv:1509.09308; Barabasz et al., Error analysis and improving
@@ -55,11 +59,11 @@ A, B = 5 / 8, 3 / 2  # the points, besides 0 and infinity
 AA, BB = A * A, B * B
 
 TILES = 16  # of a band: they are transformed, multiplied and stored together
-DEPTH = 64  # input channels whose weights are transformed before they are multiplied
+DEPTH = 64  # input channels, at most, whose products are summed before p is added to
 VECTORS = 4 if REGISTERS > 16 else 2  # of output channels in a block, of WIDTH at most
 WIDTH, HALF = numbers(VECTORS, 4), LANES // 2
-# Steps between the 36 numbers of a tile, or a kernel: odd numbers of cache lines, so that they
-# spread over the sets of a cache.
+# Steps between the 36 numbers of a tile, or a kernel: odd numbers of cache lines, or twice odd in
+# float64, so that they spread over the sets of a cache.
 V_STEP, U_STEP, P_STEP = TILES * LANES + LANES, DEPTH * WIDTH + LANES, TILES * WIDTH + LANES
 SHARED = 128  # tiles, at most, that are transformed once for all threads
 OWN = 32 * 64  # tiles × input channels, about, that a thread transforms for itself at a time
@@ -68,7 +72,8 @@ INPUTS, WEIGHTS, PRODUCTS = range(3)  # stages: what all threads share is transf
 
 @njit
 def input_line(like, d0, d1, d2, d3, d4, d5):
-    # six pixels -> the values at 0, A, -A, B, -B, infinity; what is even and odd is shared
+    # Bᵀd in Lavin and Gray: six pixels -> what meets the weights' values at 0, A, -A, B, -B and
+    # infinity; what is even and odd is shared
     number = like.dtype.type
     a, b, aa, bb, aabb = number(A), number(B), number(AA), number(BB), number(AA * BB)
     far1, far2, near1, near2 = bb * d1, bb * d2, aa * d1, aa * d2
@@ -86,7 +91,7 @@ def input_line(like, d0, d1, d2, d3, d4, d5):
 
 @njit
 def weight_line(like, g0, g1, g2):
-    # three weights -> the values at the six points
+    # Gg: three weights -> their values at the six points, scaled
     number = like.dtype.type
     a0, a1, a2 = (
         number(1 / (2 * AA * (AA - BB))),
@@ -112,7 +117,7 @@ def weight_line(like, g0, g1, g2):
 
 @njit
 def output_line(like, m0, m1, m2, m3, m4, m5):
-    # the products at the six points -> four outputs
+    # Aᵀm: the products at the six points -> four outputs
     number = like.dtype.type
     a, b, aa, bb = number(A), number(B), number(AA), number(BB)
     even_a, odd_a, even_b, odd_b = m1 + m2, m1 - m2, m3 + m4, m3 - m4
@@ -248,27 +253,30 @@ def transform_inputs(x, sizes, first, tiles, chunk, pixels, patches, v, to):
         n, th, tw = row_of(first + tile, TH, TW)
         row, w = min(tiles - tile, TW - tw), 4 * tw - left
         size, begin = 4 * row + 2, max(0, -w)
-        c = min(n * C + channel, N * C - LANES)  # sixteen channels are fetched at once, and pixels
-        fast = plane >= LANES and c >= 0
-        k = n * C + channel - c if fast else 0  # how many of them are not wanted
+        # Squares of pixels and channels are fetched. Near the end of x they begin earlier: `skip`
+        # channels precede those that are wanted, and pixels are fetched twice. Pixel q of the row
+        # lies at (LANES + q) * LANES + skip; what is outside the image is zeroed last.
+        lowest = min(n * C + channel, N * C - LANES)
+        square = plane >= LANES and lowest >= 0
+        skip = n * C + channel - lowest if square else 0
         for i in range(6):
             h = 4 * th - top + i
             end = max(begin, min(size, W - w)) if 0 <= h < H else begin
             for q in range(begin, end, LANES):
                 pixel = h * W + w + q
-                if fast:
+                if square:
                     p = min(pixel, plane - LANES)
                     at = (LANES + q - pixel + p) * LANES
-                    transpose(x, c * plane + p, plane, 4 * plane, pixels, at, LANES)
+                    transpose(x, lowest * plane + p, plane, 4 * plane, pixels, at, LANES)
                 else:
                     for lane in range(some):
                         for j in range(min(LANES, end - q)):
                             p = (n * C + channel + lane) * plane + pixel + j
                             pixels[(LANES + q + j) * LANES + lane] = x[p]
-            put(zero, pixels, LANES * LANES, min(begin, size) * LANES + k)
-            put(zero, pixels, (LANES + end) * LANES + k, (size - end) * LANES)
+            put(zero, pixels, LANES * LANES + skip, min(begin, size) * LANES)
+            put(zero, pixels, (LANES + end) * LANES + skip, (size - end) * LANES)
             for j in range(6):
-                p = np.uintp((LANES + j) * LANES + k)
+                p = np.uintp((LANES + j) * LANES + skip)
                 q = np.uintp((6 * i + j) * V_STEP + tile * some)
                 for _ in range(row):
                     move(pixels, p, 1, patches, q)
@@ -287,7 +295,7 @@ def transform_weights(weight, CG, m, width, c0, some, kernels, u, to):
     # -> u flat (36, U_STEP), from `to` on: (some, width)
     at, far, multiplies = (m * CG + c0) * 9, CG * 9, 0
     if width >= LANES:  # fetched as squares; WIDTH numbers are kept for each tap
-        whole, lanes = 9 * some // LANES * LANES, min(LANES, width)
+        whole = 9 * some // LANES * LANES
         for i in range(0, width, LANES):
             for k in range(0, whole, LANES):
                 transpose(weight, at + i * far + k, far, 4 * far, kernels, k * WIDTH + i, WIDTH)
@@ -296,7 +304,9 @@ def transform_weights(weight, CG, m, width, c0, some, kernels, u, to):
                     kernels[k * WIDTH + j] = weight[at + j * far + k]
         for c in range(some):
             for i in range(0, width, LANES):
-                multiplies += weights(kernels, c * 9 * WIDTH + i, lanes, u, to + c * width + i)
+                multiplies += weights(
+                    kernels, c * 9 * WIDTH + i, min(LANES, width), u, to + c * width + i
+                )
         return multiplies
     for i in range(width):
         for c in range(some):
@@ -311,13 +321,16 @@ def transform_weights(weight, CG, m, width, c0, some, kernels, u, to):
 
 
 def make_product(ROWS, VECTORS, SHARE=1):
-    """Return the loops of the 36 products, for ROWS tiles × a block of output channels."""
+    """Return the loops of the 36 products, for ROWS tiles × a block of output channels.
+
+    The block is 1/SHARE of so many vectors; no row of registers is shorter than LANES numbers.
+    """
 
     @njit
-    def products(v, at, apart, first, tiles, u, k, some, p, to, onto):
+    def products(v, at, first, tiles, u, k, some, p, to, onto):
         # v: a tile's values lie apart from the next one's, those of LANES channels in a run;
         # u flat (some, WIDTH), from k on; p flat (tiles, WIDTH), from `to` on, filled or added onto
-        acc = registers(p, ROWS, VECTORS)
+        acc, apart = registers(p, ROWS, VECTORS), min(LANES, some)
         WIDTH, multiplies, zero = acc.shape[1] // SHARE, 0, p.dtype.type(0)
         for _ in range(36):
             for tile in range(first, tiles - ROWS + 1, ROWS):
@@ -330,7 +343,7 @@ def make_product(ROWS, VECTORS, SHARE=1):
                     for _ in range(min(LANES, some - c)):
                         for j in range(WIDTH):  # across the lanes of the vector registers
                             for i in range(ROWS):
-                                acc[i, j] += v[value + np.uintp(i) * apart] * u[row + np.uintp(j)]
+                                acc[i, j] += v[value + np.uintp(i * apart)] * u[row + np.uintp(j)]
                                 multiplies += 1
                         value += np.uintp(1)
                         row += np.uintp(WIDTH)
@@ -349,7 +362,7 @@ thin, half = make_product(4, 1), make_product(TILES, 1, 2)
 
 
 @njit
-def rest(v, at, apart, first, tiles, u, k, some, width, sums, p, to, onto):
+def rest(v, at, first, tiles, u, k, some, width, sums, p, to, onto):
     # the same for the tiles that are left, and for any width; sums flat (tiles, width)
     multiplies, zero, end = 0, p.dtype.type(0), (tiles - first) * width
     for _ in range(36 if end > 0 else 0):
@@ -358,7 +371,7 @@ def rest(v, at, apart, first, tiles, u, k, some, width, sums, p, to, onto):
         for c in range(some):
             value, row = at + c // LANES * 36 * V_STEP + c % LANES, np.uintp(k + c * width)
             for tile in range(first, tiles):
-                a, q = v[value + tile * np.intp(apart)], np.uintp((tile - first) * width)
+                a, q = v[value + tile * min(LANES, some)], np.uintp((tile - first) * width)
                 for j in range(width):
                     sums[q + np.uintp(j)] += a * u[row + np.uintp(j)]
                     multiplies += 1
@@ -372,23 +385,23 @@ def rest(v, at, apart, first, tiles, u, k, some, width, sums, p, to, onto):
 @njit
 def multiply(v, at, some, tiles, u, k, width, sums, p, to, onto):
     # a band: 36 times v (tiles, some) · u (some, width) -> p (tiles, width)
-    apart, done, multiplies = np.uintp(min(LANES, some)), tiles // 4 * 4, 0
+    done, multiplies = tiles // 4 * 4, 0
     if width == registers(p, 1, VECTORS).shape[1]:
-        multiplies += wide(v, at, apart, 0, tiles, u, k, some, p, to, onto)
-        return multiplies + wide1(v, at, apart, done, tiles, u, k, some, p, to, onto)
+        multiplies += wide(v, at, 0, tiles, u, k, some, p, to, onto)
+        return multiplies + wide1(v, at, done, tiles, u, k, some, p, to, onto)
     if width == LANES:
-        multiplies += thin(v, at, apart, 0, tiles, u, k, some, p, to, onto)
+        multiplies += thin(v, at, 0, tiles, u, k, some, p, to, onto)
     elif width == HALF and tiles == TILES:
-        multiplies += half(v, at, apart, 0, tiles, u, k, some, p, to, onto)
+        multiplies += half(v, at, 0, tiles, u, k, some, p, to, onto)
     else:
         done = 0
-    return multiplies + rest(v, at, apart, done, tiles, u, k, some, width, sums, p, to, onto)
+    return multiplies + rest(v, at, done, tiles, u, k, some, width, sums, p, to, onto)
 
 
 @njit
 def transform_outputs(p, sizes, first, tiles, m, width, biases, z, square, y):
     # the tiles of a band, in a block of output channels. p flat (36, P_STEP) -> y flat
-    # (N, M, OH, OW); z flat (16, P_STEP)
+    # (N, M, OH, OW); z flat (16, P_STEP), square flat (LANES, LANES)
     M, OH, OW, TH, TW = sizes
     multiplies, end, tile, plane = 0, tiles * width, 0, OH * OW
     for k in range(0, end, LANES):
@@ -438,10 +451,11 @@ def winograd_loops(
     of_weights, of_inputs, of_products, of_outputs = 0, 0, 0, 0
     if stage == PRODUCTS:
         if own_tiles:
-            bands = (fours + units * TILES // 4 - 1) // (units * TILES // 4)
+            bands = -(-fours // (units * TILES // 4))
             v = aligned(bands * chunks * 36 * V_STEP, y)
         else:
-            u, u_depth = aligned(u_depth, y), 0
+            u = aligned(u_depth, y)
+            u_depth = 0
         p = aligned(bands * 36 * P_STEP, y)
     for unit in range(units * job // jobs, units * (job + 1) // jobs):
         if stage == INPUTS:
@@ -544,8 +558,8 @@ def _plan(C: int, M: int, groups: int, tiles: int, itemsize: int, threads: int) 
 
 
 def _dense(variant: Variant, call: Call) -> bool:
-    moved = isinstance(call, Deformed) or (isinstance(call, Dense) and call.transposed)
-    return variant.any_method and isinstance(call, Dense) and not moved
+    dense = variant.any_method and isinstance(call, Dense) and not isinstance(call, Deformed)
+    return dense and not call.transposed
 
 
 def _takes(variant: Variant, call: Call) -> bool:
@@ -563,9 +577,9 @@ def _why_not(variant: Variant, call: Call) -> str:
     )
 
 
-def _memory(numbers: int, dtype: np.dtype) -> np.ndarray:
-    memory = empty("transforms", (numbers + BYTES,), dtype)
-    return memory[-memory.ctypes.data % BYTES // dtype.itemsize :][:numbers]
+def _memory(size: int, dtype: np.dtype) -> np.ndarray:
+    memory = empty("transforms", (size + BYTES,), dtype)
+    return memory[-memory.ctypes.data % BYTES // dtype.itemsize :][:size]
 
 
 def _run(variant: Variant, call: Call) -> tuple[np.ndarray, tuple[Pass, ...]]:
