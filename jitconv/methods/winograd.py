@@ -558,8 +558,8 @@ def _plan(C: int, M: int, groups: int, tiles: int, itemsize: int, threads: int) 
 
 
 def _dense(variant: Variant, call: Call) -> bool:
-    dense = variant.any_method and isinstance(call, Dense) and not isinstance(call, Deformed)
-    return dense and not call.transposed
+    moved = isinstance(call, Deformed) or (isinstance(call, Dense) and call.transposed)
+    return variant.any_method and isinstance(call, Dense) and not moved
 
 
 def _takes(variant: Variant, call: Call) -> bool:
