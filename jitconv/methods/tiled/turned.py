@@ -130,7 +130,7 @@ def turned_loops(job, x, weight, bias, y, channels, regions, tables, sizes, coun
     pixels, sums = aligned(sizes[1], y), aligned((sizes[0] + LANES) * LANES, y)
     square, turned = aligned(LANES * LANES, y), aligned((2 * LANES + K) * LANES, y)
     kept, biases = aligned(LANES * MG * sizes[0], y), aligned(LANES, y)
-    places, tables_of = np.empty(sizes[0], np.uintp), np.empty((2, tables.shape[2]), np.uintp)
+    places, table = np.empty(sizes[0], np.uintp), np.empty((2, tables.shape[2]), np.uintp)
     multiplies, units = 0, N * blocks * len(regions)
     for unit in range(units * job // jobs, units * (job + 1) // jobs):
         region, rest = regions[unit % len(regions)], unit // len(regions)
@@ -144,9 +144,9 @@ def turned_loops(job, x, weight, bias, y, channels, regions, tables, sizes, coun
         for r in range(R):
             column, tap = r % TW * region["DW"], tables[1, region["kind"], r]
             row = (r // TW * region["DH"] * SW + column % SW) * part
-            tables_of[0, r] = np.uintp(row + column // SW * LANES)
-            tables_of[1, r] = (tap + np.uintp(LANES)) * np.uintp(LANES)
-        shifts, taps, now = tables_of[0, :R], tables_of[1, :R], places[:count]
+            table[0, r] = np.uintp(row + column // SW * LANES)
+            table[1, r] = (tap + np.uintp(LANES)) * np.uintp(LANES)
+        shifts, taps, now = table[0, :R], table[1, :R], places[:count]
         out, at, plane = kept, 0, MG * count
         if region["contiguous"]:
             out, plane = flat_y, MG * OH * OW
