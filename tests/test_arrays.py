@@ -1,5 +1,6 @@
 """Whatever NumPy can hold gives the right answer: layouts, strides, byte orders, lists; and the same bits on any threads."""
 
+import gc
 import os
 import subprocess
 import sys
@@ -146,6 +147,18 @@ def test_same_bits_on_one_thread_and_on_two(call):
         numba.set_num_threads(before)
     np.testing.assert_array_equal(one.output, two.output)
     assert one.report == two.report
+
+
+@pytest.mark.skipif(numba.config.DISABLE_JIT, reason="compiles nothing")
+def test_compiling_leaves_the_garbage_collector_as_it_was():
+    loops = jit.njit(lambda job, y: None, jobs=True)
+    for collects, dtype in ((True, np.float32), (False, np.float64)):
+        (gc.enable if collects else gc.disable)()
+        try:
+            loops(np.zeros(2, dtype))
+            assert gc.isenabled() == collects
+        finally:
+            gc.enable()
 
 
 def test_python_threads_may_call_at_once():
