@@ -47,6 +47,7 @@ def test_bench_writes_numbers_and_a_figure(tmp_path, monkeypatch, capsys):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["b.json", "b.png"]
 
 
+@pytest.mark.slow
 def test_a_layer_of_each_family_can_be_run():
     families = {layer.family: layer for layer in bench.layers(set())}
     assert set(families) >= {
