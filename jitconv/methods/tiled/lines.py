@@ -21,7 +21,9 @@ multiplies are done on numbers that stay in the processor's registers, in three 
 The dense variants differ in nothing but which outputs make a region, and `strips` says it. All of
 a standard convolution is one region, cut where its lines would leave the cache. A transposed one
 has stride² of them, its phases: each is a small convolution of the image, and they interleave. A
-dilated one is cut where many of its taps meet nothing but padding.
+dilated one is cut where many of its taps meet nothing but padding. One kind has a way of its own,
+since its lines would hardly be read again: depthwise ones with large kernels or small images, in
+`turned`.
 """
 
 from __future__ import annotations
