@@ -337,7 +337,7 @@ def axes(name: str, array: np.ndarray, names: str) -> None:
     ...
     ValueError: row: must have the axes (KW,), each at least 1 long, got shape (3, 3)
     """
-    wanted = len([part for part in names.strip("()").split(",") if part.strip()])
+    wanted = names.count(",") + (not names.endswith(",)"))
     if array.ndim != wanted or 0 in array.shape:
         raise ValueError(
             f"{name}: must have the axes {names}, each at least 1 long, got shape {array.shape}"

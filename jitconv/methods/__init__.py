@@ -80,7 +80,9 @@ def both(variant: Callable[[], Costs], method: Callable[[], Costs]) -> Costs:
 
 def _chosen(variant: Variant, call: Call, name: str) -> Method:
     if name == "auto":
-        return next(method for method in METHODS.values() if method.prefers(variant, call))
+        for method in METHODS.values():
+            if method.prefers(variant, call):
+                return method
     if not isinstance(name, str) or name not in METHODS:
         words = ", ".join(map(repr, ["auto", *sorted(METHODS)]))
         raise ValueError(f"method: must be one of {words}, got {name!r}")

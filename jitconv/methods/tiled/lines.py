@@ -212,18 +212,19 @@ def fill(x, channel, some, H, W, region, lines):
             h = region["ih"] + phase
             top, bottom = inside(h, SH, rows, H)
             runs, count = bottom - top, right - left
+            run = count
             if SH == SW == 1 and width == W and runs > 0 and count > 0:  # one run of all rows
-                runs, count = 1, count + (runs - 1) * width
+                runs, run = 1, count + (runs - 1) * width
             for c in range(some):
                 at = ((channel + c) * H + h + top * SH) * W + w + left * SW
                 to = c * apart + line
                 clear(lines, to, top * width)
-                copy(x, at, SH * W, SW, lines, to + top * width + left, width, count, runs)
+                copy(x, at, SH * W, SW, lines, to + top * width + left, width, run, runs)
                 clear(lines, to + bottom * width, (rows - bottom) * width)
-                for j in range(width):  # beside the image; a run left other rows' pixels there
-                    if j < left or j >= right:
-                        for i in range(top, bottom):
-                            lines[np.uintp(to + i * width + j)] = 0
+                for k in range(width - count):  # beside the image; a run left other pixels there
+                    j = k if k < left else k + count
+                    for i in range(top, bottom):
+                        lines[np.uintp(to + i * width + j)] = 0
             line += region["size"]
 
 
