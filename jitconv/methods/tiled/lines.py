@@ -119,27 +119,27 @@ def gather(source, at, places, target, to):
 
 
 @njit
-def add_up(window, first, R, weight, w, apart, sums, at, begun, channels, y, to, plane):
-    # what `dots` leaves of a pixel: the taps too few for a vector, and the sum of its lanes, if it
-    # has begun one
+def few(lines, at, shifts, first, weight, w, taps, apart, channels, y, to, plane, left):
+    # the last pixels and the taps from the first on, too few of both for a vector
     multiplies = 0
     for i in range(channels):
-        k, v = first, w + np.uintp(i) * apart
-        total = y[np.uintp(to + i * plane)]
-        for r in range(R // LANES * LANES, R):
-            total += window[k + np.uintp(r)] * weight[v + np.uintp(r)]
-            multiplies += 1
-        if begun:
-            lanes, half = at + np.uintp(i * LANES), LANES // 2
-            while half > 0:
-                for j in range(half):
-                    sums[lanes + np.uintp(j)] += sums[lanes + np.uintp(half) + np.uintp(j)]
-                half //= 2
-            total += sums[lanes]
-            for j in range(LANES):
-                sums[lanes + np.uintp(j)] = 0
-        y[np.uintp(to + i * plane)] = total
+        target, v = np.uintp(to + i * plane), w + np.uintp(i) * apart
+        for r in range(first, shifts.size):
+            values, tap = at + shifts[r], weight[v + taps[r]]
+            for p in range(left):
+                y[target + np.uintp(p)] += lines[values + np.uintp(p)] * tap
+                multiplies += 1
     return multiplies
+
+
+@njit
+def add_up(sums, at, channels, y, to, plane):
+    # the lanes of what `dots` leaves of a pixel
+    for i in range(channels):
+        lanes, total = at + np.uintp(i * LANES), sums.dtype.type(0)
+        for j in range(LANES):
+            total += sums[lanes + np.uintp(j)]
+        y[np.uintp(to + i * plane)] += total
 
 
 @njit
@@ -274,7 +274,7 @@ def line_loops(
         for c0 in range(0, CG, region["step"]):
             some, channel = min(region["step"], CG - c0), n * C + g * CG + c0
             R = some * region["TH"] * region["TW"]
-            begun = c0 > 0 or R >= LANES
+            whole = R // LANES * LANES  # taps that fill vectors
             shifts, taps = tables[0, region["kind"], :R], tables[1, region["kind"], :R]
             values, base = lines, zero
             if own:
@@ -282,7 +282,7 @@ def line_loops(
             else:
                 fill(flat_x, channel, some, H, W, region, lines)
             for p in range(left):
-                gather(values, np.uintp(base + end + p), shifts, windows, p * R)
+                gather(values, np.uintp(base + end + p), shifts[:whole], windows, p * R)
             m = m0
             while m < m1:
                 channels, vectors = 1, ONE
@@ -309,27 +309,26 @@ def line_loops(
                     multiplies += long1(values, base, f, shifts, flat_w, w, taps, a, sums, zero)
                     multiplies += short1(values, f, e, shifts, flat_w, w, taps, a, sums, k)
                 add(sums, channels, tile_pixels, middle, end, bias, g * MG + m, c0, out, at, plane)
+                multiplies += few(
+                    *(values, np.uintp(e), shifts, whole, flat_w, w, taps, a),
+                    *(channels, out, at + end, plane, left),
+                )
                 side = flat_w
                 if left > 0 and not region["in_order"]:  # the taps side by side
-                    for r in range(R):
+                    for r in range(whole):
                         v = w + taps[r]
                         for i in range(channels):
                             packed[np.uintp(i * R + r)] = flat_w[v + np.uintp(i) * a]
                     side, w, a = packed, np.uintp(zero), np.uintp(R)
-                for p in range(left):
+                for p in range(left if c0 > 0 or whole > 0 else 0):
                     k, q = ((m - m0) * left + p * channels) * LANES, np.uintp(p * R)
                     if channels == MANY:
                         multiplies += dots(windows, q, R, side, w, a, lane_sums, np.uintp(k))
                     for i in range(channels if channels < MANY else 0):
                         v, to = w + np.uintp(i) * a, np.uintp(k + i * LANES)
                         multiplies += dots1(windows, q, R, side, v, a, lane_sums, to)
-                    # else the lane sums wait for the next input channels
-                    if R % LANES > 0 or c0 + some == CG:
-                        to = at + end + p
-                        multiplies += add_up(
-                            *(windows, q, R, side, w, a, lane_sums, np.uintp(k)),
-                            *(begun, channels, out, to, plane),
-                        )
+                    if c0 + some == CG:  # else the lane sums wait for the next input channels
+                        add_up(lane_sums, np.uintp(k), channels, out, at + end + p, plane)
                 m += channels
         if not region["contiguous"]:
             store(kept, region, n * M + g * MG + m0, m1 - m0, OH, OW, flat_y)

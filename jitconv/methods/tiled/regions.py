@@ -147,7 +147,7 @@ def plan(
             (phase, halo), per_row = lines_of(rows), columns.taps
             copies = 1 if own else max(1, per_row * phase)
             step = min(CG, max(1, TAPS // max(1, rows.taps * columns.taps)))
-            if step > lanes:
+            if lanes < step < CG:
                 step -= step % lanes  # the taps of a pixel then fill vectors
             # at least two tiles of pixels, and three times the rows that are copied besides
             least = min(rows.outputs, max(1, 3 * halo, -(-6 * lanes // columns.outputs)))
