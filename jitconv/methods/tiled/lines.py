@@ -364,9 +364,8 @@ def multiply(
         regions["oh"] += first_row
     N, C = x.shape[:2]
     M, K, threads = bias.size, weight.shape[2] * weight.shape[3], numba.get_num_threads()
-    shares = max(1, N) * groups * regions.size
-    parts = parts_of(M // groups, shares, threads, planned.parts)
-    counts = np.zeros(min(shares * parts, 2 * threads), np.int64)
+    parts = parts_of(M // groups, max(1, N) * groups * planned.shares, threads, planned.parts)
+    counts = np.zeros(min(max(1, N) * groups * regions.size * parts, 2 * threads), np.int64)
     steps = (K, M // groups * K) if transposed else (C // groups * K, K)
     line_loops(x, weight, bias, y, K, *steps, regions, tables, sizes, groups, parts, counts)
     return sum(counts.tolist())

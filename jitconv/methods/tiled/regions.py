@@ -16,12 +16,14 @@ from .strips import Strip, convolution, phases
 TAPS = 320  # taps whose sums stay in registers before they are added to the output
 LINES = 480 * 2**10  # bytes of lines: half of the second-level cache
 PIXELS = 4096  # of a region, at most
+# Regions are shared by threads one by one where the largest has no more work than so many smallest.
+UNEVEN = 1.5
 # Regions × blocks of channels that a call is cut into, at least, for threads to share; but none has
 # fewer multiplies than these.
 UNITS, WORK = 16, 2**17
-# Taps that lie outside the image are left out where that saves this much of the time, or where no
-# more than this share lies inside.
-SAVED, INSIDE = 0.2, 0.6
+# Taps that lie outside the image are left out where that saves this much of the time, or where of a
+# tiny output, of so many pixels, no more than this share lies inside.
+SAVED, TINY, INSIDE = 0.2, 2 * LANES, 0.6
 
 # A strip of rows, a strip of columns, and what follows from them: rows of a line, numbers from one
 # line to the next, lines of a column of taps (one for each remainder modulo SH that its taps have),
@@ -52,6 +54,8 @@ class Plan(NamedTuple):
     sizes : numpy.ndarray (6,)
         Numbers that a job's buffers hold: lines, sums of a region that is not contiguous, the last
         pixels' taps, their sums, a block's sums, a block's taps.
+    shares : int
+        The number of regions; 1 where some take longer than others, so that threads share each.
     parts : int
         Into how many the output channels are cut at least, so that the sums stay in cache.
     outside : int
@@ -63,6 +67,7 @@ class Plan(NamedTuple):
     regions: np.ndarray
     tables: np.ndarray
     sizes: np.ndarray
+    shares: int
     parts: int
     outside: int
     equals: str
@@ -89,13 +94,15 @@ def vectors(pixels: int) -> float:
     return whole + (1.3 + 0.07 * left if left else 0)
 
 
-def cost(strips: list[list[Strip]]) -> float:
+def cost(strips: list[list[Strip]], in_order: bool) -> float:
     """Return about how long a tile takes for all regions, in taps of a vector."""
-    return sum(
-        rows.taps * columns.taps * vectors(rows.outputs * columns.outputs)
-        for rows in strips[0]
-        for columns in strips[1]
-    )
+    total = 0.0
+    for rows in strips[0]:
+        for columns in strips[1]:
+            pixels = rows.outputs * columns.outputs
+            packed = 0.0 if in_order or pixels % LANES == 0 else 1.5  # taps, for the last pixels
+            total += rows.taps * columns.taps * (vectors(pixels) + 1.25 + packed)
+    return total
 
 
 @functools.lru_cache(256)
@@ -137,7 +144,8 @@ def plan(
             math.prod(sum(s.outputs * s.taps for s in strips) for strips in both)
             for both in (cut, axes)
         )
-        if less <= INSIDE * all_pairs or cost(cut) <= (1 - SAVED) * cost(axes):
+        tiny = OH * OW <= TINY and less <= INSIDE * all_pairs
+        if tiny or cost(cut, False) <= (1 - SAVED) * cost(axes, not transposed):
             axes = cut
     units = max(1, min(UNITS, N * M * CG * K * OH * OW // WORK))
     few = -(-units // max(1, N * groups * -(-MG // MANY)))
@@ -226,4 +234,6 @@ def plan(
     if outside == 0 and (transposed or pairs < K * OH * OW):
         equals = "in bounds"
     parts = min(-(-MG // MANY), max(1, int(sizes[1]) // numbers))
-    return Plan(regions, tables, np.array(sizes, np.intp), parts, outside, equals)
+    work = pixels * regions["TH"] * regions["TW"]
+    shares = len(regions) if work.max() <= UNEVEN * work.min() else 1
+    return Plan(regions, tables, np.array(sizes, np.intp), shares, parts, outside, equals)
