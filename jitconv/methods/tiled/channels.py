@@ -115,42 +115,12 @@ def channel_loops(job, x, weight, bias, y, first, regions, tables, sizes, counts
             for j in range(1 if some == 4 else some):
                 q, f, o = m + np.uintp(j) * more, np.uintp(j) * beside, to + np.uintp(j) * step
                 w = q * np.uintp(K)
+                read = (lines, f, beside, pixels, shifts, taps, flat_w, w, apart)
+                written = (bias, q, more, out, o, step)
                 if some == 4:
-                    multiplies += run_four(
-                        lines,
-                        f,
-                        beside,
-                        pixels,
-                        shifts,
-                        taps,
-                        flat_w,
-                        w,
-                        apart,
-                        bias,
-                        q,
-                        more,
-                        out,
-                        o,
-                        step,
-                    )
+                    multiplies += run_four(*read, *written)
                 else:
-                    multiplies += run_one(
-                        lines,
-                        f,
-                        beside,
-                        pixels,
-                        shifts,
-                        taps,
-                        flat_w,
-                        w,
-                        apart,
-                        bias,
-                        q,
-                        more,
-                        out,
-                        o,
-                        step,
-                    )
+                    multiplies += run_one(*read, *written)
         if not region["contiguous"]:
             store(kept, region, n * M + c * MG, some * MG, OH, OW, flat_y)
     counts[job] = multiplies
