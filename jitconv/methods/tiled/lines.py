@@ -14,7 +14,8 @@ multiplies are done on numbers that stay in the processor's registers, in three 
        acc[channel, pixel] += lines[shift[tap] + pixel] * weight[channel, tap]
 
    Once fetched, a vector of pixels serves every channel of the tile, and a weight every pixel.
-   The last pixels of a region, too few for a vector, lay their taps across its lanes: `dots`.
+   The last pixels of a region, too few for a vector, lay their taps across its lanes: `dots`; and
+   taps that are too few for that go one by one over those pixels: `last_taps`.
 3. *Add.* After a few hundred taps the sums are added to the output. Short sums keep float32 errors
    small.
 
@@ -119,8 +120,8 @@ def gather(source, at, places, target, to):
 
 
 @njit
-def few(lines, at, shifts, first, weight, w, taps, apart, channels, y, to, plane, left):
-    # the last pixels and the taps from the first on, too few of both for a vector
+def last_taps(lines, at, shifts, first, weight, w, taps, apart, channels, y, to, plane, left):
+    # of the last pixels the taps that are too few for a vector too, from the first on
     multiplies = 0
     for i in range(channels):
         target, v = np.uintp(to + i * plane), w + np.uintp(i) * apart
@@ -309,7 +310,7 @@ def line_loops(
                     multiplies += long1(values, base, f, shifts, flat_w, w, taps, a, sums, zero)
                     multiplies += short1(values, f, e, shifts, flat_w, w, taps, a, sums, k)
                 add(sums, channels, tile_pixels, middle, end, bias, g * MG + m, c0, out, at, plane)
-                multiplies += few(
+                multiplies += last_taps(
                     *(values, np.uintp(e), shifts, whole, flat_w, w, taps, a),
                     *(channels, out, at + end, plane, left),
                 )
