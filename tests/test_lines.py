@@ -228,9 +228,8 @@ def test_regions_cover_every_output_once():
 
 def test_tile_extents_fit_the_registers():
     assert registers.BYTES in (16, 32, 64)
-    few = [(4, lines.FEW)] if registers.MANY > 4 else []
-    few += [(3, lines.FEW), (1, lines.ONE)]
-    for channels, vectors in [(registers.MANY, lines.WIDE), *few]:
+    tiles = [(registers.MANY, lines.WIDE), (4, 1), (3, lines.THREE), (1, lines.ONE)]
+    for channels, vectors in tiles:
         numbers = max(registers.LANES, vectors * registers.BYTES // 4)
         assert numbers % registers.LANES == 0
         sums = channels * numbers * 4 // registers.BYTES  # with a weight of each channel, a vector
