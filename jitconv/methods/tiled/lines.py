@@ -43,7 +43,7 @@ from .registers import BYTES, LANES, MANY, REGISTERS, aligned, move, registers
 # vectors of pixels in a long tile of MANY, of three, and of one output channels; longer ones were
 # slower, though they fill the registers better. Those of four channels are short, and 3 % slower:
 # each tile takes a fifth of a second to compile
-WIDE, THREE, ONE = (2, 3, 4) if REGISTERS > 16 else (2, 4, 8)
+WIDE, THREE, ONE = (2, 2, 4) if REGISTERS > 16 else (2, 4, 8)
 
 
 def make_tile(CHANNELS, VECTORS):
