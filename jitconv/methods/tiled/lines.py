@@ -341,8 +341,12 @@ def parts_of(channels: int, shares: int, threads: int, least: int) -> int:
     """Return into how many parts to cut the output channels, so that no thread waits for others."""
     blocks = -(-channels // MANY)
 
-    def longest(parts: int) -> int:  # filling lines takes as long as about two channels
-        return -(-shares * parts // threads) * (min(channels, -(-blocks // parts) * MANY) + 2)
+    def longest(parts: int) -> float:
+        # Filling lines takes as long as about two channels. Where each thread has one share, it
+        # waits for the one that has a row more.
+        alone = 1.05 if 1 < shares and shares * parts <= threads else 1.0
+        most = min(channels, -(-blocks // parts) * MANY) + 2
+        return -(-shares * parts // threads) * most * alone
 
     most = max(least, min(blocks, 8 * threads // shares))
     return min(range(least, most + 1), key=longest)
