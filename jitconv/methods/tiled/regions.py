@@ -16,6 +16,7 @@ from .strips import Strip, convolution, phases
 TAPS = 320  # taps whose sums stay in registers before they are added to the output
 LINES = 480 * 2**10  # bytes of lines: half of the second-level cache
 PIXELS = 4096  # of a region, at most
+DEEP, LARGE = 64, 2**23  # channels of a group, and bytes of the images, from which 1×1 have lines
 # Regions are shared by threads one by one where the largest has no more work than so many smallest.
 UNEVEN = 1.5
 # Regions × blocks of channels that a call is cut into, at least, for threads to share; but none has
@@ -132,9 +133,9 @@ def plan(
     (KH, KW), (H, W), (OH, OW) = window.kernel, window.size, window.output
     CG, MG, K, lanes = C // groups, M // groups, KH * KW, LANES
     numbers, per_c = LINES // itemsize // share, MG * K if transposed else K
-    # a 1×1 kernel meets the image as it is
+    # a 1×1 kernel meets the image as it is; but many channels of a large one come faster row by row
     own = share == 1 and K == 1 and window.stride == (1, 1) and window.output == window.size
-    own = own and not transposed
+    own = own and not transposed and (CG < DEEP or N * C * H * W * itemsize <= LARGE)
     axes = [(phases if transposed else convolution)(window, axis) for axis in (0, 1)]
     if window.dilation != (1, 1) or transposed:
         cut = [
