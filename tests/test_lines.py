@@ -228,8 +228,8 @@ def test_regions_cover_every_output_once():
 
 def test_tile_extents_fit_the_registers():
     assert registers.BYTES in (16, 32, 64)
-    tiles = [(registers.MANY, lines.WIDE), (4, 1), (3, lines.THREE), (1, lines.ONE)]
-    for channels, vectors in tiles:
+    tiles = [(4, lines.FOUR), (3, lines.THREE), (1, lines.ONE)]
+    for channels, vectors in [(registers.MANY, lines.WIDE), *tiles]:
         numbers = max(registers.LANES, vectors * registers.BYTES // 4)
         assert numbers % registers.LANES == 0
         sums = channels * numbers * 4 // registers.BYTES  # with a weight of each channel, a vector

@@ -6,8 +6,8 @@ multiplies are done on numbers that stay in the processor's registers, in three 
 1. *Fill.* For each input channel and each column of taps the image's rows are copied once, shifted
    to where that column meets them, zeros where it meets padding. Such a line holds, as one run of
    memory, what a tap meets in all outputs of a region, row after row; the tap below it meets the
-   same line, some rows further. A 1×1 kernel without stride or padding needs no copy: the image is
-   its own line.
+   same line, some rows further. A 1×1 kernel without stride or padding needs no copy, unless the
+   image is large: it is its own line.
 2. *Multiply.* The sums of some output channels × some neighbouring pixels, a tile, stay in
    registers while the loop goes over all taps (c, kh, kw):
 
@@ -40,10 +40,9 @@ from ...jit import njit
 from .regions import Plan, plan
 from .registers import BYTES, LANES, MANY, REGISTERS, aligned, move, registers
 
-# vectors of pixels in a long tile of MANY, of three, and of one output channels; longer ones were
-# slower, though they fill the registers better. Those of four channels are short, and 3 % slower:
-# each tile takes a fifth of a second to compile
-WIDE, THREE, ONE = (2, 2, 4) if REGISTERS > 16 else (2, 4, 8)
+# vectors of pixels in a long tile of MANY, of four, of three, and of one output channels; longer
+# ones were slower, though they fill the registers better
+WIDE, FOUR, THREE, ONE = (2, 3, 2, 4) if REGISTERS > 16 else (2, 2, 4, 8)
 
 
 def make_tile(CHANNELS, VECTORS):
@@ -103,7 +102,7 @@ def make_dots(CHANNELS):
 
 
 long, short, dots = make_tile(MANY, WIDE), make_tile(MANY, 1), make_dots(MANY)
-short4 = make_tile(4, 1)
+long4, short4 = make_tile(4, FOUR), make_tile(4, 1)
 long3, short3 = make_tile(3, THREE), make_tile(3, 1)
 long1, short1, dots1 = make_tile(1, ONE), make_tile(1, 1), make_dots(1)
 
@@ -293,7 +292,7 @@ def line_loops(
                 elif m1 - m == 3 or m1 - m == 6:
                     channels, vectors = 3, THREE
                 elif m1 - m >= 4:
-                    channels, vectors = 4, 1
+                    channels, vectors = 4, FOUR
                 tile_pixels = (vectors * per_vector + LANES - 1) // LANES * LANES
                 w, a = np.uintp(g * MG * CG * K + m * per_m + c0 * per_c), np.uintp(per_m)
                 middle, at = end // tile_pixels * tile_pixels, corner + (m - m0) * plane
@@ -302,7 +301,8 @@ def line_loops(
                     multiplies += long(values, base, f, shifts, flat_w, w, taps, a, sums, zero)
                     multiplies += short(values, f, e, shifts, flat_w, w, taps, a, sums, k)
                 elif channels == 4:
-                    multiplies += short4(values, base, e, shifts, flat_w, w, taps, a, sums, zero)
+                    multiplies += long4(values, base, f, shifts, flat_w, w, taps, a, sums, zero)
+                    multiplies += short4(values, f, e, shifts, flat_w, w, taps, a, sums, k)
                 elif channels == 3:
                     multiplies += long3(values, base, f, shifts, flat_w, w, taps, a, sums, zero)
                     multiplies += short3(values, f, e, shifts, flat_w, w, taps, a, sums, k)
@@ -344,7 +344,7 @@ def parts_of(channels: int, shares: int, threads: int, least: int) -> int:
     def longest(parts: int) -> float:
         # Filling lines takes as long as about two channels. Where each thread has one share, it
         # waits for the one that has a row more.
-        alone = 1.05 if 1 < shares and shares * parts <= threads else 1.0
+        alone = 1.05 if shares > 1 and shares * parts <= threads else 1.0
         most = min(channels, -(-blocks // parts) * MANY) + 2
         return -(-shares * parts // threads) * most * alone
 
