@@ -102,7 +102,7 @@ ON_ANY_THREADS = """
 import hashlib, numba, numpy as np, jitconv
 for function, x, weight, options in (
     ("conv2d", (1, 70, 33, 31), (21, 70, 3, 3), {"padding": 1}),
-    ("conv2d", (1, 16, 25, 25), (16, 16, 3, 3), {"padding": 9, "dilation": 9}),
+    ("conv2d", (1, 16, 40, 40), (16, 16, 3, 3), {"padding": 16, "dilation": 16}),
     ("conv2d", (2, 3, 40, 41), (13, 3, 7, 7), {"stride": 2, "padding": ((3, 1), (0, 5))}),
     ("conv2d", (1, 2, 3, 70000), (3, 2, 3, 3), {"padding": 1}),
     ("pointwise_conv2d", (1, 900, 5, 5), (7, 900, 1, 1), {}),
@@ -150,6 +150,23 @@ def test_dilated_leaves_out_padding_where_it_is_much(rng):
     )
     assert near.multiplies == near.value("dense") > near.multiplies_in_bounds
     assert far.multiplies == far.value("in bounds") < far.value("dense")
+    # half is outside, but nine regions of four to 36 pixels would take longer
+    small = jitconv.dilated_conv2d(x[:, :14, :14], weight, padding=6, dilation=6).report.verify()
+    assert small.multiplies == small.value("dense") > 1.9 * small.value("in bounds")
+
+
+@pytest.mark.skipif(numba.config.DISABLE_JIT, reason="takes too long in plain Python")
+def test_many_channels_of_a_large_image_have_lines(rng):
+    x, weight = rng.normal(size=(1, 64, 130, 131)), rng.normal(size=(3, 64, 1, 1))
+    window = shapes.window(x.shape[2:], 1, 1, 0, 1)
+    few, many, small = (
+        regions.plan(1, channels, 3, 1, window, False, itemsize, 1).sizes[0]
+        for channels, itemsize in ((63, 8), (64, 8), (64, 4))
+    )
+    assert few == small == 0 < many  # numbers in lines
+    y, report = jitconv.pointwise_conv2d(x, weight, method="tiled")
+    np.testing.assert_allclose(y, np.einsum("mc,nchw->nmhw", weight[:, :, 0, 0], x), atol=1e-12)
+    assert report.verify().multiplies == 3 * x.size
 
 
 axes = {
