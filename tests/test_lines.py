@@ -91,6 +91,29 @@ def test_large_layers(rng, dtype, C, M, groups, size):
     assert tiled.verify().multiplies_in_bounds == direct.multiplies_in_bounds
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_last_pixels_meet_the_taps_of_their_phase(rng, dtype):
+    """Seven outputs of a phase, too few for a vector; its taps lie apart in the weight."""
+    x, weight = rng.normal(size=(1, 40, 1, 7)), rng.normal(size=(40, 3, 1, 6))
+    arrays = x.astype(dtype), weight.astype(dtype)
+    options = {"stride": (1, 2), "padding": (0, 2)}
+    y, _ = jitconv.conv_transpose2d(*arrays, method="direct", **options)
+    z, report = jitconv.conv_transpose2d(*arrays, method="tiled", **options)
+    np.testing.assert_allclose(z, y, atol=1e-4 if dtype == np.float32 else 1e-12)
+    report.verify()
+
+
+@pytest.mark.skipif(numba.config.DISABLE_JIT, reason="takes too long in plain Python")
+def test_many_taps_of_the_last_pixels_round_little(rng):
+    x, weight = (rng.normal(size=s).astype(np.float32) for s in ((2048, 7, 7), (8, 2048, 7, 7)))
+    y, exact = (
+        jitconv.conv2d(x.astype(dtype), weight.astype(dtype)).output
+        for dtype in (np.float32, np.float64)
+    )
+    worst = np.abs(y - exact).max() / np.abs(exact).max()
+    assert worst < 1.5e-6  # with one sum of all taps in each lane, five times as much
+
+
 @pytest.mark.skipif(numba.config.DISABLE_JIT, reason="takes too long in plain Python")
 @pytest.mark.skipif(not os.path.exists("/proc/self/clear_refs"), reason="Linux tells the peak")
 def test_many_channels_to_few_take_little_memory():

@@ -177,7 +177,7 @@ class Modules:
 
     def _here(self) -> bool:  # hooks are everyone's, and a GPU's backward pass has its own thread
         if threading.get_ident() == self._thread:
-            return True
+            return bool(torch._C._len_torch_dispatch_stack())  # off while an operation is answered
         modes = _get_current_dispatch_mode_stack()
         return any(isinstance(mode, Answers) and mode.modules is self for mode in modes)
 

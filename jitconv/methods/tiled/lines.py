@@ -6,25 +6,25 @@ multiplies are done on numbers that stay in the processor's registers, in three 
 1. *Fill.* For each input channel and each column of taps the image's rows are copied once, shifted
    to where that column meets them, zeros where it meets padding. Such a line holds, as one run of
    memory, what a tap meets in all outputs of a region, row after row; the tap below it meets the
-   same line, some rows further. A 1×1 kernel without stride or padding needs no copy, unless the
-   image is large: it is its own line.
+   same line, some rows further. A 1×1 kernel without stride or padding needs no copy: the image is
+   its own line. Only large images with many channels are copied, which is faster.
 2. *Multiply.* The sums of some output channels × some neighbouring pixels, a tile, stay in
    registers while the loop goes over all taps (c, kh, kw):
 
        acc[channel, pixel] += lines[shift[tap] + pixel] * weight[channel, tap]
 
    Once fetched, a vector of pixels serves every channel of the tile, and a weight every pixel.
-   The last pixels of a region, too few for a vector, lay their taps across its lanes: `dots`; and
-   taps that are too few for that go one by one over those pixels: `last_taps`.
+   The last pixels of a region, too few for a vector, lay their taps across its lanes (`dots`); the
+   taps left over, too few to fill the lanes, are multiplied one by one (`last_taps`).
 3. *Add.* After a few hundred taps the sums are added to the output. Short sums keep float32 errors
    small.
 
 The dense variants differ in nothing but which outputs make a region, and `strips` says it. All of
 a standard convolution is one region, cut where its lines would leave the cache. A transposed one
-has stride² of them, its phases: each is a small convolution of the image, and they interleave. A
-dilated one is cut where many of its taps meet nothing but padding. One kind has a way of its own,
-since its lines would hardly be read again: depthwise ones with large kernels or small images, in
-`turned`.
+has stride² of them, its phases: each is a small convolution of the image, and they interleave.
+Dilated and transposed ones are also cut where their taps leave the image, if that saves time. One
+kind has a way of its own, since its lines would hardly be read again: depthwise ones with large
+kernels or small images, in `turned`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ import numpy as np
 from ...call import Dense, empty
 from ...costs.report import Pass
 from ...jit import njit
-from .regions import Plan, plan
+from .regions import TAPS, Plan, plan
 from .registers import BYTES, LANES, MANY, REGISTERS, aligned, move, registers
 
 # vectors of pixels in a long tile of MANY, of four, of three, and of one output channels; longer
@@ -121,7 +121,7 @@ def gather(source, at, places, target, to):
 
 @njit
 def last_taps(lines, at, shifts, first, weight, w, taps, apart, channels, y, to, plane, left):
-    # of the last pixels the taps that are too few for a vector too, from the first on
+    # the last pixels' remaining taps, from number `first` on, which fill no vector; added to y
     multiplies = 0
     for i in range(channels):
         target, v = np.uintp(to + i * plane), w + np.uintp(i) * apart
@@ -135,11 +135,13 @@ def last_taps(lines, at, shifts, first, weight, w, taps, apart, channels, y, to,
 
 @njit
 def add_up(sums, at, channels, y, to, plane):
-    # the lanes of what `dots` leaves of a pixel
+    # adds up the lanes that `dots` left for a pixel, and clears them
     for i in range(channels):
         lanes, total = at + np.uintp(i * LANES), sums.dtype.type(0)
         for j in range(LANES):
             total += sums[lanes + np.uintp(j)]
+        for j in range(LANES):
+            sums[lanes + np.uintp(j)] = 0
         y[np.uintp(to + i * plane)] += total
 
 
@@ -272,10 +274,13 @@ def line_loops(
         for m in range(m1 - m0):
             put(bias[g * MG + m0 + m], out, corner + m * plane + end, left)
         put(out.dtype.type(0), lane_sums, zero, (m1 - m0) * left * LANES)
+        waiting = 0  # taps in the lane sums
         for c0 in range(0, CG, region["step"]):
             some, channel = min(region["step"], CG - c0), n * C + g * CG + c0
             R = some * region["TH"] * region["TW"]
             whole = R // LANES * LANES  # taps that fill vectors
+            waiting += whole
+            enough = waiting >= LANES * TAPS or (waiting > 0 and c0 + some == CG)
             shifts, taps = tables[0, region["kind"], :R], tables[1, region["kind"], :R]
             values, base = lines, zero
             if own:
@@ -310,10 +315,11 @@ def line_loops(
                     multiplies += long1(values, base, f, shifts, flat_w, w, taps, a, sums, zero)
                     multiplies += short1(values, f, e, shifts, flat_w, w, taps, a, sums, k)
                 add(sums, channels, tile_pixels, middle, end, bias, g * MG + m, c0, out, at, plane)
-                multiplies += last_taps(
-                    *(values, np.uintp(e), shifts, whole, flat_w, w, taps, a),
-                    *(channels, out, at + end, plane, left),
-                )
+                if whole < R and left > 0:
+                    multiplies += last_taps(
+                        *(values, np.uintp(e), shifts, whole, flat_w, w, taps, a),
+                        *(channels, out, at + end, plane, left),
+                    )
                 side = flat_w
                 if left > 0 and not region["in_order"]:  # the taps side by side
                     for r in range(whole):
@@ -321,30 +327,32 @@ def line_loops(
                         for i in range(channels):
                             packed[np.uintp(i * R + r)] = flat_w[v + np.uintp(i) * a]
                     side, w, a = packed, np.uintp(zero), np.uintp(R)
-                for p in range(left if c0 > 0 or whole > 0 else 0):
+                for p in range(left):
                     k, q = ((m - m0) * left + p * channels) * LANES, np.uintp(p * R)
-                    if channels == MANY:
+                    if whole > 0 and channels == MANY:
                         multiplies += dots(windows, q, R, side, w, a, lane_sums, np.uintp(k))
-                    for i in range(channels if channels < MANY else 0):
-                        v, to = w + np.uintp(i) * a, np.uintp(k + i * LANES)
-                        multiplies += dots1(windows, q, R, side, v, a, lane_sums, to)
-                    if c0 + some == CG:  # else the lane sums wait for the next input channels
+                    elif whole > 0:
+                        for i in range(channels):
+                            v, to = w + np.uintp(i) * a, np.uintp(k + i * LANES)
+                            multiplies += dots1(windows, q, R, side, v, a, lane_sums, to)
+                    if enough:
                         add_up(lane_sums, np.uintp(k), channels, out, at + end + p, plane)
                 m += channels
+            waiting = 0 if enough else waiting
         if not region["contiguous"]:
             store(kept, region, n * M + g * MG + m0, m1 - m0, OH, OW, flat_y)
     counts[job] = multiplies
 
 
 @functools.lru_cache(256)
-def parts_of(channels: int, shares: int, threads: int, least: int) -> int:
+def parts_of(channels: int, images: int, regions: int, threads: int, least: int) -> int:
     """Return into how many parts to cut the output channels, so that no thread waits for others."""
-    blocks = -(-channels // MANY)
+    blocks, shares = -(-channels // MANY), images * regions
 
     def longest(parts: int) -> float:
-        # Filling lines takes as long as about two channels. Where each thread has one share, it
-        # waits for the one that has a row more.
-        alone = 1.05 if shares > 1 and shares * parts <= threads else 1.0
+        # Filling lines takes as long as about two channels. Where each thread has one region of an
+        # image, all wait for the one with an extra row.
+        alone = 1.05 if images == 1 < regions and regions * parts <= threads else 1.0
         most = min(channels, -(-blocks // parts) * MANY) + 2
         return -(-shares * parts // threads) * most * alone
 
@@ -369,8 +377,9 @@ def multiply(
         regions["oh"] += first_row
     N, C = x.shape[:2]
     M, K, threads = bias.size, weight.shape[2] * weight.shape[3], numba.get_num_threads()
-    parts = parts_of(M // groups, max(1, N) * groups * planned.shares, threads, planned.parts)
-    counts = np.zeros(min(max(1, N) * groups * regions.size * parts, 2 * threads), np.int64)
+    images = max(1, N) * groups
+    parts = parts_of(M // groups, images, planned.even, threads, planned.parts)
+    counts = np.zeros(min(images * regions.size * parts, 2 * threads), np.int64)
     steps = (K, M // groups * K) if transposed else (C // groups * K, K)
     line_loops(x, weight, bias, y, K, *steps, regions, tables, sizes, groups, parts, counts)
     return sum(counts.tolist())

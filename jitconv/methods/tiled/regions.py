@@ -16,14 +16,16 @@ from .strips import Strip, convolution, phases
 TAPS = 320  # taps whose sums stay in registers before they are added to the output
 LINES = 480 * 2**10  # bytes of lines: half of the second-level cache
 PIXELS = 4096  # of a region, at most
-DEEP, LARGE = 64, 2**23  # channels of a group, and bytes of the images, from which 1×1 have lines
-# Regions are shared by threads one by one where the largest has no more work than so many smallest.
-UNEVEN = 1.5
+# A 1×1 kernel has lines if a group has so many channels, and all images more than so many bytes.
+DEEP, LARGE = 64, 2**23
+# Regions are dealt to threads whole if the largest has at most this many times the work of a usual
+# one; otherwise the threads split each by channels.
+UNEVEN = 1.25
 # Regions × blocks of channels that a call is cut into, at least, for threads to share; but none has
 # fewer multiplies than these.
 UNITS, WORK = 16, 2**17
-# Taps that lie outside the image are left out where that saves this much of the time, or where of a
-# tiny output, of so many pixels, no more than this share lies inside.
+# Taps outside the image are left out where that saves this share of the time, or where the output
+# has at most TINY pixels and no more than this share of the taps lie inside.
 SAVED, TINY, INSIDE = 0.2, 2 * LANES, 0.6
 
 # A strip of rows, a strip of columns, and what follows from them: rows of a line, numbers from one
@@ -55,8 +57,9 @@ class Plan(NamedTuple):
     sizes : numpy.ndarray (6,)
         Numbers that a job's buffers hold: lines, sums of a region that is not contiguous, the last
         pixels' taps, their sums, a block's sums, a block's taps.
-    shares : int
-        The number of regions; 1 where some take longer than others, so that threads share each.
+    even : int
+        The number of regions; or 1 where their work differs too much, so that every region is split
+        among the threads.
     parts : int
         Into how many the output channels are cut at least, so that the sums stay in cache.
     outside : int
@@ -68,7 +71,7 @@ class Plan(NamedTuple):
     regions: np.ndarray
     tables: np.ndarray
     sizes: np.ndarray
-    shares: int
+    even: int
     parts: int
     outside: int
     equals: str
@@ -101,8 +104,10 @@ def cost(strips: list[list[Strip]], in_order: bool) -> float:
     for rows in strips[0]:
         for columns in strips[1]:
             pixels = rows.outputs * columns.outputs
-            packed = 0.0 if in_order or pixels % LANES == 0 else 1.5  # taps, for the last pixels
-            total += rows.taps * columns.taps * (vectors(pixels) + 1.25 + packed)
+            besides = 1.25  # for the region's lines
+            if pixels % LANES > 0 and not in_order:
+                besides += 1.5  # for laying the last pixels' weights side by side
+            total += rows.taps * columns.taps * (vectors(pixels) + besides)
     return total
 
 
@@ -236,5 +241,5 @@ def plan(
         equals = "in bounds"
     parts = min(-(-MG // MANY), max(1, int(sizes[1]) // numbers))
     work = pixels * regions["TH"] * regions["TW"]
-    shares = len(regions) if work.max() <= UNEVEN * work.min() else 1
-    return Plan(regions, tables, np.array(sizes, np.intp), shares, parts, outside, equals)
+    even = len(regions) if work.max() <= UNEVEN * np.median(work) else 1
+    return Plan(regions, tables, np.array(sizes, np.intp), even, parts, outside, equals)
