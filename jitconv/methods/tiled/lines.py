@@ -345,18 +345,26 @@ def line_loops(
 
 
 @functools.lru_cache(256)
-def parts_of(channels: int, images: int, regions: int, threads: int, least: int) -> int:
-    """Return into how many parts to cut the output channels, so that no thread waits for others."""
-    blocks, shares = -(-channels // MANY), images * regions
+def parts_of(
+    channels: int, images: int, regions: tuple[tuple[int, int], ...], threads: int, least: int
+) -> int:
+    """Return into how many parts to cut the output channels, so that no thread waits for others.
+
+    Of each region of an image: its multiplies for one output channel, and the numbers in its lines.
+    """
+    blocks, (taps, filled) = -(-channels // MANY), np.array(regions).T
 
     def longest(parts: int) -> float:
-        # Filling lines takes as long as about two channels. Where each thread has one region of an
-        # image, all wait for the one with an extra row.
-        alone = 1.05 if images == 1 < regions and regions * parts <= threads else 1.0
-        most = min(channels, -(-blocks // parts) * MANY) + 2
-        return -(-shares * parts // threads) * most * alone
+        sizes = np.diff(np.minimum(np.arange(parts + 1) * blocks // parts * MANY, channels))
+        # a number takes as long to fill as about six multiplies, in the order of `line_loops`
+        units = np.tile((np.outer(sizes, taps) + 6 * filled).ravel(), images)
+        ends = units.size * np.arange(threads + 1) // threads
+        # Where each thread has one region of an image, it is slower than with more, measured.
+        alone = 1.05 if images == 1 < len(regions) and units.size <= threads else 1.0
+        return np.diff(np.append(0, units.cumsum())[ends]).max() * alone
 
-    most = max(least, min(blocks, 8 * threads // shares))
+    most = 8 * threads // (images * len(regions))  # none, where there is much to share anyway
+    most = max(least, min(blocks, max(most, threads)) if most > 0 else least)
     return min(range(least, most + 1), key=longest)
 
 
@@ -378,7 +386,7 @@ def multiply(
     N, C = x.shape[:2]
     M, K, threads = bias.size, weight.shape[2] * weight.shape[3], numba.get_num_threads()
     images = max(1, N) * groups
-    parts = parts_of(M // groups, images, planned.even, threads, planned.parts)
+    parts = parts_of(M // groups, images, planned.work, threads, planned.parts)
     counts = np.zeros(min(images * regions.size * parts, 2 * threads), np.int64)
     steps = (K, M // groups * K) if transposed else (C // groups * K, K)
     line_loops(x, weight, bias, y, K, *steps, regions, tables, sizes, groups, parts, counts)

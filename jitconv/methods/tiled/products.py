@@ -223,7 +223,7 @@ def run(x: np.ndarray, dy: np.ndarray, window: Window, groups: int) -> tuple[np.
     dweight = np.zeros((M, CG, *window.kernel), dy.dtype)
     step = int(regions["step"].min())
     shares = groups * -(-CG // step)
-    parts = parts_of(MG, shares, 1, threads, 1)
+    parts = parts_of(MG, shares, ((3, 1),), threads, 1)  # lines take as long as two channels
     counts = np.zeros(min(shares * parts, 2 * threads), np.int64)
     pixels = int((regions["height"] * regions["width"]).max())
     if pixels > PIXELS or MG < MANY or tables.shape[2] < 2 * LANES:

@@ -18,9 +18,6 @@ LINES = 480 * 2**10  # bytes of lines: half of the second-level cache
 PIXELS = 4096  # of a region, at most
 # A 1×1 kernel has lines if a group has so many channels, and all images more than so many bytes.
 DEEP, LARGE = 64, 2**23
-# Regions are dealt to threads whole if the largest has at most this many times the work of a usual
-# one; otherwise the threads split each by channels.
-UNEVEN = 1.25
 # Regions × blocks of channels that a call is cut into, at least, for threads to share; but none has
 # fewer multiplies than these.
 UNITS, WORK = 16, 2**17
@@ -57,9 +54,8 @@ class Plan(NamedTuple):
     sizes : numpy.ndarray (6,)
         Numbers that a job's buffers hold: lines, sums of a region that is not contiguous, the last
         pixels' taps, their sums, a block's sums, a block's taps.
-    even : int
-        The number of regions; or 1 where their work differs too much, so that every region is split
-        among the threads.
+    work : tuple of (int, int)
+        Of each region: its multiplies for an output channel, and the numbers in its lines.
     parts : int
         Into how many the output channels are cut at least, so that the sums stay in cache.
     outside : int
@@ -71,7 +67,7 @@ class Plan(NamedTuple):
     regions: np.ndarray
     tables: np.ndarray
     sizes: np.ndarray
-    even: int
+    work: tuple[tuple[int, int], ...]
     parts: int
     outside: int
     equals: str
@@ -240,6 +236,7 @@ def plan(
     if outside == 0 and (transposed or pairs < K * OH * OW):
         equals = "in bounds"
     parts = min(-(-MG // MANY), max(1, int(sizes[1]) // numbers))
-    work = pixels * regions["TH"] * regions["TW"]
-    even = len(regions) if work.max() <= UNEVEN * np.median(work) else 1
-    return Plan(regions, tables, np.array(sizes, np.intp), even, parts, outside, equals)
+    filled = regions["TW"] * regions["row_phases"] * regions["rows"] * regions["width"] * CG
+    multiplies = pixels * regions["TH"] * regions["TW"] * CG
+    work = tuple(zip(multiplies.tolist(), (filled * (not own)).tolist(), strict=True))
+    return Plan(regions, tables, np.array(sizes, np.intp), work, parts, outside, equals)
