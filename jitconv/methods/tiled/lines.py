@@ -356,10 +356,10 @@ def parts_of(
 
     def longest(parts: int) -> float:
         sizes = np.diff(np.minimum(np.arange(parts + 1) * blocks // parts * MANY, channels))
-        # a number takes as long to fill as about six multiplies, in the order of `line_loops`
+        # in the order of `line_loops`; filling a number takes as long as about six multiplies
         units = np.tile((np.outer(sizes, taps) + 6 * filled).ravel(), images)
         ends = units.size * np.arange(threads + 1) // threads
-        # Where each thread has one region of an image, it is slower than with more, measured.
+        # measured: threads with one region of an image each are slower than if all share each
         alone = 1.05 if images == 1 < len(regions) and units.size <= threads else 1.0
         return np.diff(np.append(0, units.cumsum())[ends]).max() * alone
 
