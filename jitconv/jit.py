@@ -7,6 +7,7 @@ one.
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
 import gc
 import hashlib
@@ -24,7 +25,10 @@ import numba
 import numpy as np
 from numba import prange, types
 from numba._dispatcher import compute_fingerprint
+from numba._dynfunc import make_function
 from numba.core import cgutils
+from numba.core.codegen import JITCodeLibrary
+from numba.core.compiler import Compiler
 from numba.core.dispatcher import Dispatcher
 from numba.core.registry import CPUDispatcher
 from numba.extending import intrinsic
@@ -66,6 +70,32 @@ def _launched() -> bool:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_in_child)
+
+
+class _PartCode(JITCodeLibrary):
+    # A part runs only in the kernels that it is compiled into: machine code of its own would take a
+    # tenth of the time to compile. One that calls parts is optimized in them only, else its own
+    # parts would be optimized over and over.
+    def _optimize_final_module(self) -> None:
+        if not any(isinstance(library, _PartCode) for library in self._linking_libraries):
+            super()._optimize_final_module()
+
+    def _finalize_final_module(self) -> None:
+        self._finalize_dynamic_globals()
+        self._finalized = True
+
+
+class _PartCompiler(Compiler):
+    def __init__(self, typing_context: Any, target_context: Any, *others: Any) -> None:
+        super().__init__(typing_context, target_context, *others)
+        self.state.targetctx = copy.copy(self.state.targetctx)
+        self.state.targetctx.get_executable = _no_executable
+        self.state.library = _PartCode(target_context.codegen(), "part")
+
+
+def _no_executable(library: Any, function: Any, environment: Any) -> Any:
+    library.finalize()
+    return make_function(function.lookup_module(), function.qualname, "", 0, environment, library)
 
 
 class _Part(CPUDispatcher):
@@ -235,7 +265,7 @@ def njit(
         # counts anew: what a factory made for other sizes must have a name of its own.
         for cell in function.__closure__ or ():
             function.__qualname__ += f"_{cell.cell_contents}"
-        kernel: Any = numba.njit(function, **UNWRAPPED, **options)
+        kernel: Any = numba.njit(function, pipeline_class=_PartCompiler, **UNWRAPPED, **options)
         if isinstance(kernel, Dispatcher):
             kernel.__class__ = _Part
         else:  # with NUMBA_DISABLE_JIT=1
