@@ -135,6 +135,18 @@ def _in_turn(function: Callable, *arguments: Any) -> None:
         function(job, *arguments)
 
 
+def _with_room(function: Callable) -> Callable:
+    # CPython keeps frames in chunks of 16 KB; where a loop's calls reach past the end of one, each
+    # allocates and frees the next (python/cpython#142183, mended in 3.13). At some depths of the
+    # stack that doubled the time to compile. This frame is so large that its own chunk has room for
+    # half a megabyte of frames besides.
+    def call(*arguments: Any) -> Any:
+        return function(*arguments)
+
+    call.__code__ = call.__code__.replace(co_stacksize=2**16)
+    return call
+
+
 def _numba_njit(function: Callable, **options: Any) -> Any:
     """Compile by `numba.njit`, whose cache files are named by what they hold.
 
@@ -144,6 +156,7 @@ def _numba_njit(function: Callable, **options: Any) -> Any:
     dispatcher = numba.njit(function, **options)
     if numba.config.DISABLE_JIT:
         return dispatcher
+    dispatcher.compile = _with_room(dispatcher.compile)
     load = dispatcher._cache.load_overload
 
     def load_and_tell(*signature: Any) -> Any:

@@ -108,6 +108,36 @@ long1, short1, dots1 = make_tile(1, ONE), make_tile(1, 1), make_dots(1)
 
 
 @njit
+def together(channels, itemsize):
+    # how many of so many output channels go together, and the pixels of their long tile
+    many, vectors = 1, ONE
+    if channels >= MANY:
+        many, vectors = MANY, WIDE
+    elif channels == 3 or channels == 6:
+        many, vectors = 3, THREE
+    elif channels >= 4:
+        many, vectors = 4, FOUR
+    return many, (vectors * (BYTES // itemsize) + LANES - 1) // LANES * LANES
+
+
+@njit
+def tiles(channels, lines, first, middle, end, shifts, weight, w, taps, apart, sums):
+    # long tiles of the pixels up to the middle one, then short ones; see `make_tile`
+    done, zero = channels * (middle - first), np.intp(0)
+    if channels == MANY:
+        multiplies = long(lines, first, middle, shifts, weight, w, taps, apart, sums, zero)
+        return multiplies + short(lines, middle, end, shifts, weight, w, taps, apart, sums, done)
+    if channels == 4:
+        multiplies = long4(lines, first, middle, shifts, weight, w, taps, apart, sums, zero)
+        return multiplies + short4(lines, middle, end, shifts, weight, w, taps, apart, sums, done)
+    if channels == 3:
+        multiplies = long3(lines, first, middle, shifts, weight, w, taps, apart, sums, zero)
+        return multiplies + short3(lines, middle, end, shifts, weight, w, taps, apart, sums, done)
+    multiplies = long1(lines, first, middle, shifts, weight, w, taps, apart, sums, zero)
+    return multiplies + short1(lines, middle, end, shifts, weight, w, taps, apart, sums, done)
+
+
+@njit
 def put(value, target, at, count):
     for i in range(count):
         target[np.uintp(at) + np.uintp(i)] = value
@@ -120,20 +150,6 @@ def gather(source, at, places, target, to):
 
 
 @njit
-def last_taps(lines, at, shifts, first, weight, w, taps, apart, channels, y, to, plane, left):
-    # the last pixels' remaining taps, from number `first` on, which fill no vector; added to y
-    multiplies = 0
-    for i in range(channels):
-        target, v = np.uintp(to + i * plane), w + np.uintp(i) * apart
-        for r in range(first, shifts.size):
-            values, tap = at + shifts[r], weight[v + taps[r]]
-            for p in range(left):
-                y[target + np.uintp(p)] += lines[values + np.uintp(p)] * tap
-                multiplies += 1
-    return multiplies
-
-
-@njit
 def add_up(sums, at, channels, y, to, plane):
     # adds up the lanes that `dots` left for a pixel, and clears them
     for i in range(channels):
@@ -143,6 +159,43 @@ def add_up(sums, at, channels, y, to, plane):
         for j in range(LANES):
             sums[lanes + np.uintp(j)] = 0
         y[np.uintp(to + i * plane)] += total
+
+
+@njit
+def last_pixels(left, lines, at, shifts, weight, w, taps, apart, in_order, channels, buffers, target):
+    # the pixels too few for a vector, pixel p where it meets tap r at `at` + shifts[r] + p; weight:
+    # see `make_tile`; target: y flat, where pixel p of channel i lies at to + i * plane + p
+    (windows, packed, sums, enough), (y, to, plane) = buffers, target
+    R, multiplies = shifts.size, 0
+    whole = R // LANES * LANES  # taps that fill vectors
+    for i in range(channels):  # the other taps
+        out, v = np.uintp(to + i * plane), w + np.uintp(i) * apart
+        for r in range(whole, R):
+            values, tap = at + shifts[r], weight[v + taps[r]]
+            for p in range(left):
+                y[out + np.uintp(p)] += lines[values + np.uintp(p)] * tap
+                multiplies += 1
+    for p in range(left):
+        gather(lines, at + np.uintp(p), shifts[:whole], windows, p * R)
+    i = 0
+    while i < channels and (whole > 0 or enough):
+        many = MANY if channels - i >= MANY else 1
+        source, v, a = weight, w + np.uintp(i) * apart, apart
+        if not in_order:  # the taps side by side
+            for r in range(whole):
+                for j in range(many):
+                    packed[np.uintp(j * R + r)] = weight[v + np.uintp(j) * apart + taps[r]]
+            source, v, a = packed, np.uintp(0), np.uintp(R)
+        for p in range(left):
+            q, k = np.uintp(p * R), np.uintp((i * left + p * many) * LANES)
+            if many == MANY:
+                multiplies += dots(windows, q, R, source, v, a, sums, k)
+            else:
+                multiplies += dots1(windows, q, R, source, v, a, sums, k)
+            if enough:
+                add_up(sums, k, many, y, to + i * plane + p, plane)
+        i += many
+    return multiplies
 
 
 @njit
@@ -252,7 +305,7 @@ def line_loops(
     # channels are cut into parts; counts (jobs,)
     N, C, H, W = x.shape
     M, OH, OW = y.shape[1:]
-    CG, MG, per_vector = C // groups, M // groups, BYTES // y.itemsize
+    CG, MG = C // groups, M // groups
     flat_x, flat_w, flat_y = x.reshape(x.size), weight.reshape(weight.size), y.reshape(y.size)
     lines, kept, windows = aligned(sizes[0], y), aligned(sizes[1], y), aligned(sizes[2], y)
     lane_sums, sums, packed = aligned(sizes[3], y), aligned(sizes[4], y), aligned(sizes[5], y)
@@ -282,62 +335,30 @@ def line_loops(
             waiting += whole
             enough = waiting >= LANES * TAPS or (waiting > 0 and c0 + some == CG)
             shifts, taps = tables[0, region["kind"], :R], tables[1, region["kind"], :R]
+            first, apart = g * MG * CG * K + c0 * per_c, np.uintp(per_m)
             values, base = lines, zero
             if own:
                 values, base = flat_x, channel * H * W + region["ih"] * W
             else:
                 fill(flat_x, channel, some, H, W, region, lines)
-            for p in range(left):
-                gather(values, np.uintp(base + end + p), shifts[:whole], windows, p * R)
             m = m0
             while m < m1:
-                channels, vectors = 1, ONE
-                if m1 - m >= MANY:
-                    channels, vectors = MANY, WIDE
-                elif m1 - m == 3 or m1 - m == 6:
-                    channels, vectors = 3, THREE
-                elif m1 - m >= 4:
-                    channels, vectors = 4, FOUR
-                tile_pixels = (vectors * per_vector + LANES - 1) // LANES * LANES
-                w, a = np.uintp(g * MG * CG * K + m * per_m + c0 * per_c), np.uintp(per_m)
+                channels, tile_pixels = together(m1 - m, y.itemsize)
                 middle, at = end // tile_pixels * tile_pixels, corner + (m - m0) * plane
-                f, e, k = base + middle, base + end, channels * middle
-                if channels == MANY:
-                    multiplies += long(values, base, f, shifts, flat_w, w, taps, a, sums, zero)
-                    multiplies += short(values, f, e, shifts, flat_w, w, taps, a, sums, k)
-                elif channels == 4:
-                    multiplies += long4(values, base, f, shifts, flat_w, w, taps, a, sums, zero)
-                    multiplies += short4(values, f, e, shifts, flat_w, w, taps, a, sums, k)
-                elif channels == 3:
-                    multiplies += long3(values, base, f, shifts, flat_w, w, taps, a, sums, zero)
-                    multiplies += short3(values, f, e, shifts, flat_w, w, taps, a, sums, k)
-                else:
-                    multiplies += long1(values, base, f, shifts, flat_w, w, taps, a, sums, zero)
-                    multiplies += short1(values, f, e, shifts, flat_w, w, taps, a, sums, k)
+                w = np.uintp(first + m * per_m)
+                multiplies += tiles(
+                    *(channels, values, base, base + middle, base + end),
+                    *(shifts, flat_w, w, taps, apart, sums),
+                )
                 add(sums, channels, tile_pixels, middle, end, bias, g * MG + m, c0, out, at, plane)
-                if whole < R and left > 0:
-                    multiplies += last_taps(
-                        *(values, np.uintp(e), shifts, whole, flat_w, w, taps, a),
-                        *(channels, out, at + end, plane, left),
-                    )
-                side = flat_w
-                if left > 0 and not region["in_order"]:  # the taps side by side
-                    for r in range(whole):
-                        v = w + taps[r]
-                        for i in range(channels):
-                            packed[np.uintp(i * R + r)] = flat_w[v + np.uintp(i) * a]
-                    side, w, a = packed, np.uintp(zero), np.uintp(R)
-                for p in range(left):
-                    k, q = ((m - m0) * left + p * channels) * LANES, np.uintp(p * R)
-                    if whole > 0 and channels == MANY:
-                        multiplies += dots(windows, q, R, side, w, a, lane_sums, np.uintp(k))
-                    elif whole > 0:
-                        for i in range(channels):
-                            v, to = w + np.uintp(i) * a, np.uintp(k + i * LANES)
-                            multiplies += dots1(windows, q, R, side, v, a, lane_sums, to)
-                    if enough:
-                        add_up(lane_sums, np.uintp(k), channels, out, at + end + p, plane)
                 m += channels
+            if left > 0:
+                multiplies += last_pixels(
+                    *(left, values, np.uintp(base + end), shifts),
+                    *(flat_w, np.uintp(first + m0 * per_m), taps, apart),
+                    *(region["in_order"] == 1, m1 - m0),
+                    *((windows, packed, lane_sums, enough), (out, corner + end, plane)),
+                )
             waiting = 0 if enough else waiting
         if not region["contiguous"]:
             store(kept, region, n * M + g * MG + m0, m1 - m0, OH, OW, flat_y)
