@@ -108,39 +108,60 @@ long1, short1, dots1 = make_tile(1, ONE), make_tile(1, 1), make_dots(1)
 
 
 @njit
-def together(channels, itemsize):
-    # how many of so many output channels go together, and the pixels of their long tile
-    many, vectors = 1, ONE
-    if channels >= MANY:
-        many, vectors = MANY, WIDE
-    elif channels == 3 or channels == 6:
-        many, vectors = 3, THREE
-    elif channels >= 4:
-        many, vectors = 4, FOUR
-    return many, (vectors * (BYTES // itemsize) + LANES - 1) // LANES * LANES
-
-
-@njit
-def tiles(channels, lines, first, middle, end, shifts, weight, w, taps, apart, sums):
-    # long tiles of the pixels up to the middle one, then short ones; see `make_tile`
-    done, zero = channels * (middle - first), np.intp(0)
-    if channels == MANY:
-        multiplies = long(lines, first, middle, shifts, weight, w, taps, apart, sums, zero)
-        return multiplies + short(lines, middle, end, shifts, weight, w, taps, apart, sums, done)
-    if channels == 4:
-        multiplies = long4(lines, first, middle, shifts, weight, w, taps, apart, sums, zero)
-        return multiplies + short4(lines, middle, end, shifts, weight, w, taps, apart, sums, done)
-    if channels == 3:
-        multiplies = long3(lines, first, middle, shifts, weight, w, taps, apart, sums, zero)
-        return multiplies + short3(lines, middle, end, shifts, weight, w, taps, apart, sums, done)
-    multiplies = long1(lines, first, middle, shifts, weight, w, taps, apart, sums, zero)
-    return multiplies + short1(lines, middle, end, shifts, weight, w, taps, apart, sums, done)
-
-
-@njit
 def put(value, target, at, count):
     for i in range(count):
         target[np.uintp(at) + np.uintp(i)] = value
+
+
+@njit
+def add(sums, channels, long_pixels, middle, end, bias, m, c0, y, at, plane):
+    # sums flat, of long tiles up to the middle pixel, then of short ones, onto y flat: from `at`
+    # on, a plane further for the next channel; those of the first input channels onto the bias
+    p, source = np.intp(0), np.uintp(0)
+    while p < end:
+        pixels = long_pixels if p < middle else LANES
+        for i in range(channels):
+            target, b = np.uintp(at + p + i * plane), bias[np.uintp(m + i)]
+            for j in range(pixels):
+                before = y[target + np.uintp(j)] if c0 > 0 else b
+                y[target + np.uintp(j)] = before + sums[source + np.uintp(j)]
+            source += np.uintp(pixels)
+        p += pixels
+
+
+@njit
+def tiles(read, sums, bias, m, c0, target):
+    # The pixels that fill vectors, up to number `end`, of some channels, from number m on. lines
+    # flat, where pixel p meets tap r at `at` + shifts[r] + p; y flat, where pixel p of channel i
+    # lies at to + i * plane + p; weight: see `make_tile`; sums, c0: see `add`
+    (lines, at, shifts, weight, w, taps, apart, channels, end), (y, to, plane) = read, target
+    multiplies, zero, last, i = 0, np.intp(0), at + end, 0
+    while i < channels:
+        many, vectors = 1, ONE
+        if channels - i >= MANY:
+            many, vectors = MANY, WIDE
+        elif channels - i == 3 or channels - i == 6:
+            many, vectors = 3, THREE
+        elif channels - i >= 4:
+            many, vectors = 4, FOUR
+        pixels = (vectors * (BYTES // y.itemsize) + LANES - 1) // LANES * LANES  # of a long tile
+        whole, v = end // pixels * pixels, w + np.uintp(i) * apart
+        middle, k = at + whole, many * whole
+        if many == MANY:
+            multiplies += long(lines, at, middle, shifts, weight, v, taps, apart, sums, zero)
+            multiplies += short(lines, middle, last, shifts, weight, v, taps, apart, sums, k)
+        elif many == 4:
+            multiplies += long4(lines, at, middle, shifts, weight, v, taps, apart, sums, zero)
+            multiplies += short4(lines, middle, last, shifts, weight, v, taps, apart, sums, k)
+        elif many == 3:
+            multiplies += long3(lines, at, middle, shifts, weight, v, taps, apart, sums, zero)
+            multiplies += short3(lines, middle, last, shifts, weight, v, taps, apart, sums, k)
+        else:
+            multiplies += long1(lines, at, middle, shifts, weight, v, taps, apart, sums, zero)
+            multiplies += short1(lines, middle, last, shifts, weight, v, taps, apart, sums, k)
+        add(sums, many, pixels, whole, end, bias, m + i, c0, y, to + i * plane, plane)
+        i += many
+    return multiplies
 
 
 @njit
@@ -162,26 +183,27 @@ def add_up(sums, at, channels, y, to, plane):
 
 
 @njit
-def last_pixels(left, lines, at, shifts, weight, w, taps, apart, in_order, channels, buffers, target):
-    # the pixels too few for a vector, pixel p where it meets tap r at `at` + shifts[r] + p; weight:
-    # see `make_tile`; target: y flat, where pixel p of channel i lies at to + i * plane + p
-    (windows, packed, sums, enough), (y, to, plane) = buffers, target
-    R, multiplies = shifts.size, 0
+def last_pixels(read, left, in_order, windows, packed, sums, enough, target):
+    # The pixels left, too few for a vector, from number `end` on. in_order: their taps lie side by
+    # side in the weight; filled: windows flat (left, R), what the taps meet, packed flat (MANY, R),
+    # their weights, sums flat (channels, left, LANES), added up once they are of enough taps
+    (lines, at, shifts, weight, w, taps, apart, channels, end), (y, to, plane) = read, target
+    R, multiplies, at, to = shifts.size, 0, at + end, to + end
     whole = R // LANES * LANES  # taps that fill vectors
     for i in range(channels):  # the other taps
         out, v = np.uintp(to + i * plane), w + np.uintp(i) * apart
         for r in range(whole, R):
-            values, tap = at + shifts[r], weight[v + taps[r]]
+            values, tap = np.uintp(at) + shifts[r], weight[v + taps[r]]
             for p in range(left):
                 y[out + np.uintp(p)] += lines[values + np.uintp(p)] * tap
                 multiplies += 1
     for p in range(left):
-        gather(lines, at + np.uintp(p), shifts[:whole], windows, p * R)
+        gather(lines, np.uintp(at + p), shifts[:whole], windows, p * R)
     i = 0
     while i < channels and (whole > 0 or enough):
         many = MANY if channels - i >= MANY else 1
         source, v, a = weight, w + np.uintp(i) * apart, apart
-        if not in_order:  # the taps side by side
+        if not in_order:
             for r in range(whole):
                 for j in range(many):
                     packed[np.uintp(j * R + r)] = weight[v + np.uintp(j) * apart + taps[r]]
@@ -196,22 +218,6 @@ def last_pixels(left, lines, at, shifts, weight, w, taps, apart, in_order, chann
                 add_up(sums, k, many, y, to + i * plane + p, plane)
         i += many
     return multiplies
-
-
-@njit
-def add(sums, channels, long_pixels, middle, end, bias, m, c0, y, at, plane):
-    # sums flat, of long tiles up to the middle pixel, then of short ones, onto y flat: from `at`
-    # on, a plane further for the next channel; those of the first input channels onto the bias
-    p, source = np.intp(0), np.uintp(0)
-    while p < end:
-        pixels = long_pixels if p < middle else LANES
-        for i in range(channels):
-            target, b = np.uintp(at + p + i * plane), bias[np.uintp(m + i)]
-            for j in range(pixels):
-                before = y[target + np.uintp(j)] if c0 > 0 else b
-                y[target + np.uintp(j)] = before + sums[source + np.uintp(j)]
-            source += np.uintp(pixels)
-        p += pixels
 
 
 @njit
@@ -305,7 +311,7 @@ def line_loops(
     # channels are cut into parts; counts (jobs,)
     N, C, H, W = x.shape
     M, OH, OW = y.shape[1:]
-    CG, MG = C // groups, M // groups
+    CG, MG, apart = C // groups, M // groups, np.uintp(per_m)
     flat_x, flat_w, flat_y = x.reshape(x.size), weight.reshape(weight.size), y.reshape(y.size)
     lines, kept, windows = aligned(sizes[0], y), aligned(sizes[1], y), aligned(sizes[2], y)
     lane_sums, sums, packed = aligned(sizes[3], y), aligned(sizes[4], y), aligned(sizes[5], y)
@@ -317,51 +323,40 @@ def line_loops(
         region, rest = regions[unit % len(regions)], unit // len(regions)
         part, g, n = rest % parts, rest // parts % groups, rest // parts // groups
         m0, m1 = blocks * part // parts * MANY, min(MG, blocks * (part + 1) // parts * MANY)
-        pixels = region["height"] * region["width"]
+        m, channels, pixels = g * MG + m0, m1 - m0, region["height"] * region["width"]
         end = pixels // LANES * LANES
         left = pixels - end
         out, corner, plane = kept, 0, pixels
         if region["contiguous"]:
             out, plane = flat_y, OH * OW
-            corner = ((n * M + g * MG + m0) * OH + region["oh"]) * OW + region["ow"]
-        for m in range(m1 - m0):
-            put(bias[g * MG + m0 + m], out, corner + m * plane + end, left)
-        put(out.dtype.type(0), lane_sums, zero, (m1 - m0) * left * LANES)
-        waiting = 0  # taps in the lane sums
+            corner = ((n * M + m) * OH + region["oh"]) * OW + region["ow"]
+        for i in range(channels):
+            put(bias[m + i], out, corner + i * plane + end, left)
+        put(y.dtype.type(0), lane_sums, zero, channels * left * LANES)
+        waiting = 0  # taps in the lanes' sums
         for c0 in range(0, CG, region["step"]):
-            some, channel = min(region["step"], CG - c0), n * C + g * CG + c0
+            some, c = min(region["step"], CG - c0), n * C + g * CG + c0
             R = some * region["TH"] * region["TW"]
-            whole = R // LANES * LANES  # taps that fill vectors
-            waiting += whole
-            enough = waiting >= LANES * TAPS or (waiting > 0 and c0 + some == CG)
             shifts, taps = tables[0, region["kind"], :R], tables[1, region["kind"], :R]
-            first, apart = g * MG * CG * K + c0 * per_c, np.uintp(per_m)
+            w = np.uintp(g * MG * CG * K + m0 * per_m + c0 * per_c)
             values, base = lines, zero
             if own:
-                values, base = flat_x, channel * H * W + region["ih"] * W
+                values, base = flat_x, c * H * W + region["ih"] * W
             else:
-                fill(flat_x, channel, some, H, W, region, lines)
-            m = m0
-            while m < m1:
-                channels, tile_pixels = together(m1 - m, y.itemsize)
-                middle, at = end // tile_pixels * tile_pixels, corner + (m - m0) * plane
-                w = np.uintp(first + m * per_m)
-                multiplies += tiles(
-                    *(channels, values, base, base + middle, base + end),
-                    *(shifts, flat_w, w, taps, apart, sums),
-                )
-                add(sums, channels, tile_pixels, middle, end, bias, g * MG + m, c0, out, at, plane)
-                m += channels
+                fill(flat_x, c, some, H, W, region, lines)
+            read = (values, base, shifts, flat_w, w, taps, apart, channels, end)
+            target = (out, corner, plane)
+            multiplies += tiles(read, sums, bias, m, c0, target)
             if left > 0:
+                waiting += R // LANES * LANES
+                enough = waiting >= LANES * TAPS or (waiting > 0 and c0 + some == CG)
+                ordered = region["in_order"] == 1
                 multiplies += last_pixels(
-                    *(left, values, np.uintp(base + end), shifts),
-                    *(flat_w, np.uintp(first + m0 * per_m), taps, apart),
-                    *(region["in_order"] == 1, m1 - m0),
-                    *((windows, packed, lane_sums, enough), (out, corner + end, plane)),
+                    read, left, ordered, windows, packed, lane_sums, enough, target
                 )
-            waiting = 0 if enough else waiting
+                waiting = 0 if enough else waiting
         if not region["contiguous"]:
-            store(kept, region, n * M + g * MG + m0, m1 - m0, OH, OW, flat_y)
+            store(kept, region, n * M + m, channels, OH, OW, flat_y)
     counts[job] = multiplies
 
 

@@ -105,24 +105,10 @@ def add_tiles(sums, channels, long_taps, middle, end, dweight, w, apart, taps, s
 
 
 @njit
-def turned(
-    windows,
-    R,
-    in_order,
-    dy,
-    at,
-    plane,
-    pixels,
-    channels,
-    sums,
-    dweight,
-    w,
-    apart,
-    taps,
-    side_by_side,
-):
+def turned(read, sums, target, side_by_side):
     # windows flat (pixels, R): what each tap meets, in whole vectors; dy flat: channel i's pixels
-    # from at + i * plane on
+    # from at + i * plane on; dweight flat: tap r of channel i at w + i * apart + taps[r]
+    (windows, R, in_order, dy, at, plane, channels), (dweight, w, apart, taps) = read, target
     per_vector, end, multiplies, m = BYTES // dy.itemsize, R // LANES * LANES, 0, np.intp(0)
     shifts, none = np.uintp(R) * in_order, np.intp(0)
     while m < channels:
@@ -185,10 +171,9 @@ def product_loops(job, x, dy, dweight, regions, tables, sizes, groups, step, par
                     for q in range(pixels):
                         gather(values, base + np.uintp(q), shifts, windows, q * R)
                     w = np.uintp(m0 * CG * K + c0 * K)
-                    multiplies += turned(
-                        *(windows, R, in_order[:pixels], source, at, plane, pixels, m1 - m0),
-                        *(sums, flat_dw, w, apart, taps, region["in_order"] == 1),
-                    )
+                    read = (windows, R, in_order[:pixels], source, at, plane, m1 - m0)
+                    target, side_by_side = (flat_dw, w, apart, taps), region["in_order"] == 1
+                    multiplies += turned(read, sums, target, side_by_side)
                     begin = R // LANES * LANES  # the other taps are too few for a vector
                 m, p = m0, np.uintp(plane)
                 while m < m1:
