@@ -209,8 +209,8 @@ def test_a_tap_left_out_is_noticed(monkeypatch, broken):
     report = gradients.conv2d(dy, x, weight, method=method).report.verify()
     module, loops, right, wrong = {
         "direct": (weights, "weight_loops", "for kw in range(KW):", "for kw in range(1, KW):"),
-        "tiled": (products, "product_loops", "tap = begin\n", "tap = begin + 1\n"),
-        "turned": (products, "product_loops", "begin = R //", "begin = 1 + R //"),
+        "tiled": (products, "product_loops", "apart, first\n", "apart, first + 1\n"),
+        "turned": (products, "product_loops", "first = R //", "first = 1 + R //"),
     }[broken]
     source = inspect.getsource(module)
     assert source.count(right) == 1

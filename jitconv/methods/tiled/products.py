@@ -64,11 +64,10 @@ many1, thin1 = make_products(1, TAPS), make_products(1, 1)
 
 
 @njit
-def add_up(
-    dy, at, plane, lines, base, shifts, r, pixels, sums, channels, some, dweight, w, apart, taps
-):
+def add_up(read, r, some, sums, target):
     # what `products` leaves: the sums of the lanes, and the pixels too few for a vector
-    multiplies = 0
+    (dy, at, plane, lines, base, shifts, channels, pixels) = read
+    (dweight, w, apart, taps), multiplies = target, 0
     for i in range(channels):
         for t in range(some):
             k, half = np.uintp((i * some + t) * LANES), LANES // 2
@@ -82,6 +81,33 @@ def add_up(
                 total += dy[value + np.uintp(p)] * lines[tap + np.uintp(p)]
                 multiplies += 1
             dweight[w + np.uintp(i) * apart + taps[r + np.uintp(t)]] += total
+    return multiplies
+
+
+@njit
+def straight(read, first, sums, target):
+    # The gradients of some channels' taps, from number `first` on: `products` and what it leaves.
+    # dy flat: channel i's pixels from at + i * plane on; lines flat: where tap r meets pixel p at
+    # base + shifts[r] + p; dweight flat: tap r of channel i at w + i * apart + taps[r]
+    (dy, at, plane, lines, base, shifts, channels, pixels) = read
+    (dweight, w, apart, taps), multiplies, m = target, 0, 0
+    while m < channels:
+        now = CHANNELS if channels - m >= CHANNELS else 1
+        a, v, tap = at + np.uintp(m) * plane, w + np.uintp(m) * apart, first
+        while tap < shifts.size:
+            some, r = TAPS if shifts.size - tap >= TAPS else 1, np.uintp(tap)
+            if now > 1 and some > 1:
+                multiplies += many(dy, a, plane, lines, base, shifts, r, pixels, sums)
+            elif now > 1:
+                multiplies += thin(dy, a, plane, lines, base, shifts, r, pixels, sums)
+            elif some > 1:
+                multiplies += many1(dy, a, plane, lines, base, shifts, r, pixels, sums)
+            else:
+                multiplies += thin1(dy, a, plane, lines, base, shifts, r, pixels, sums)
+            these = (dy, a, plane, lines, base, shifts, now, pixels)
+            multiplies += add_up(these, r, some, sums, (dweight, v, apart, taps))
+            tap += some
+        m += now
     return multiplies
 
 
@@ -159,43 +185,32 @@ def product_loops(job, x, dy, dweight, regions, tables, sizes, groups, step, par
                     values, base = flat_x, np.uintp(channel * H * W + region["ih"] * W)
                 else:
                     fill(flat_x, channel, some, H, W, region, lines)
-                source, plane, begin = flat_dy, OH * OW, 0
+                source, plane, first = flat_dy, OH * OW, 0
                 at = ((n * M + m0) * OH + region["oh"]) * OW + region["ow"]
                 if not region["contiguous"]:
                     width = region["width"]
                     for m in range(m1 - m0):
-                        k, first = m * pixels, at + m * plane
-                        copy(flat_dy, first, OW, 1, kept, k, width, width, region["height"])
+                        k, a = m * pixels, at + m * plane
+                        copy(flat_dy, a, OW, 1, kept, k, width, width, region["height"])
                     source, plane, at = kept, pixels, 0
+                target = (flat_dw, np.uintp(m0 * CG * K + c0 * K), apart, taps)
                 if few > 0:
                     for q in range(pixels):
                         gather(values, base + np.uintp(q), shifts, windows, q * R)
-                    w = np.uintp(m0 * CG * K + c0 * K)
-                    read = (windows, R, in_order[:pixels], source, at, plane, m1 - m0)
-                    target, side_by_side = (flat_dw, w, apart, taps), region["in_order"] == 1
-                    multiplies += turned(read, sums, target, side_by_side)
-                    begin = R // LANES * LANES  # the other taps are too few for a vector
-                m, p = m0, np.uintp(plane)
-                while m < m1:
-                    channels = CHANNELS if m1 - m >= CHANNELS else 1
-                    a, w = np.uintp(at + (m - m0) * plane), np.uintp(m * CG * K + c0 * K)
-                    tap = begin
-                    while tap < R:
-                        taps_now, r = TAPS if R - tap >= TAPS else 1, np.uintp(tap)
-                        if channels > 1 and taps_now > 1:
-                            multiplies += many(source, a, p, values, base, shifts, r, pixels, sums)
-                        elif channels > 1:
-                            multiplies += thin(source, a, p, values, base, shifts, r, pixels, sums)
-                        elif taps_now > 1:
-                            multiplies += many1(source, a, p, values, base, shifts, r, pixels, sums)
-                        else:
-                            multiplies += thin1(source, a, p, values, base, shifts, r, pixels, sums)
-                        multiplies += add_up(
-                            *(source, a, p, values, base, shifts, r, pixels, sums),
-                            *(channels, taps_now, flat_dw, w, apart, taps),
-                        )
-                        tap += taps_now
-                    m += channels
+                    rows = (windows, R, in_order[:pixels], source, at, plane, m1 - m0)
+                    multiplies += turned(rows, sums, target, region["in_order"] == 1)
+                    first = R // LANES * LANES  # the other taps are too few for a vector
+                read = (
+                    source,
+                    np.uintp(at),
+                    np.uintp(plane),
+                    values,
+                    base,
+                    shifts,
+                    m1 - m0,
+                    pixels,
+                )
+                multiplies += straight(read, first, sums, target)
     counts[job] = multiplies
 
 

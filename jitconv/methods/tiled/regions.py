@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from typing import NamedTuple
 
@@ -107,6 +108,91 @@ def cost(strips: list[list[Strip]], in_order: bool) -> float:
     return total
 
 
+def strips_of(window: Window, transposed: bool) -> list[list[Strip]]:
+    """Return the strips of rows and of columns, cut where leaving out taps saves time."""
+    whole = [(phases if transposed else convolution)(window, axis) for axis in (0, 1)]
+    if window.dilation == (1, 1) and not transposed:
+        return whole
+    cut = [
+        [p for s in strips for p in s.inside(size)]
+        for strips, size in zip(whole, window.size, strict=True)
+    ]
+    inside, pairs = (
+        math.prod(sum(s.outputs * s.taps for s in strips) for strips in both)
+        for both in (cut, whole)
+    )
+    tiny = math.prod(window.output) <= TINY and inside <= INSIDE * pairs
+    return cut if tiny or cost(cut, False) <= (1 - SAVED) * cost(whole, not transposed) else whole
+
+
+def cut_to_cache(
+    rows: Strip, columns: Strip, channels: int, own: bool, numbers: int, most: int, few: int
+) -> tuple[int, int, int]:
+    """Return how many input channels at a time, rows and columns a region of two strips has.
+
+    So that its lines hold no more than so many numbers and it has at most so many pixels; but, for
+    threads to share, the rows are cut into a few at least.
+    """
+    phase, halo = lines_of(rows)
+    copies = 1 if own else max(1, columns.taps * phase)  # lines of a channel
+    step = min(channels, max(1, TAPS // max(1, rows.taps * columns.taps)))
+    if LANES < step < channels:
+        step -= step % LANES  # the taps of a pixel then fill vectors
+    # at least two tiles of pixels, and three times the rows that are copied besides
+    least = min(rows.outputs, max(1, 3 * halo, -(-6 * LANES // columns.outputs)))
+    while step > 1 and step * copies * (least + halo) * columns.outputs > numbers:
+        step = -(-step // 2)
+    width = columns.outputs
+    if not own and step * copies * (least + halo) * width > numbers:
+        width = numbers // (step * copies * (least + halo)) // LANES * LANES
+        width = equal(columns.outputs, max(6 * LANES, width))
+    height = max(least, min(most // width, numbers // (step * copies * width) - halo))
+    height = equal(rows.outputs, min(height, max(least, -(-rows.outputs // few))))
+    # a few rows more may fill vectors, but leave fewer for the last region and its thread
+    fill = LANES // math.gcd(LANES, width)
+    height = min(
+        range(height, min(rows.outputs, height + fill - 1) + 1),
+        key=lambda some: -(-rows.outputs // some) * vectors(some * width),
+    )
+    return step, height, width
+
+
+def described(
+    pieces: list[tuple[Strip, Strip, int]], window: Window, transposed: bool, per_c: int, own: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the regions, of rows, columns and input channels at a time, and tables: see `Plan`."""
+    (KH, KW), (H, W), OW = window.kernel, window.size, window.output[1]
+    listed: list[tuple[int, ...]] = []
+    lists: list[np.ndarray] = []  # of each kind of region: shifts and taps
+    known: dict[tuple, tuple[int, ...]] = {}
+    for rows, columns, step in pieces:
+        # what is the same for all regions of a shape that meet the same taps
+        shape = (rows.outputs, *rows[4:], columns.outputs, *columns[4:], step)
+        if shape not in known:
+            phase, halo = lines_of(rows)
+            # a vector more than its pixels: what is copied last may reach so far
+            size = (-(-(rows.outputs + halo) * columns.outputs // LANES) + 1) * LANES
+            c, kh, kw = np.ogrid[:step, : rows.taps, : columns.taps]
+            down, among = np.divmod(kh * rows.per_tap, rows.per_output)
+            line = (c * columns.taps + kw) * phase + among
+            shift = line * size + down * columns.outputs
+            tap = (rows.tap + kh * rows.tap_step) * KW + columns.tap + kw * columns.tap_step
+            lists.append(
+                np.array([(c * H * W if own else shift).ravel(), (tap + c * per_c).ravel()])
+            )
+            in_order = not transposed and (rows.taps, columns.taps) == (KH, KW)
+            contiguous = rows.step == columns.step == 1 and (
+                columns.outputs == OW or rows.outputs == 1
+            )
+            kind = len(lists) - 1
+            known[shape] = (rows.outputs + halo, size, phase, step, kind, in_order, contiguous)
+        listed.append((*rows, *columns, *known[shape]))
+    tables = np.zeros((2, len(lists), max(pair.shape[1] for pair in lists)), np.uintp)
+    for i, pair in enumerate(lists):
+        tables[:, i, : pair.shape[1]] = pair
+    return np.array(listed, REGION), tables
+
+
 @functools.lru_cache(256)
 def plan(
     N: int, C: int, M: int, groups: int, window: Window, transposed: bool, itemsize: int, share: int
@@ -132,111 +218,43 @@ def plan(
         Of the size of the call, whatever the number of threads.
     """
     (KH, KW), (H, W), (OH, OW) = window.kernel, window.size, window.output
-    CG, MG, K, lanes = C // groups, M // groups, KH * KW, LANES
+    CG, MG, K = C // groups, M // groups, KH * KW
     numbers, per_c = LINES // itemsize // share, MG * K if transposed else K
     # a 1×1 kernel meets the image as it is; but many channels of a large one come faster row by row
     own = share == 1 and K == 1 and window.stride == (1, 1) and window.output == window.size
     own = own and not transposed and (CG < DEEP or N * C * H * W * itemsize <= LARGE)
-    axes = [(phases if transposed else convolution)(window, axis) for axis in (0, 1)]
-    if window.dilation != (1, 1) or transposed:
-        cut = [
-            [p for s in strips for p in s.inside(n)] for strips, n in zip(axes, (H, W), strict=True)
-        ]
-        less, all_pairs = (
-            math.prod(sum(s.outputs * s.taps for s in strips) for strips in both)
-            for both in (cut, axes)
-        )
-        tiny = OH * OW <= TINY and less <= INSIDE * all_pairs
-        if tiny or cost(cut, False) <= (1 - SAVED) * cost(axes, not transposed):
-            axes = cut
     units = max(1, min(UNITS, N * M * CG * K * OH * OW // WORK))
     few = -(-units // max(1, N * groups * -(-MG // MANY)))
-    pieces = []
-    for rows in axes[0]:
-        for columns in axes[1]:
-            (phase, halo), per_row = lines_of(rows), columns.taps
-            copies = 1 if own else max(1, per_row * phase)
-            step = min(CG, max(1, TAPS // max(1, rows.taps * columns.taps)))
-            if lanes < step < CG:
-                step -= step % lanes  # the taps of a pixel then fill vectors
-            # at least two tiles of pixels, and three times the rows that are copied besides
-            least = min(rows.outputs, max(1, 3 * halo, -(-6 * lanes // columns.outputs)))
-            while step > 1 and step * copies * (least + halo) * columns.outputs > numbers:
-                step = -(-step // 2)
-            width = columns.outputs
-            if not own and step * copies * (least + halo) * width > numbers:
-                width = numbers // (step * copies * (least + halo)) // lanes * lanes
-                width = equal(columns.outputs, max(6 * lanes, width))
-            height = max(
-                least, min(share * PIXELS // width, numbers // (step * copies * width) - halo)
-            )
-            height = equal(rows.outputs, min(height, max(least, -(-rows.outputs // few))))
-            # a few rows more may fill vectors, but leave fewer for the last region and its thread
-            fill = lanes // math.gcd(lanes, width)
-            height = min(
-                range(height, min(rows.outputs, height + fill - 1) + 1),
-                key=lambda some: -(-rows.outputs // some) * vectors(some * width),
-            )
-            for a in range(0, rows.outputs, height):
-                for b in range(0, columns.outputs, width):
-                    some = rows.some(a, min(height, rows.outputs - a))
-                    pieces.append((some, columns.some(b, min(width, columns.outputs - b)), step))
+    axes, pieces = strips_of(window, transposed), []
+    for rows, columns in itertools.product(*axes):
+        step, height, width = cut_to_cache(rows, columns, CG, own, numbers, share * PIXELS, few)
+        for a in range(0, rows.outputs, height):
+            some = rows.some(a, min(height, rows.outputs - a))
+            for b in range(0, columns.outputs, width):
+                pieces.append((some, columns.some(b, min(width, columns.outputs - b)), step))
     pieces.sort(key=lambda piece: (piece[0].first, piece[1].first))  # phases that interleave
-    listed: list[tuple[int, ...]] = []
-    lists: list[np.ndarray] = []  # of each kind of region: shifts and taps
-    known: dict[tuple, tuple[int, ...]] = {}
-    for rows, columns, step in pieces:
-        # what is the same for all regions of a shape that meet the same taps
-        shape = (rows.outputs, *rows[4:], columns.outputs, *columns[4:], step)
-        if shape not in known:
-            phase, halo = lines_of(rows)
-            # a vector more than its pixels: what is copied last may reach so far
-            size = (-(-(rows.outputs + halo) * columns.outputs // LANES) + 1) * LANES
-            c, kh, kw = np.ogrid[:step, : rows.taps, : columns.taps]
-            line, down = (c * columns.taps + kw) * phase, kh * rows.per_tap
-            shift = (
-                line + down % rows.per_output
-            ) * size + down // rows.per_output * columns.outputs
-            tap = (rows.tap + kh * rows.tap_step) * KW + columns.tap + kw * columns.tap_step
-            lists.append(
-                np.array([(c * H * W if own else shift).ravel(), (tap + c * per_c).ravel()])
-            )
-            in_order = not transposed and (rows.taps, columns.taps) == (KH, KW)
-            contiguous = rows.step == columns.step == 1 and (
-                columns.outputs == OW or rows.outputs == 1
-            )
-            kind = len(lists) - 1
-            known[shape] = (rows.outputs + halo, size, phase, step, kind, in_order, contiguous)
-        listed.append((*rows, *columns, *known[shape]))
-    pairs, outside = 0, 0
-    for rows in axes[0]:
-        for columns in axes[1]:
-            met = rows.outputs * rows.taps, columns.outputs * columns.taps
-            pairs += met[0] * met[1]
-            inside = (met[0] - rows.on_padding(H)) * (met[1] - columns.on_padding(W))
-            outside += met[0] * met[1] - inside
-    tables = np.zeros((2, len(lists), max(pair.shape[1] for pair in lists)), np.uintp)
-    for i, pair in enumerate(lists):
-        tables[:, i, : pair.shape[1]] = pair
-    regions = np.array(listed, REGION)
+    regions, tables = described(pieces, window, transposed, per_c, own)
+    pairs, inside = 0, 0
+    for rows, columns in itertools.product(*axes):
+        met = rows.outputs * rows.taps, columns.outputs * columns.taps
+        pairs += met[0] * met[1]
+        inside += (met[0] - rows.on_padding(H)) * (met[1] - columns.on_padding(W))
     pixels, most = regions["height"] * regions["width"], tables.shape[2]
-    rest = int((pixels % lanes).max())
+    left = int((pixels % LANES).max())
+    lines = regions["TW"] * regions["row_phases"]  # of a channel
     sizes = (
-        0
-        if own
-        else share
-        * (regions["step"] * regions["TW"] * regions["row_phases"] * regions["size"]).max(),
+        0 if own else share * (regions["step"] * lines * regions["size"]).max(),
         share * MG * (pixels * (1 - regions["contiguous"])).max(),
-        rest * most,
-        rest * lanes * -(-MG // MANY) * MANY,
+        left * most,
+        left * LANES * -(-MG // MANY) * MANY,
         MANY * pixels.max(),
         MANY * most * (1 - regions["in_order"].min()),
     )
-    equals = "phases" if transposed else "dense"
+    outside, equals = pairs - inside, "phases" if transposed else "dense"
     if outside == 0 and (transposed or pairs < K * OH * OW):
         equals = "in bounds"
     parts = min(-(-MG // MANY), max(1, int(sizes[1]) // numbers))
-    filled = regions["TW"] * regions["row_phases"] * regions["rows"] * regions["width"] * CG
     multiplies = pixels * regions["TH"] * regions["TW"] * CG
-    work = tuple(zip(multiplies.tolist(), (filled * (not own)).tolist(), strict=True))
+    filled = lines * regions["rows"] * regions["width"] * CG * (not own)
+    work = tuple(zip(multiplies.tolist(), filled.tolist(), strict=True))
     return Plan(regions, tables, np.array(sizes, np.intp), work, parts, outside, equals)
