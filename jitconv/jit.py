@@ -73,9 +73,9 @@ if hasattr(os, "register_at_fork"):
 
 
 class _PartCode(JITCodeLibrary):
-    # A part runs only in the kernels that it is compiled into: machine code of its own would take a
-    # tenth of the time to compile. One that calls parts is optimized in them only, else its own
-    # parts would be optimized over and over.
+    # A part runs only in the kernels that call it, and is compiled into each: machine code of its
+    # own would take a tenth of the time to compile. What calls other parts is optimized in kernels
+    # only, or these would be optimized once more at each level.
     def _optimize_final_module(self) -> None:
         if not any(isinstance(library, _PartCode) for library in self._linking_libraries):
             super()._optimize_final_module()
@@ -85,17 +85,18 @@ class _PartCode(JITCodeLibrary):
         self._finalized = True
 
 
+def _entry_point(library: Any, function: Any, environment: Any) -> Any:
+    # only a key by which Numba finds the part
+    library.finalize()
+    return make_function(function.lookup_module(), function.qualname, "", 0, environment, library)
+
+
 class _PartCompiler(Compiler):
     def __init__(self, typing_context: Any, target_context: Any, *others: Any) -> None:
         super().__init__(typing_context, target_context, *others)
         self.state.targetctx = copy.copy(self.state.targetctx)
-        self.state.targetctx.get_executable = _no_executable
+        self.state.targetctx.get_executable = _entry_point
         self.state.library = _PartCode(target_context.codegen(), "part")
-
-
-def _no_executable(library: Any, function: Any, environment: Any) -> Any:
-    library.finalize()
-    return make_function(function.lookup_module(), function.qualname, "", 0, environment, library)
 
 
 class _Part(CPUDispatcher):

@@ -118,7 +118,7 @@ TILED = {  # call: {what is broken in the loops over lines: (pattern, replacemen
             "one tap less": TAP,
             "one channel less": (r"R = some \*", "R = (some - 1) *"),
             "a region left out": (r"range\(units \* job // jobs,", "range(units * job // jobs + 1,"),
-            "a block of channels left out": (r"m = m0\n", "m = m0 + 4\n"),
+            "an output channel left out": (r"m1 - m0, region", "m1 - m0 - 1, region"),
             "pixels that are left left out": (r"left = pixels - end", "left = 0"),
             "counted twice": (r"multiplies \+= 1", "multiplies += 2"),
         },

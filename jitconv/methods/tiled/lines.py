@@ -14,8 +14,8 @@ multiplies are done on numbers that stay in the processor's registers, in three 
        acc[channel, pixel] += lines[shift[tap] + pixel] * weight[channel, tap]
 
    Once fetched, a vector of pixels serves every channel of the tile, and a weight every pixel.
-   The last pixels of a region, too few for a vector, lay their taps across its lanes (`dots`); the
-   taps left over, too few to fill the lanes, are multiplied one by one (`last_taps`).
+   The last pixels of a region, too few for a vector, lay their taps across its lanes (`dots`);
+   taps left over from that, too few to fill the lanes, are multiplied one by one.
 3. *Add.* After a few hundred taps the sums are added to the output. Short sums keep float32 errors
    small.
 
