@@ -22,7 +22,7 @@ from .registers import LANES, REGISTERS, aligned, registers
 # vectors of pixels in a run of four channels, and of one
 FOUR, ONE = (6, 8) if REGISTERS > 16 else (2, 8)
 # Sixteen channels at a time are `turned` under kernels that are wide, or of a small output.
-WIDE, SMALL = 5, 200
+WIDE, SMALL = 4, 200
 
 
 def make_run(CHANNELS, LONG):
