@@ -7,7 +7,6 @@ one.
 from __future__ import annotations
 
 import contextlib
-import copy
 import functools
 import gc
 import hashlib
@@ -94,7 +93,6 @@ def _entry_point(library: Any, function: Any, environment: Any) -> Any:
 class _PartCompiler(Compiler):
     def __init__(self, typing_context: Any, target_context: Any, *others: Any) -> None:
         super().__init__(typing_context, target_context, *others)
-        self.state.targetctx = copy.copy(self.state.targetctx)
         self.state.targetctx.get_executable = _entry_point
         self.state.library = _PartCode(target_context.codegen(), "part")
 
@@ -137,10 +135,10 @@ def _in_turn(function: Callable, *arguments: Any) -> None:
 
 
 def _with_room(function: Callable) -> Callable:
-    # CPython keeps frames in chunks of 16 KB; where a loop's calls reach past the end of one, each
-    # allocates and frees the next (python/cpython#142183, mended in 3.13). At some depths of the
-    # stack that doubled the time to compile. This frame is so large that its own chunk has room for
-    # half a megabyte of frames besides.
+    # From 3.11 on CPython keeps frames in chunks of 16 KB. Where a loop's calls reach past the end
+    # of one, each call allocates and frees the next (python/cpython#142183; late releases of 3.13
+    # keep it). At some depths of the stack that doubled the time to compile. This frame asks for
+    # half a megabyte, and so its chunk has a whole one: the calls below have the other half.
     def call(*arguments: Any) -> Any:
         return function(*arguments)
 
@@ -157,7 +155,16 @@ def _numba_njit(function: Callable, **options: Any) -> Any:
     dispatcher = numba.njit(function, **options)
     if numba.config.DISABLE_JIT:
         return dispatcher
-    dispatcher.compile = _with_room(dispatcher.compile)
+    compile_by_numba = dispatcher.compile
+
+    def compile_and_bind(signature: Any) -> Any:
+        made = compile_by_numba(signature)
+        for result in dispatcher.overloads.values():  # a part that prints looks for its environment
+            for environment in result._find_referenced_environments():
+                result.library.codegen.set_env(environment.env_name, environment)
+        return made
+
+    dispatcher.compile = _with_room(compile_and_bind)
     load = dispatcher._cache.load_overload
 
     def load_and_tell(*signature: Any) -> Any:

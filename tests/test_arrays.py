@@ -231,6 +231,23 @@ print(jitconv.conv2d(np.ones((1, 3, 3)), np.ones((1, 1, 3, 3))).output.item())
     assert done.stdout.strip() == "9.0"
 
 
+def test_kernels_and_their_parts_can_print():
+    """A part's code lies in its kernel's; without Numba's environment there, it would wait for ever."""
+    code = """
+import numpy as np
+from jitconv.jit import njit
+@njit
+def part(value):
+    print("part", value)
+@njit(jobs=True)
+def loops(job, y):
+    print("job", job)
+    part(y[job])
+loops(np.ones(1))
+"""
+    assert run_python(code).stdout == "job 0\npart 1.0\n"
+
+
 @pytest.mark.skipif(numba.config.DISABLE_JIT, reason="nothing is cached")
 @pytest.mark.parametrize("jobs", [False, True])
 def test_processes_that_compile_at_once_write_files_of_their_own(monkeypatch, jobs):

@@ -14,17 +14,17 @@ multiplies are done on numbers that stay in the processor's registers, in three 
        acc[channel, pixel] += lines[shift[tap] + pixel] * weight[channel, tap]
 
    Once fetched, a vector of pixels serves every channel of the tile, and a weight every pixel.
-   The last pixels of a region, too few for a vector, lay their taps across its lanes (`dots`);
-   taps left over from that, too few to fill the lanes, are multiplied one by one.
+   Where a region's last pixels are too few for a vector, sixteen taps of a pixel fill it instead
+   (`dots`); taps that are too few for that, too, are multiplied one by one.
 3. *Add.* After a few hundred taps the sums are added to the output. Short sums keep float32 errors
    small.
 
 The dense variants differ in nothing but which outputs make a region, and `strips` says it. All of
 a standard convolution is one region, cut where its lines would leave the cache. A transposed one
 has stride² of them, its phases: each is a small convolution of the image, and they interleave.
-Dilated and transposed ones are also cut where their taps leave the image, if that saves time. One
-kind has a way of its own, since its lines would hardly be read again: depthwise ones with large
-kernels or small images, in `turned`.
+Dilated and transposed ones are also cut where their taps leave the image, if that saves time.
+Depthwise ones share the lines, but not this loop, since no two output channels read the same:
+`channels` has theirs, and `turned` that for wide kernels and small images.
 """
 
 from __future__ import annotations
@@ -101,6 +101,7 @@ def make_dots(CHANNELS):
     return dots
 
 
+# tiles of several vectors of pixels, and of one
 long, short, dots = make_tile(MANY, WIDE), make_tile(MANY, 1), make_dots(MANY)
 long4, short4 = make_tile(4, FOUR), make_tile(4, 1)
 long3, short3 = make_tile(3, THREE), make_tile(3, 1)
@@ -131,34 +132,34 @@ def add(sums, channels, long_pixels, middle, end, bias, m, c0, y, at, plane):
 
 @njit
 def tiles(read, sums, bias, m, c0, target):
-    # The pixels that fill vectors, up to number `end`, of some channels, from number m on. lines
-    # flat, where pixel p meets tap r at `at` + shifts[r] + p; y flat, where pixel p of channel i
-    # lies at to + i * plane + p; weight: see `make_tile`; sums, c0: see `add`
+    # All pixels that fill vectors, before number `end`, of some output channels, from number m on.
+    # lines flat, where pixel p meets tap r at `at` + shifts[r] + p; y flat, where pixel p of
+    # channel i lies at to + i * plane + p; weight: see `make_tile`; sums, c0: see `add`
     (lines, at, shifts, weight, w, taps, apart, channels, end), (y, to, plane) = read, target
-    multiplies, zero, last, i = 0, np.intp(0), at + end, 0
+    multiplies, zero, stop, i = 0, np.intp(0), at + end, 0
     while i < channels:
         many, vectors = 1, ONE
         if channels - i >= MANY:
             many, vectors = MANY, WIDE
-        elif channels - i == 3 or channels - i == 6:
+        elif channels - i == 3 or channels - i == 6:  # six are two tiles of three
             many, vectors = 3, THREE
         elif channels - i >= 4:
             many, vectors = 4, FOUR
         pixels = (vectors * (BYTES // y.itemsize) + LANES - 1) // LANES * LANES  # of a long tile
         whole, v = end // pixels * pixels, w + np.uintp(i) * apart
-        middle, k = at + whole, many * whole
+        middle, k = at + whole, many * whole  # where short tiles begin, and their sums
         if many == MANY:
             multiplies += long(lines, at, middle, shifts, weight, v, taps, apart, sums, zero)
-            multiplies += short(lines, middle, last, shifts, weight, v, taps, apart, sums, k)
+            multiplies += short(lines, middle, stop, shifts, weight, v, taps, apart, sums, k)
         elif many == 4:
             multiplies += long4(lines, at, middle, shifts, weight, v, taps, apart, sums, zero)
-            multiplies += short4(lines, middle, last, shifts, weight, v, taps, apart, sums, k)
+            multiplies += short4(lines, middle, stop, shifts, weight, v, taps, apart, sums, k)
         elif many == 3:
             multiplies += long3(lines, at, middle, shifts, weight, v, taps, apart, sums, zero)
-            multiplies += short3(lines, middle, last, shifts, weight, v, taps, apart, sums, k)
+            multiplies += short3(lines, middle, stop, shifts, weight, v, taps, apart, sums, k)
         else:
             multiplies += long1(lines, at, middle, shifts, weight, v, taps, apart, sums, zero)
-            multiplies += short1(lines, middle, last, shifts, weight, v, taps, apart, sums, k)
+            multiplies += short1(lines, middle, stop, shifts, weight, v, taps, apart, sums, k)
         add(sums, many, pixels, whole, end, bias, m + i, c0, y, to + i * plane, plane)
         i += many
     return multiplies
@@ -184,13 +185,14 @@ def add_up(sums, at, channels, y, to, plane):
 
 @njit
 def last_pixels(read, left, in_order, windows, packed, sums, enough, target):
-    # The pixels left, too few for a vector, from number `end` on. in_order: their taps lie side by
-    # side in the weight; filled: windows flat (left, R), what the taps meet, packed flat (MANY, R),
-    # their weights, sums flat (channels, left, LANES), added up once they are of enough taps
+    # The pixels that are left, too few for a vector, from number `end` on; read, target: see
+    # `tiles`. in_order: a channel's taps lie side by side in the weight, else they are copied to
+    # packed (MANY, R). filled: windows (left, R), what the taps meet, and sums (channels, left,
+    # LANES), of each lane, which are added to y and cleared if they are of enough taps
     (lines, at, shifts, weight, w, taps, apart, channels, end), (y, to, plane) = read, target
     R, multiplies, at, to = shifts.size, 0, at + end, to + end
     whole = R // LANES * LANES  # taps that fill vectors
-    for i in range(channels):  # the other taps
+    for i in range(channels):  # the other taps, one by one
         out, v = np.uintp(to + i * plane), w + np.uintp(i) * apart
         for r in range(whole, R):
             values, tap = np.uintp(at) + shifts[r], weight[v + taps[r]]
@@ -200,7 +202,7 @@ def last_pixels(read, left, in_order, windows, packed, sums, enough, target):
     for p in range(left):
         gather(lines, np.uintp(at + p), shifts[:whole], windows, p * R)
     i = 0
-    while i < channels and (whole > 0 or enough):
+    while i < channels and (whole > 0 or enough):  # or sums that chunks before have left
         many = MANY if channels - i >= MANY else 1
         source, v, a = weight, w + np.uintp(i) * apart, apart
         if not in_order:
@@ -306,6 +308,8 @@ def store(kept, region, channel, some, OH, OW, y):
 def line_loops(
     job, x, weight, bias, y, K, per_m, per_c, regions, tables, sizes, groups, parts, counts
 ):
+    # A job has its share of the units, each of an image, a group, a part of the group's output
+    # channels, and a region: it fills lines, chunk by chunk of the input channels, and multiplies.
     # x (N, C, H, W); weight (·, ·, KH, KW), whose output channels lie per_m apart, input channels
     # per_c; K taps; bias (M,); y (N, M, OH, OW); regions, tables, sizes: see `Plan`; output
     # channels are cut into parts; counts (jobs,)
@@ -330,10 +334,10 @@ def line_loops(
         if region["contiguous"]:
             out, plane = flat_y, OH * OW
             corner = ((n * M + m) * OH + region["oh"]) * OW + region["ow"]
-        for i in range(channels):
+        for i in range(channels):  # `add` does the other pixels
             put(bias[m + i], out, corner + i * plane + end, left)
         put(y.dtype.type(0), lane_sums, zero, channels * left * LANES)
-        waiting = 0  # taps in the lanes' sums
+        waiting = 0  # taps in the lanes' sums since they were cleared
         for c0 in range(0, CG, region["step"]):
             some, c = min(region["step"], CG - c0), n * C + g * CG + c0
             R = some * region["TH"] * region["TW"]
@@ -366,7 +370,8 @@ def parts_of(
 ) -> int:
     """Return into how many parts to cut the output channels, so that no thread waits for others.
 
-    Of each region of an image: its multiplies for one output channel, and the numbers in its lines.
+    `regions` has, of each region of an image, its multiplies for one output channel, and the
+    numbers in its lines.
     """
     blocks, (taps, filled) = -(-channels // MANY), np.array(regions).T
 

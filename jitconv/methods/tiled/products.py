@@ -190,8 +190,8 @@ def product_loops(job, x, dy, dweight, regions, tables, sizes, groups, step, par
                 if not region["contiguous"]:
                     width = region["width"]
                     for m in range(m1 - m0):
-                        k, a = m * pixels, at + m * plane
-                        copy(flat_dy, a, OW, 1, kept, k, width, width, region["height"])
+                        k, begin = m * pixels, at + m * plane
+                        copy(flat_dy, begin, OW, 1, kept, k, width, width, region["height"])
                     source, plane, at = kept, pixels, 0
                 target = (flat_dw, np.uintp(m0 * CG * K + c0 * K), apart, taps)
                 if few > 0:
@@ -200,16 +200,8 @@ def product_loops(job, x, dy, dweight, regions, tables, sizes, groups, step, par
                     rows = (windows, R, in_order[:pixels], source, at, plane, m1 - m0)
                     multiplies += turned(rows, sums, target, region["in_order"] == 1)
                     first = R // LANES * LANES  # the other taps are too few for a vector
-                read = (
-                    source,
-                    np.uintp(at),
-                    np.uintp(plane),
-                    values,
-                    base,
-                    shifts,
-                    m1 - m0,
-                    pixels,
-                )
+                a, p = np.uintp(at), np.uintp(plane)
+                read = (source, a, p, values, base, shifts, m1 - m0, pixels)
                 multiplies += straight(read, first, sums, target)
     counts[job] = multiplies
 
