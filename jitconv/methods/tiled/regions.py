@@ -130,8 +130,8 @@ def cut_to_cache(
 ) -> tuple[int, int, int]:
     """Return how many input channels at a time, rows and columns a region of two strips has.
 
-    So that its lines hold no more than so many numbers and it has at most so many pixels; but, for
-    threads to share, the rows are cut into a few at least.
+    Its lines hold no more than so many numbers, and it has at most so many pixels. For threads to
+    share, the rows are cut into a few at least.
     """
     phase, halo = lines_of(rows)
     copies = 1 if own else max(1, columns.taps * phase)  # lines of a channel
