@@ -29,9 +29,7 @@ def nothing_is_left_on():
     with torch.enable_grad():  # which `bench` switches off
         yield
     assert not torch.utils._python_dispatch._get_current_dispatch_mode_stack()
-    assert torch._C._len_torch_function_stack() == 0
-    assert not torch.nn.modules.module._global_forward_hooks
-    assert not torch.nn.modules.module._global_forward_pre_hooks
+    assert torch.backends.mha.get_fastpath_enabled()
 
 
 def randn(*shape, **options):
@@ -203,8 +201,9 @@ def test_modules_of_attention_are_taken_apart(quiet):
     x = randn(2, 5, 8)
     with quiet(), jitconv.measuring() as measured:
         y = model(x)
-        assert torch._C._len_torch_function_stack() == 0
-    torch.testing.assert_close(y, model(x).detach())
+    with jitconv.measuring() as learning:
+        torch.testing.assert_close(y, model(x).detach())
+    assert not learning.remarks
     one = 10 * 8 * 24 + 2 * 2 * 5 * 5 * 8 + 10 * 8 * 8 + 2 * 10 * 8 * 12
     assert measured.verify().multiplies == 2 * one
     assert not any("native_multi_head" in name for name in measured.not_measured)
@@ -641,6 +640,28 @@ def test_other_threads_are_not_measured():
     assert [row.name for row in measured.rows] == ["Conv2d"]
 
 
+def test_a_module_that_was_running_names_its_layers():
+    class Around(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = torch.nn.Linear(3, 2)
+
+        def forward(self, x):
+            with jitconv.measuring() as self.measured:
+                return self.layer(x)
+
+    model = Around()
+    model(torch.ones(1, 3))
+    assert [row.name for row in model.measured.rows] == ["Around.layer"]
+
+
+def test_parameters_of_a_module_are_known_after_it_ran():
+    table = torch.nn.Embedding(5, 3)
+    with torch.no_grad(), jitconv.measuring() as measured:
+        table(torch.arange(2)) @ table.weight.T
+    assert [(row.name, row.parameters) for row in measured.rows] == [("Global", 15)]
+
+
 def test_modules_of_other_threads_name_nothing():
     begun, done = threading.Event(), threading.Event()
 
@@ -687,17 +708,18 @@ def test_attention_runs_in_parts_once_a_gpu_is_in_use(monkeypatch):
     assert not any("attention" in name for name in measured.not_measured)
 
 
-def test_the_switch_of_attention_is_turned_back_by_the_last(monkeypatch):
+def test_the_switches_of_attention_are_turned_back_by_the_last(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
     first, second = pytorch.attention_in_parts(), pytorch.attention_in_parts()
-    assert torch.backends.cuda.flash_sdp_enabled()
+    switches = torch.backends.mha.get_fastpath_enabled, torch.backends.cuda.flash_sdp_enabled
+    assert [switch() for switch in switches] == [True, True]
     for enter in (first.__enter__, second.__enter__):
         enter()
-        assert not torch.backends.cuda.flash_sdp_enabled()
+        assert [switch() for switch in switches] == [False, False]
     first.__exit__(None, None, None)
-    assert not torch.backends.cuda.flash_sdp_enabled()
+    assert [switch() for switch in switches] == [False, False]
     second.__exit__(None, None, None)
-    assert torch.backends.cuda.flash_sdp_enabled()
+    assert [switch() for switch in switches] == [True, True]
 
 
 def test_a_model_that_raises():

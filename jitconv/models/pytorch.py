@@ -10,18 +10,17 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from types import FrameType
+from typing import Any
 
 import numpy as np
 import torch
+from torch.autograd.graph import _engine_run_backward
+from torch.backends import mha
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.nn.modules.module import (
-    register_module_forward_hook,
-    register_module_forward_pre_hook,
-)
-from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode_stack
 from torch.utils._pytree import tree_map
 from torch.utils.flop_counter import flop_registry
@@ -35,16 +34,13 @@ from .measured import AsData, Difference, Measured, Row
 
 ROLES = ("input gradient", "weight gradient")
 DEFORMABLE = ("x", "weight", "offset", "mask", "bias")  # gradients in torchvision's order
-FUSED = (
-    torch.nn.MultiheadAttention,
-    torch.nn.TransformerEncoder,
-    torch.nn.TransformerEncoderLayer,
-)
+CALL, BACKWARD = torch.nn.Module._call_impl.__code__, _engine_run_backward.__code__
 FUSED_ELSEWHERE = (
     "without gradients, modules of attention may run as one operation, for which FlopCounterMode "
     "has no formula: it prints less then; padded tokens, which that may skip, are computed here"
 )
 IN_TRAINING = "in training mode: batch statistics are the framework's, and change"
+CPU = torch.device("cpu")
 HALF = (torch.float16, torch.bfloat16)
 FLOATS = (*HALF, torch.float32, torch.float64)
 # They make or move numbers, and calculate none. Views are known by their schema.
@@ -87,99 +83,77 @@ def measuring(
     """Measure what this thread runs meanwhile: see `jitconv.measuring`."""
     if any(isinstance(mode, Answers) for mode in _get_current_dispatch_mode_stack()):
         raise RuntimeError("measuring: is on already in this thread, and cannot be nested")
-    measured, modules, threads = Measured(name), Modules(), torch.get_num_threads()
+    measured, threads = Measured(name), torch.get_num_threads()
+    answers = Answers(measured, compare, each)
     try:
-        with attention_in_parts(), modules.watched(), Answers(measured, modules, compare, each):
+        with attention_in_parts(), answers:
             yield measured
     finally:  # Numba's first launch sets them too, where both use one OpenMP
         torch.set_num_threads(threads)
-    if modules.unfused:
+    if answers.unfused:
         measured.remarks.append(FUSED_ELSEWHERE)
 
 
-SWITCH: dict[str, Any] = {"lock": threading.Lock(), "users": 0, "before": contextlib.ExitStack()}
+SWITCHES: dict[str, Any] = {
+    "lock": threading.Lock(),
+    "users": 0,
+    "before": contextlib.ExitStack(),
+}
 
 
 @contextlib.contextmanager
 def attention_in_parts() -> Iterator[None]:
-    """Once a GPU is in use, let attention run as its two products, with a softmax between them.
+    """Let attention run as its products, with a softmax between them, where no loops answer it.
 
-    There it has several fused operations, which no loops answer. PyTorch's switch is one for all
-    threads: who comes first turns it, and who leaves last turns it back.
+    That is in modules without gradients, and on a GPU. PyTorch's switches are for all threads: who
+    comes first turns them, and who leaves last turns them back.
     """
-    if not torch.cuda.is_initialized():
-        yield
-        return
-    with SWITCH["lock"]:
-        if not SWITCH["users"]:
-            SWITCH["before"].enter_context(sdpa_kernel(SDPBackend.MATH))
-        SWITCH["users"] += 1
+    with SWITCHES["lock"]:
+        if not SWITCHES["users"]:
+            SWITCHES["before"].callback(mha.set_fastpath_enabled, mha.get_fastpath_enabled())
+            mha.set_fastpath_enabled(False)
+            if torch.cuda.is_initialized():
+                SWITCHES["before"].enter_context(sdpa_kernel(SDPBackend.MATH))
+        SWITCHES["users"] += 1
     try:
         yield
     finally:
-        with SWITCH["lock"]:
-            SWITCH["users"] -= 1
-            if not SWITCH["users"]:
-                SWITCH["before"].close()
-
-
-class Unfused(TorchFunctionMode):
-    """Does nothing. Where such a mode is on, modules of attention call one operation after another.
-
-    Without gradients they would else run as a single one, products and all.
-    """
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        return func(*args, **(kwargs or {}))
-
-
-class Running(NamedTuple):
-    """A module that is running: its path, itself, and autograd's node that called it, if any."""
-
-    name: str
-    module: Any
-    node: Any
+        with SWITCHES["lock"]:
+            SWITCHES["users"] -= 1
+            if not SWITCHES["users"]:
+                SWITCHES["before"].close()
 
 
 class Modules:
-    """Knows which module this thread is in, and the names and parameters of all that it saw.
+    """Knows the paths and the parameters of the modules that it saw run.
 
     Attributes
     ----------
-    inside : list of Running
-        The innermost last. The first name of a path is a class's.
     parameters : set of int
         Where the numbers lie that the modules hold as parameters.
-    unfused : bool
-        Whether a module was kept from running as one operation.
     """
 
     def __init__(self) -> None:
-        self.inside: list[Running] = []
         self.parameters: set[int] = set()
-        self.unfused = False
-        self._thread = threading.get_ident()
-        self._modes: list[Unfused] = []
         self._known: dict[int, tuple[str, Any]] = {}  # by id; a module that is kept keeps it
 
-    @contextlib.contextmanager
-    def watched(self) -> Iterator[None]:
-        """Follow modules while the block runs."""
-        enter = register_module_forward_pre_hook(self._enter)
-        leave = register_module_forward_hook(self._leave, always_call=True)
-        try:
-            yield
-        finally:
-            enter.remove()
-            leave.remove()
-            while self._modes:
-                self._modes.pop().__exit__(None, None, None)
+    def running(self) -> tuple[str, Any]:
+        """Return the path of the module that this thread is in, and the module; or Global, None.
 
-    def _here(self) -> bool:  # hooks are everyone's, and a GPU's backward pass has its own thread
-        if threading.get_ident() == self._thread:
-            return bool(torch._C._len_torch_dispatch_stack())  # off while an operation is answered
-        modes = _get_current_dispatch_mode_stack()
-        return any(isinstance(mode, Answers) and mode.modules is self for mode in modes)
+        The first name of a path is a class's. A backward pass is outside of the module that asked
+        for it. Looking for a module's call in the stack costs less than hooks around all calls.
+        """
+        frame: FrameType | None = sys._getframe(1)
+        found: list[Any] = []  # up to one that is known, the innermost first
+        while frame is not None and frame.f_code is not BACKWARD:
+            if frame.f_code is CALL:
+                found.append(frame.f_locals["self"])
+                if id(found[-1]) in self._known:
+                    break
+            frame = frame.f_back
+        for module in reversed(found):
+            self._meet(module, type(module).__name__)
+        return self._known[id(found[0])] if found else ("Global", None)
 
     def _meet(self, module: Any, path: str) -> None:
         # in half the time of named_modules and parameters
@@ -190,24 +164,6 @@ class Modules:
         self.parameters |= {place for p in held if (place := _storage(p))}
         for name, inner in module._modules.items():
             self._meet(inner, f"{path}.{name}")
-
-    def _enter(self, module: Any, inputs: Any) -> None:
-        if not self._here():
-            return
-        self._meet(module, type(module).__name__)
-        name, _ = self._known[id(module)]
-        self.inside.append(Running(name, module, torch._C._current_autograd_node()))
-        if isinstance(module, FUSED):
-            self.unfused |= not torch.is_grad_enabled()
-            self._modes.append(Unfused().__enter__())
-
-    def _leave(self, module: Any, inputs: Any, output: Any) -> None:
-        if not self._here():
-            return
-        if self.inside and self.inside[-1].module is module:
-            self.inside.pop()
-            if isinstance(module, FUSED):
-                self._modes.pop().__exit__(None, None, None)
 
 
 class Refused(Exception):
@@ -220,14 +176,12 @@ class Answers(TorchDispatchMode):
     supports_higher_order_operators = True
 
     def __init__(
-        self,
-        measured: Measured,
-        modules: Modules,
-        compare: bool,
-        each: Callable[[Row], object] | None,
-    ):
+        self, measured: Measured, compare: bool, each: Callable[[Row], object] | None
+    ) -> None:
         super().__init__()
-        self.measured, self.modules, self.compare, self.each = measured, modules, compare, each
+        self.measured, self.compare, self.each = measured, compare, each
+        self.modules, self.unfused = Modules(), False
+        self.running: tuple[str, Any]  # the path of the module that called an operation, and it
         # by autograd's number of an operation: its module, and where its second factor lies
         self._noted: dict[int, tuple[str, int]] = {}
         self._counted: set[tuple[Any, ...] | None] = set()
@@ -235,7 +189,10 @@ class Answers(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         answer, packet, name, composed = _known(func)
-        if answer is not None and all(map(_readable, (*args, *kwargs.values()))):
+        if name is not None:
+            self.running = self.modules.running()
+        given = (*args, *kwargs.values())
+        if answer is not None and all(_readable(v) for v in given if isinstance(v, torch.Tensor)):
             try:
                 found = answer(self, func, *args, **kwargs)
             except Refused:  # what torch refuses too, it says below in its own words
@@ -255,15 +212,15 @@ class Answers(TorchDispatchMode):
 
     def place(self, first: torch.Tensor, second: torch.Tensor) -> tuple[str, str]:
         """Return the name and the role of an operation on two factors."""
-        node, inside = torch._C._current_autograd_node(), self.modules.inside
-        running = inside[-1] if inside else Running("Global", None, None)
-        if node is running.node:
+        node, (name, module) = torch._C._current_autograd_node(), self.running
+        self.unfused |= isinstance(module, torch.nn.MultiheadAttention) > torch.is_grad_enabled()
+        if node is None or module is not None:
             if first.requires_grad or second.requires_grad:
                 number = torch._C._autograd._get_sequence_nr() - 1
                 # autograd keeps the second alive, and in its place, where the first needs it
                 factor = second.data_ptr() if first.requires_grad else 0
-                self._noted.setdefault(number, (running.name, factor))
-            return running.name, "forward"
+                self._noted.setdefault(number, (name, factor))
+            return name, "forward"
         if node._sequence_nr() not in self._noted:
             return "Global", "gradient"
         name, factor = self._noted[node._sequence_nr()]
@@ -280,7 +237,7 @@ class Answers(TorchDispatchMode):
         size = math.prod(side for side, step in sides if step)
         if (place := _storage(tensor)) in self.modules.parameters:
             return place, tensor.storage_offset(), size
-        module = self.modules.inside[-1].module if self.modules.inside else None
+        _, module = self.running
         if module is not None and word in {"weight", "bias"} - {*module._buffers}:
             own = getattr(module, word, None)
             if isinstance(own, torch.Tensor) and own.numel() == size:
@@ -350,13 +307,13 @@ def _known(func: Any) -> tuple[Callable[..., Any] | None, Any, str | None, bool]
     return ANSWERS.get(str(func)), packet, None if moves else name, composed
 
 
-def _readable(value: Any) -> bool:
-    return not isinstance(value, torch.Tensor) or (
-        type(value).__torch_dispatch__ is torch.Tensor.__torch_dispatch__
-        and value.layout is torch.strided
-        and value.dtype in FLOATS
-        and value.device.type != "meta"
-        and value.numel() > 0
+def _readable(tensor: torch.Tensor) -> bool:
+    return (
+        type(tensor).__torch_dispatch__ is torch.Tensor.__torch_dispatch__
+        and tensor.layout is torch.strided
+        and tensor.dtype in FLOATS
+        and not tensor.is_meta
+        and tensor.numel() > 0
     )
 
 
@@ -376,14 +333,12 @@ def _alike(*tensors: torch.Tensor | None) -> bool:
 
 
 def _array(tensor: torch.Tensor | None) -> np.ndarray | None:
-    if tensor is None:
-        return None
-    return _single(tensor.detach().cpu()).numpy()
+    return None if tensor is None else _single(tensor).numpy(force=True)
 
 
 def _note(dtype: torch.dtype, device: torch.device) -> str:
     notes = [f"{str(dtype)[6:]} computed in float32"] if dtype in HALF else []
-    return ", ".join(notes + [f"copied from {device}"] * (device.type != "cpu"))
+    return ", ".join(notes + [f"copied from {device}"] * (device != CPU))
 
 
 def _apart(ours: Sequence[torch.Tensor], theirs: Sequence[torch.Tensor]) -> Difference:
