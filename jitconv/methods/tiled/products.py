@@ -13,6 +13,9 @@ the place of pixels and the pixels in that of taps.
 
 from __future__ import annotations
 
+import functools
+import math
+
 import numba
 import numpy as np
 
@@ -26,6 +29,7 @@ from .registers import BYTES, LANES, MANY, REGISTERS, aligned, registers
 # channels × taps of a tile: their sums, a vector of pixels each, fill the registers
 CHANNELS, TAPS = (4, 6) if REGISTERS > 16 else (2, 3)
 PIXELS = 1024  # no more in a region, and its lines are turned
+SHARE = 160  # taps of the input channels that a job fills lines for; of few pixels twice as many
 
 
 def make_products(CHANNELS, TAPS):
@@ -155,26 +159,27 @@ def turned(read, sums, target, side_by_side):
 
 
 @njit(jobs=True)
-def product_loops(job, x, dy, dweight, regions, tables, sizes, groups, step, parts, few, counts):
+def product_loops(job, x, dy, dweight, regions, tables, sizes, groups, cuts, parts, few, counts):
     # x (N, C, H, W); dy (N, M, OH, OW); dweight (M, C/g, KH, KW) zeros; regions, tables, sizes:
-    # see `Plan`. A job has input channels or output channels to itself, and adds over the images.
+    # see `Plan`; cuts: where shares of the input channels begin, and the last ends. A job has input
+    # channels or output channels to itself, and adds over the images.
     (N, C, H, W), (_, M, OH, OW), (_, CG, KH, KW) = x.shape, dy.shape, dweight.shape
     MG, K = M // groups, KH * KW
     flat_x, flat_dy, flat_dw = x.reshape(x.size), dy.reshape(dy.size), dweight.reshape(dweight.size)
     lines, kept = aligned(sizes[0], dy), aligned(sizes[1] + LANES, dy)
-    most = tables.shape[2]
+    most = np.diff(cuts).max() * K
     sums = aligned(max(CHANNELS * TAPS * LANES, MANY * most), dy)
     windows = aligned(few * most, dy)
     in_order = np.arange(few).astype(np.uintp)
-    jobs, own, chunks = counts.size, sizes[0] == 0, (CG + step - 1) // step
+    jobs, own, chunks = counts.size, sizes[0] == 0, cuts.size - 1
     block = MANY if few > 0 else CHANNELS
     blocks, apart = (MG + block - 1) // block, np.uintp(CG * K)
     multiplies, units = 0, groups * chunks * parts
     for unit in range(units * job // jobs, units * (job + 1) // jobs):
-        part, c0, g = unit % parts, unit // parts % chunks * step, unit // parts // chunks
+        part, chunk, g = unit % parts, unit // parts % chunks, unit // parts // chunks
         m0 = g * MG + blocks * part // parts * block
         m1 = g * MG + min(MG, blocks * (part + 1) // parts * block)
-        some = min(step, CG - c0)
+        c0, some = cuts[chunk], cuts[chunk + 1] - cuts[chunk]
         for n in range(N):
             for region in regions:
                 R, pixels = some * region["TH"] * region["TW"], region["height"] * region["width"]
@@ -206,6 +211,16 @@ def product_loops(job, x, dy, dweight, regions, tables, sizes, groups, step, par
     counts[job] = multiplies
 
 
+@functools.lru_cache(256)
+def _cuts(channels: int, most: int) -> np.ndarray:
+    """Return where the input channels of a group are cut: evenly, and in whole vectors of taps."""
+    whole = LANES if most >= LANES else 1
+    wholes = -(-channels // whole)
+    chunks = -(-wholes // (most // whole))
+    chunks = min(wholes, chunks + chunks % 2) if chunks > 1 else 1  # most threads come in pairs
+    return np.minimum(np.arange(chunks + 1) * wholes // chunks * whole, channels)
+
+
 def run(x: np.ndarray, dy: np.ndarray, window: Window, groups: int) -> tuple[np.ndarray, Pass]:
     """Return the gradient of a weight, x (N, C, H, W) and dy (N, M, OH, OW) given."""
     (N, C), M, threads = x.shape[:2], dy.shape[1], numba.get_num_threads()
@@ -213,13 +228,15 @@ def run(x: np.ndarray, dy: np.ndarray, window: Window, groups: int) -> tuple[np.
     planned = plan(N, C, M, groups, window, False, dy.itemsize, 1)
     regions, tables, sizes, *_ = planned
     dweight = np.zeros((M, CG, *window.kernel), dy.dtype)
-    step = int(regions["step"].min())
-    shares = groups * -(-CG // step)
-    parts = parts_of(MG, shares, ((3, 1),), threads, 1)  # lines take as long as two channels
-    counts = np.zeros(min(shares * parts, 2 * threads), np.int64)
     pixels = int((regions["height"] * regions["width"]).max())
+    most = (2 if pixels <= PIXELS // 4 else 1) * SHARE // math.prod(window.kernel)
+    cuts = _cuts(CG, min(max(1, most), int(regions["step"].min())))
+    shares = groups * (cuts.size - 1)
     if pixels > PIXELS or MG < MANY or tables.shape[2] < 2 * LANES:
         pixels = 0
-    settings = (regions, tables, sizes, groups, step, parts, pixels)
+    # measured: to fill lines takes as long as two channels, to turn them as long as fourteen
+    parts = parts_of(MG, shares, ((3, 7 if pixels else 1),), threads, 1)
+    counts = np.zeros(min(shares * parts, 2 * threads), np.int64)
+    settings = (regions, tables, sizes, groups, cuts, parts, pixels)
     product_loops(x, dy, dweight, *settings, counts)
     return dweight, planned.done("weight", sum(counts.tolist()), N * M * CG)
