@@ -558,9 +558,8 @@ def _attention(
     scale: float | None = None,
 ) -> Any:
     # q (B, heads, L, E), k and v (B, heads or fewer, S, E)
-    q, k, v = map(_single, args[:3])
-    if (each := q.shape[1] // k.shape[1]) > 1:
-        k, v = k.repeat_interleave(each, 1), v.repeat_interleave(each, 1)
+    q, *others = map(_single, args[:3])
+    k, v = _for_each_query(q, *others)
     causal = len(args) > 4 and args[4]
     keywords = {"attn_mask": attn_mask, "scale": scale}
     theirs = func(*args, **keywords)[0].flatten(0, 1) if mode.compare else None
@@ -572,6 +571,12 @@ def _attention(
     logsumexp = scores.logsumexp(-1)
     logsumexp = logsumexp.masked_fill(logsumexp == -torch.inf, 0)
     return y, logsumexp.unflatten(0, q.shape[:2])
+
+
+def _for_each_query(q: torch.Tensor, *others: torch.Tensor) -> list[torch.Tensor]:
+    """Return keys and values for every head of queries, of which several may share one."""
+    shared = ((tensor, q.shape[1] // tensor.shape[1]) for tensor in others)
+    return [tensor.repeat_interleave(n, 1) if n > 1 else tensor for tensor, n in shared]
 
 
 def _single(tensor: torch.Tensor) -> torch.Tensor:
@@ -609,13 +614,15 @@ def _attention_backward(
     attn_mask: torch.Tensor | None = None,
     scale: float | None = None,
 ) -> Any:
-    if any(tensor is None for tensor in args[:6]) or args[1].shape[1] != args[2].shape[1]:
+    if any(tensor is None for tensor in args[:6]):
         return NotImplemented
-    dy, q, k, v, y, logsumexp = map(_single, args[:6])
     keywords = {"attn_mask": attn_mask, "scale": scale}
     theirs = [None] * 3
     if mode.compare:
-        theirs = [made.flatten(0, 1) for made in func(*args, **keywords)]
+        each = *args[:2], *_for_each_query(*args[1:4]), *args[4:]
+        theirs = [made.flatten(0, 1) for made in func(*each, **keywords)]
+    dy, q, *others, y, logsumexp = map(_single, args[:6])
+    k, v = _for_each_query(q, *others)
     place = mode.place(*args[1:3])[0], ROLES[0]
     scores = _scores(mode, func, args, place, q, k, args[7], **keywords)
     weights = (scores - logsumexp.flatten(0, 1)[:, :, None]).exp()
@@ -627,8 +634,10 @@ def _attention_backward(
     dscores = weights * (dweights - (dy * y).sum(-1, keepdim=True))
     dscores = dscores * (q.shape[-1] ** -0.5 if scale is None else scale)
     dq, dk = multiplied(dscores, k, theirs[0]), multiplied(dscores.mT, q, theirs[1])
-    heads, dtype = args[1].shape[:2], args[0].dtype
-    return tuple(made.unflatten(0, heads).to(dtype) for made in (dq, dk, dv))
+    grads = zip((dq, dk, dv), args[1:4], strict=True)  # of shared heads the sum
+    return tuple(
+        made.unflatten(0, (*of.shape[:2], -1)).sum(2).to(args[0].dtype) for made, of in grads
+    )
 
 
 ANSWERS: dict[str, Callable[..., Any]] = {

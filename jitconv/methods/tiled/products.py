@@ -28,7 +28,7 @@ from .registers import BYTES, LANES, MANY, REGISTERS, aligned, registers
 
 # channels × taps of a tile: their sums, a vector of pixels each, fill the registers
 CHANNELS, TAPS = (4, 6) if REGISTERS > 16 else (2, 3)
-PIXELS = 1024  # no more in a region, and its lines are turned
+PIXELS = 1100  # no more in a region, and its lines are turned
 SHARE = 160  # taps of the input channels that a job fills lines for; of few pixels twice as many
 
 
