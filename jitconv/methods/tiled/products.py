@@ -24,7 +24,7 @@ from ...jit import njit
 from ...shapes import Window
 from .lines import ONE, WIDE, copy, fill, gather, long, long1, parts_of, short, short1
 from .regions import plan
-from .registers import BYTES, LANES, MANY, REGISTERS, aligned, registers
+from .registers import BYTES, LANES, MANY, REGISTERS, aligned, registers, turn
 
 # channels × taps of a tile: their sums, a vector of pixels each, fill the registers
 CHANNELS, TAPS = (4, 6) if REGISTERS > 16 else (2, 3)
@@ -116,6 +116,21 @@ def straight(read, first, sums, target):
 
 
 @njit
+def turn_lines(lines, base, shifts, pixels, windows):
+    # lines flat: where tap r meets pixel p at base + shifts[r] + p -> windows flat (pixels, R), but
+    # for the taps that do not fill vectors
+    R = shifts.size
+    if pixels < LANES:
+        for p in range(pixels):
+            gather(lines, base + np.uintp(p), shifts, windows, p * R)
+        return
+    for first in range(0, pixels, LANES):
+        p = min(first, pixels - LANES)  # the last ones are stored again
+        for r in range(0, R - LANES + 1, LANES):
+            turn(lines, base + np.uintp(p), shifts, r, windows, p * R + r, R)
+
+
+@njit
 def add_tiles(sums, channels, long_taps, middle, end, dweight, w, apart, taps, side_by_side):
     # sums flat, of long tiles up to the middle tap, then of short ones, onto dweight flat
     r, k = np.intp(0), np.uintp(0)
@@ -200,8 +215,7 @@ def product_loops(job, x, dy, dweight, regions, tables, sizes, groups, cuts, par
                     source, plane, at = kept, pixels, 0
                 target = (flat_dw, np.uintp(m0 * CG * K + c0 * K), apart, taps)
                 if few > 0:
-                    for q in range(pixels):
-                        gather(values, base + np.uintp(q), shifts, windows, q * R)
+                    turn_lines(values, base, shifts, pixels, windows)
                     rows = (windows, R, in_order[:pixels], source, at, plane, m1 - m0)
                     multiplies += turned(rows, sums, target, region["in_order"] == 1)
                     first = R // LANES * LANES  # the other taps are too few for a vector

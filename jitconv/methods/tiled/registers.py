@@ -124,7 +124,13 @@ def transpose(source, at, near, far, target, to, step):
 
     Row i begins at (i % 4) * near + (i // 4) * far in source; columns are a step apart in target.
     """
-    rows = [int(at + i % 4 * near + i // 4 * far) for i in range(LANES)]
+    starts = np.array([i % 4 * near + i // 4 * far for i in range(LANES)], np.intp)
+    turn(source, at, starts, 0, target, to, step)
+
+
+def turn(source, at, starts, first, target, to, step):
+    """Copy a square as `transpose` does, whose row i begins at starts[first + i] in source."""
+    rows = [int(at + starts[int(first + i)]) for i in range(LANES)]
     square = np.array([source[row : row + LANES] for row in rows])
     for j, column in enumerate(square.T):
         target[int(to + j * step) :][:LANES] = column
@@ -135,21 +141,46 @@ def _type_of_transpose(context):
     return lambda source, at, near, far, target, to, step: types.none
 
 
+@type_callable(turn)
+def _type_of_turn(context):
+    return lambda source, at, starts, first, target, to, step: types.none
+
+
 @lower_builtin(transpose, types.Array, *[types.Integer] * 3, types.Array, *[types.Integer] * 2)
 def _transpose(context, builder, signature, arguments):
-    source, at, near, far, target, to, step = arguments
-    element, number = context.get_data_type(signature.args[0].dtype), ir.IntType(64)
+    _, at, near, far, *_ = arguments
+    places = [_apart(builder, _apart(builder, at, i % 4, near), i // 4, far) for i in range(LANES)]
+    return _columns(context, builder, signature, arguments, places)
+
+
+@lower_builtin(
+    turn, types.Array, types.Integer, types.Array, types.Integer, types.Array, *[types.Integer] * 2
+)
+def _turn(context, builder, signature, arguments):
+    _, at, starts, first, *_ = arguments
+    data = make_array(signature.args[2])(context, builder, starts).data
+    places = []
+    for i in range(LANES):
+        start = builder.load(builder.gep(data, [builder.add(first, ir.IntType(64)(i))]))
+        places.append(builder.add(at, start))
+    return _columns(context, builder, signature, arguments, places)
+
+
+def _apart(builder, first, count, step):
+    return builder.add(first, builder.mul(step, ir.IntType(64)(count)))
+
+
+def _columns(context, builder, signature, arguments, places):
+    source, *_, target, to, step = arguments
+    element = context.get_data_type(signature.args[0].dtype)
     square, align = ir.VectorType(element, LANES), context.get_abi_sizeof(element)
     set.add(builder.function.attributes, f'"prefer-vector-width"="{8 * BYTES}"')
 
-    def vector(kind, array, first, *steps):
-        for i, step in steps:
-            first = builder.add(first, builder.mul(step, number(i)))
+    def vector(kind, array, place):
         data = make_array(kind)(context, builder, array).data
-        return builder.bitcast(builder.gep(data, [first]), square.as_pointer())
+        return builder.bitcast(builder.gep(data, [place]), square.as_pointer())
 
-    places = [(source, at, (i % 4, near), (i // 4, far)) for i in range(LANES)]
-    rows = [builder.load(vector(signature.args[0], *place), align=align) for place in places]
+    rows = [builder.load(vector(signature.args[0], source, p), align=align) for p in places]
     apart = LANES // 2
     while apart > 0:  # exchange quarters: of squares of 2 * apart numbers, and then of half that
         kept = [j if j & apart == 0 else LANES + j - apart for j in range(LANES)]
@@ -161,7 +192,8 @@ def _transpose(context, builder, signature, arguments):
                 rows[i], rows[i + apart] = (builder.shuffle_vector(*pair, mask) for mask in masks)
         apart //= 2
     for j, row in enumerate(rows):
-        builder.store(row, vector(signature.args[4], target, to, (j, step)), align=align)
+        place = _apart(builder, to, j, step)
+        builder.store(row, vector(signature.args[4], target, place), align=align)
     return context.get_dummy_value()
 
 
