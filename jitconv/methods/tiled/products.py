@@ -28,7 +28,7 @@ from .registers import BYTES, LANES, MANY, REGISTERS, aligned, registers, turn
 
 # channels × taps of a tile: their sums, a vector of pixels each, fill the registers
 CHANNELS, TAPS = (4, 6) if REGISTERS > 16 else (2, 3)
-PIXELS = 1100  # no more in a region, and its lines are turned
+PIXELS = 1100  # no more in a region, and its lines are turned; half as many again for 64 outputs
 SHARE = 160  # taps of the input channels that a job fills lines for; of few pixels twice as many
 
 
@@ -246,10 +246,11 @@ def run(x: np.ndarray, dy: np.ndarray, window: Window, groups: int) -> tuple[np.
     most = (2 if pixels <= PIXELS // 4 else 1) * SHARE // math.prod(window.kernel)
     cuts = _cuts(CG, min(max(1, most), int(regions["step"].min())))
     shares = groups * (cuts.size - 1)
-    if pixels > PIXELS or MG < MANY or tables.shape[2] < 2 * LANES:
+    few = PIXELS if MG < 64 else 3 * PIXELS // 2
+    if pixels > few or MG < MANY or tables.shape[2] < 2 * LANES:
         pixels = 0
-    # measured: to fill lines takes as long as two channels, to turn them as long as fourteen
-    parts = parts_of(MG, shares, ((3, 7 if pixels else 1),), threads, 1)
+    # measured: to fill lines takes as long as two channels, to turn them too as long as eight
+    parts = parts_of(MG, shares, ((3, 4 if pixels else 1),), threads, 1)
     counts = np.zeros(min(shares * parts, 2 * threads), np.int64)
     settings = (regions, tables, sizes, groups, cuts, parts, pixels)
     product_loops(x, dy, dweight, *settings, counts)
