@@ -13,7 +13,8 @@ import numpy as np
 from ..call import pad
 from ..costs.report import Pass
 from ..jit import njit, prange
-from ..methods.tiled import products
+from ..methods.tiled import products, turned_products
+from ..methods.tiled.registers import LANES
 from ..shapes import Window
 
 
@@ -67,6 +68,9 @@ def run(
     dweight : numpy.ndarray (M, C/groups, KH, KW)
     done : Pass
     """
+    H, W = window.size
+    if method != "direct" and groups == x.shape[1] >= LANES and H * W >= LANES:
+        return turned_products.run(x, dy, window)
     if method != "direct":
         return products.run(x, dy, window, groups)
     padded, border = pad(x, window.padding)

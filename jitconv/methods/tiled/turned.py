@@ -59,6 +59,21 @@ def turn(x, channel, H, W, region, square, pixels):
 
 
 @njit
+def find(region, part, places, shifts):
+    # in what `turn` has left: where the outputs' first taps lie, and how far from there the others
+    SW, TW, p = region["SW"], region["TW"], 0
+    for h in range(region["height"]):
+        row = h * region["SH"] * SW * part
+        for w in range(region["width"]):
+            places[p] = np.uintp(row + w * LANES)
+            p += 1
+    for r in range(region["TH"] * TW):
+        column = r % TW * region["DW"]
+        row = (r // TW * region["DH"] * SW + column % SW) * part
+        shifts[r] = np.uintp(row + column // SW * LANES)
+
+
+@njit
 def turn_weights(weight, first, apart, K, turned):
     # the taps of sixteen channels, the first one's from `first` on, the others apart from it ->
     # turned flat (·, LANES), from the second square on
@@ -135,18 +150,12 @@ def turned_loops(job, x, weight, bias, y, channels, regions, tables, sizes, coun
     for unit in range(units * job // jobs, units * (job + 1) // jobs):
         region, rest = regions[unit % len(regions)], unit // len(regions)
         n, c = rest // blocks, rest % blocks * LANES
-        width, TW, SW = region["width"], region["TW"], region["SW"]
-        count, R = region["height"] * width, region["TH"] * TW
+        count, R = region["height"] * region["width"], region["TH"] * region["TW"]
         part = turn(flat_x, n * C + c, H, W, region, square, pixels)
-        for p in range(count):
-            row = p // width * region["SH"] * SW * part
-            places[p] = np.uintp(row + p % width * LANES)
-        for r in range(R):
-            column, tap = r % TW * region["DW"], tables[1, region["kind"], r]
-            row = (r // TW * region["DH"] * SW + column % SW) * part
-            table[0, r] = np.uintp(row + column // SW * LANES)
-            table[1, r] = (tap + np.uintp(LANES)) * np.uintp(LANES)
         shifts, taps, now = table[0, :R], table[1, :R], places[:count]
+        find(region, part, now, shifts)
+        for r in range(R):
+            taps[r] = (tables[1, region["kind"], r] + np.uintp(LANES)) * np.uintp(LANES)
         out, at, plane = kept, 0, MG * count
         if region["contiguous"]:
             out, plane = flat_y, MG * OH * OW
@@ -165,7 +174,7 @@ def turned_loops(job, x, weight, bias, y, channels, regions, tables, sizes, coun
 
 
 @functools.lru_cache(256)
-def _planned(N: int, C: int, M: int, window: Window, transposed: bool, itemsize: int) -> Plan:
+def planned_beside(N: int, C: int, M: int, window: Window, transposed: bool, itemsize: int) -> Plan:
     """Return a plan whose sizes are those of `turned_loops`."""
     planned = plan(N, C, M, C, window, transposed, itemsize, LANES)
     regions = planned.regions
@@ -182,7 +191,7 @@ def _planned(N: int, C: int, M: int, window: Window, transposed: bool, itemsize:
 def run(call: Dense, channels: int, y: np.ndarray) -> tuple[Plan, int]:
     """Fill y for the first channels of a depthwise call; return its plan and the count."""
     N, window = call.sizes[0], call.window
-    planned = _planned(*call.sizes, window, call.transposed, y.itemsize)
+    planned = planned_beside(*call.sizes, window, call.transposed, y.itemsize)
     regions, tables, sizes, *_ = planned
     units, threads = N * (channels // LANES) * regions.size, numba.get_num_threads()
     counts = np.zeros(min(units, 2 * threads), np.int64)

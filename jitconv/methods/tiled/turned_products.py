@@ -1,0 +1,134 @@
+"""Gradients of depthwise weights with a channel in each lane, sixteen side by side.
+
+A weight's gradient sums dy × what its tap met over all outputs. Along a line, the lanes of a vector
+hold outputs of one channel, and must be added up at the end: in a depthwise convolution for every
+few taps of every channel, which takes longer than to multiply. Here, as in `turned`, the pixels of
+sixteen channels lie side by side, and so do their dy. Each lane sums for a channel of its own.
+
+Every region of every image leaves sums of its own, which are added in their order: so the gradient
+has the same bits on any number of threads, and none of its sums is long.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+from ...call import empty
+from ...costs.report import Pass
+from ...jit import njit
+from ...shapes import Window
+from . import products
+from .lines import TAPS as SHORT
+from .registers import LANES, REGISTERS, aligned, registers, transpose
+from .turned import find, planned_beside, turn
+
+TAPS = 8 if REGISTERS > 16 else 6  # whose sums stay in registers
+
+
+def make_sums(TAPS):
+    """Return the loops over some outputs of sixteen channels, for some taps."""
+
+    @njit
+    def sums(pixels, places, outputs, first, shifts, r, total):
+        # pixels flat, where output p meets tap r at places[p] + shifts[r]; outputs flat (·, LANES),
+        # from the first one on; total flat (·, LANES), of each tap, is added to
+        acc = registers(outputs, TAPS, 1)
+        multiplies = 0
+        for j in range(LANES):
+            for t in range(TAPS):
+                acc[t, j] = 0
+        for p in range(places.size):
+            at, value = places[p], np.uintp((first + p) * LANES)
+            for j in range(LANES):  # across the lanes of the vector registers
+                for t in range(TAPS):
+                    pixel = pixels[at + shifts[r + np.uintp(t)] + np.uintp(j)]
+                    acc[t, j] += outputs[value + np.uintp(j)] * pixel
+                    multiplies += 1
+        for j in range(LANES):
+            for t in range(TAPS):
+                total[(r + np.uintp(t)) * np.uintp(LANES) + np.uintp(j)] += acc[t, j]
+        return multiplies
+
+    return sums
+
+
+some, single = make_sums(TAPS), make_sums(1)
+
+
+@njit
+def turn_outputs(dy, at, plane, OW, height, width, outputs):
+    # a region of sixteen channels, whose corner lies at `at`: dy flat -> outputs flat (·, LANES)
+    for h in range(height):
+        q, to = at + h * OW, h * width
+        for first in range(0, width, LANES):
+            p = max(0, min(first, width - LANES))  # the last ones are stored again
+            if width >= LANES:
+                transpose(dy, q + p, plane, 4 * plane, outputs, (to + p) * LANES, LANES)
+            else:
+                for i in range(LANES):
+                    for j in range(width):
+                        outputs[(to + j) * LANES + i] = dy[q + i * plane + j]
+
+
+@njit(jobs=True)
+def turned_product_loops(job, x, dy, partial, channels, regions, tables, sizes, counts):
+    # x (N, C, H, W), of which the first channels are taken; dy (N, M, OH, OW); partial zeros
+    # (N, regions, channels · M / C, K); regions, tables: see `Plan`; sizes: of a region's outputs,
+    # and of what it meets; counts (jobs,)
+    (N, C, H, W), (_, M, OH, OW), K = x.shape, dy.shape, partial.shape[3]
+    jobs, MG, blocks, plane = counts.size, M // C, channels // LANES, OH * OW
+    flat_x, flat_dy = x.reshape(x.size), dy.reshape(dy.size)
+    pixels, outputs = aligned(sizes[1], dy), aligned(sizes[0] * LANES, dy)
+    square, total = aligned(LANES * LANES, dy), aligned(K * LANES, dy)
+    places, shifts = np.empty(sizes[0], np.uintp), np.empty(K, np.uintp)
+    multiplies, units = 0, N * blocks * len(regions)
+    for unit in range(units * job // jobs, units * (job + 1) // jobs):
+        which, rest = unit % len(regions), unit // len(regions)
+        region, n, c = regions[which], rest // blocks, rest % blocks * LANES
+        height, width, R = region["height"], region["width"], region["TH"] * region["TW"]
+        count, taps, end = height * width, tables[1, region["kind"], :R], R // TAPS * TAPS
+        part = turn(flat_x, n * C + c, H, W, region, square, pixels)
+        find(region, part, places, shifts)
+        for i in range(MG):  # a channel's outputs
+            m = c * MG + i
+            at = ((n * M + m) * OH + region["oh"]) * OW + region["ow"]
+            if region["contiguous"]:
+                turn_outputs(flat_dy, at, MG * plane, 0, 1, count, outputs)
+            else:
+                turn_outputs(flat_dy, at, MG * plane, OW, height, width, outputs)
+            total[:] = 0
+            for first in range(0, count, SHORT):
+                now = places[first : min(count, first + SHORT)]
+                for r in range(0, end, TAPS):
+                    t = np.uintp(r)
+                    multiplies += some(pixels, now, outputs, first, shifts, t, total)
+                for r in range(end, R):
+                    t = np.uintp(r)
+                    multiplies += single(pixels, now, outputs, first, shifts, t, total)
+            for r in range(R):
+                for j in range(LANES):
+                    partial[n, which, m + j * MG, taps[r]] = total[r * LANES + j]
+    counts[job] = multiplies
+
+
+def run(x: np.ndarray, dy: np.ndarray, window: Window) -> tuple[np.ndarray, Pass]:
+    """Return the gradient of a depthwise weight, x (N, C, H, W) and dy (N, M, OH, OW) given."""
+    (N, C), M, K = x.shape[:2], dy.shape[1], window.kernel[0] * window.kernel[1]
+    channels, threads = C // LANES * LANES, numba.get_num_threads()
+    planned = planned_beside(N, C, M, window, False, dy.itemsize)
+    regions, tables, sizes, *_ = planned
+    partial = empty("sums", (N, regions.size, channels * (M // C), K), dy.dtype)
+    partial[:] = 0
+    counts = np.zeros(min(N * (channels // LANES) * regions.size, 2 * threads), np.int64)
+    turned_product_loops(x, dy, partial, channels, regions, tables, sizes, counts)
+    dweight, multiplies = partial.sum(axis=(0, 1)), sum(counts.tolist())
+    if channels < C:  # the others go along lines
+        others = (
+            np.ascontiguousarray(x[:, channels:]),
+            np.ascontiguousarray(dy[:, len(dweight) :]),
+        )
+        rest, done = products.run(*others, window, C - channels)
+        dweight = np.concatenate([dweight, rest.reshape(-1, K)])
+        multiplies += done.multiplies
+    return dweight.reshape(M, 1, *window.kernel), planned.done("weight", multiplies, N * M)
