@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import jitconv
 from jitconv import gradients
 from jitconv.gradients import deformable, weights
-from jitconv.methods.tiled import products, samples
+from jitconv.methods.tiled import products, samples, turned_products
 
 STORED = np.load(Path(__file__).parent / "golden" / "gradients.npz")
 CASES = json.loads(str(STORED["cases"]))
@@ -136,12 +136,12 @@ def test_what_is_not_needed_costs_nothing():
         report.verify()
 
 
-@pytest.mark.parametrize("g", [1, 2, 12])
-def test_same_bits_on_any_number_of_threads(g):
+@pytest.mark.parametrize(("C", "g"), [(12, 1), (12, 2), (12, 12), (35, 35), (48, 1)])
+def test_same_bits_on_any_number_of_threads(C, g):
     rng = np.random.default_rng(g)
-    x = rng.normal(size=(2, 12, 12, 11)).astype(np.float32)
-    weight = rng.normal(size=(24, 12 // g, 3, 3)).astype(np.float32)
-    dy = rng.normal(size=(2, 24, 6, 6)).astype(np.float32)
+    x = rng.normal(size=(2, C, 12, 11)).astype(np.float32)
+    weight = rng.normal(size=(2 * C, C // g, 3, 3)).astype(np.float32)
+    dy = rng.normal(size=(2, 2 * C, 6, 6)).astype(np.float32)
     most, found = numba.get_num_threads(), []
     try:
         for threads in {1, min(2, most), most}:
@@ -201,23 +201,25 @@ def test_inputs_are_not_modified():
         np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("broken", ["direct", "tiled", "turned"])
+@pytest.mark.parametrize("broken", ["direct", "tiled", "turned", "depthwise"])
 def test_a_tap_left_out_is_noticed(monkeypatch, broken):
     rng, method = np.random.default_rng(0), "direct" if broken == "direct" else "tiled"
     C, M = (10, 9) if broken == "turned" else (2, 3)  # lines are turned for many channels
-    x, weight, dy = (rng.normal(size=s) for s in ((C, 9, 6), (M, C, 3, 3), (M, 7, 4)))
-    report = gradients.conv2d(dy, x, weight, method=method).report.verify()
+    C, M, g = (16, 16, 16) if broken == "depthwise" else (C, M, 1)
+    x, weight, dy = (rng.normal(size=s) for s in ((C, 9, 6), (M, C // g, 3, 3), (M, 7, 4)))
+    report = gradients.conv2d(dy, x, weight, groups=g, method=method).report.verify()
     module, loops, right, wrong = {
         "direct": (weights, "weight_loops", "for kw in range(KW):", "for kw in range(1, KW):"),
         "tiled": (products, "product_loops", "apart, first\n", "apart, first + 1\n"),
         "turned": (products, "product_loops", "first = R //", "first = 1 + R //"),
+        "depthwise": (turned_products, "turned_product_loops", "in range(end, R)", "in range(0)"),
     }[broken]
     source = inspect.getsource(module)
     assert source.count(right) == 1
     namespace = {"__name__": "jitconv.broken", "__package__": module.__name__.rpartition(".")[0]}
     exec(source.replace(right, wrong), namespace)
     monkeypatch.setattr(module, loops, namespace[loops])
-    report = gradients.conv2d(dy, x, weight, method=method).report
+    report = gradients.conv2d(dy, x, weight, groups=g, method=method).report
     with pytest.raises(jitconv.CountMismatch, match=r"weight \S+ measured, but dense, weight"):
         report.verify()
 
