@@ -94,7 +94,7 @@ def channel_loops(job, x, weight, bias, y, first, regions, tables, sizes, counts
     jobs, MG, fours = counts.size, M // C, (C - first + 3) // 4
     K = weight.shape[2] * weight.shape[3]
     flat_x, flat_w, flat_y = x.reshape(x.size), weight.reshape(weight.size), y.reshape(y.size)
-    lines, kept = aligned(sizes[0], y), aligned(sizes[1], y)
+    lines, kept = aligned(sizes[0], y), aligned(sizes[1] + LANES, y)
     units, apart, more = N * fours * len(regions), np.uintp(MG * K), np.uintp(MG)
     multiplies = 0
     for unit in range(units * job // jobs, units * (job + 1) // jobs):

@@ -38,7 +38,7 @@ from ...call import Dense, empty
 from ...costs.report import Pass
 from ...jit import njit
 from .regions import TAPS, Plan, plan
-from .registers import BYTES, LANES, MANY, REGISTERS, aligned, move, registers
+from .registers import BYTES, LANES, MANY, REGISTERS, aligned, move, registers, spread
 
 # vectors of pixels in a long tile of MANY, of four, of three, and of one output channels; longer
 # ones were slower, though they fill the registers better
@@ -295,13 +295,17 @@ def fill(x, channel, some, H, W, region, lines):
 @njit
 def store(kept, region, channel, some, OH, OW, y):
     # a region whose outputs lie apart: kept flat (some, height, width) -> y flat (·, OH, OW)
-    k = 0
+    k, width = 0, region["width"]
     for m in range(channel, channel + some):
         for i in range(region["height"]):
             to = (m * OH + region["oh"] + i * region["down"]) * OW + region["ow"]
-            for j in range(region["width"]):
-                y[np.uintp(to + j * region["across"])] = kept[np.uintp(k + j)]
-            k += region["width"]
+            if region["across"] == 2 and BYTES == 64:
+                for j in range(0, width, LANES):
+                    spread(kept, k + j, min(LANES, width - j), y, to + 2 * j)
+            else:
+                for j in range(width):
+                    y[np.uintp(to + j * region["across"])] = kept[np.uintp(k + j)]
+            k += width
 
 
 @njit(jobs=True)
@@ -317,8 +321,9 @@ def line_loops(
     M, OH, OW = y.shape[1:]
     CG, MG, apart = C // groups, M // groups, np.uintp(per_m)
     flat_x, flat_w, flat_y = x.reshape(x.size), weight.reshape(weight.size), y.reshape(y.size)
-    lines, kept, windows = aligned(sizes[0], y), aligned(sizes[1], y), aligned(sizes[2], y)
-    lane_sums, sums, packed = aligned(sizes[3], y), aligned(sizes[4], y), aligned(sizes[5], y)
+    lines, kept = aligned(sizes[0], y), aligned(sizes[1] + LANES, y)
+    windows, lane_sums = aligned(sizes[2], y), aligned(sizes[3], y)
+    sums, packed = aligned(sizes[4], y), aligned(sizes[5], y)
     # a call without lines reads the image itself
     jobs, blocks, own = counts.size, (MG + MANY - 1) // MANY, sizes[0] == 0
     units = N * groups * parts * len(regions)

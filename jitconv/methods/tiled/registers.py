@@ -119,6 +119,47 @@ def _move(context, builder, signature, arguments):
     return context.get_dummy_value()
 
 
+def spread(source, at, count, target, to):
+    """Copy LANES numbers or fewer, of which LANES can be read, to every second place.
+
+    What lies between is left to others, who may write it at the same time.
+    """
+    target[int(to) :][: 2 * count : 2] = source[int(at) : int(at) + count]
+
+
+@type_callable(spread)
+def _type_of_spread(context):
+    return lambda source, at, count, target, to: types.none
+
+
+@lower_builtin(spread, types.Array, *[types.Integer] * 2, types.Array, types.Integer)
+def _spread(context, builder, signature, arguments):
+    source, at, count, target, to = arguments
+    element, number = context.get_data_type(signature.args[0].dtype), ir.IntType(32)
+    align, numbers = context.get_abi_sizeof(element), ir.VectorType(number, 2 * LANES)
+
+    def pointer(array, index, size):
+        first = builder.gep(make_array(signature.args[0])(context, builder, array).data, [index])
+        return builder.bitcast(first, ir.VectorType(element, size).as_pointer())
+
+    def shuffled(vector, lanes):
+        order = ir.Constant(numbers, [number(lane) for lane in lanes])
+        return builder.shuffle_vector(vector, ir.Constant(vector.type, ir.Undefined), order)
+
+    values = builder.load(pointer(source, at, LANES), align=align)
+    values = shuffled(values, [j // 2 for j in range(2 * LANES)])
+    most = ir.Constant(ir.VectorType(number, 1), ir.Undefined)
+    most = builder.insert_element(most, builder.trunc(count, number), number(0))
+    lanes = [number(LANES if j % 2 else j // 2) for j in range(2 * LANES)]
+    mask = builder.icmp_signed("<", ir.Constant(numbers, lanes), shuffled(most, [0] * 2 * LANES))
+    where = pointer(target, to, 2 * LANES)
+    kind = ir.FunctionType(ir.VoidType(), [values.type, where.type, number, mask.type])
+    name = f"llvm.masked.store.v{2 * LANES}f{8 * align}.p0"
+    store = cgutils.get_or_insert_function(builder.module, kind, name)
+    builder.call(store, [values, where, number(align), mask])
+    return context.get_dummy_value()
+
+
 def transpose(source, at, near, far, target, to, step):
     """Copy a square of LANES × LANES numbers, rows to columns, through vector registers.
 

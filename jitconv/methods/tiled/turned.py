@@ -144,7 +144,7 @@ def turned_loops(job, x, weight, bias, y, channels, regions, tables, sizes, coun
     flat_x, flat_w, flat_y = x.reshape(x.size), weight.reshape(weight.size), y.reshape(y.size)
     pixels, sums = aligned(sizes[1], y), aligned((sizes[0] + LANES) * LANES, y)
     square, turned = aligned(LANES * LANES, y), aligned((2 * LANES + K) * LANES, y)
-    kept, biases = aligned(LANES * MG * sizes[0], y), aligned(LANES, y)
+    kept, biases = aligned(LANES * MG * sizes[0] + LANES, y), aligned(LANES, y)
     places, table = np.empty(sizes[0], np.uintp), np.empty((2, tables.shape[2]), np.uintp)
     multiplies, units = 0, N * blocks * len(regions)
     for unit in range(units * job // jobs, units * (job + 1) // jobs):
