@@ -212,7 +212,12 @@ def test_a_tap_left_out_is_noticed(monkeypatch, broken):
         "direct": (weights, "weight_loops", "for kw in range(KW):", "for kw in range(1, KW):"),
         "tiled": (products, "product_loops", "apart, first\n", "apart, first + 1\n"),
         "turned": (products, "product_loops", "first = R //", "first = 1 + R //"),
-        "depthwise": (turned_products, "turned_product_loops", "in range(end, R)", "in range(0)"),
+        "depthwise": (
+            turned_products,
+            "turned_product_loops",
+            "in range(end, shifts",
+            "in range(shifts.size, shifts",
+        ),
     }[broken]
     source = inspect.getsource(module)
     assert source.count(right) == 1

@@ -8,7 +8,8 @@ are added up at the end of a region.
 
 Where a region has few pixels, that would take longer than the products. There the lines are turned,
 all taps of a pixel side by side, and the tiles of the forward pass run over them, with the taps in
-the place of pixels and the pixels in that of taps.
+the place of pixels and the pixels in that of taps. Weights of depthwise convolutions have too few
+taps for either: `turned_products` has theirs.
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@ hold outputs of one channel, and must be added up at the end: in a depthwise con
 few taps of every channel, which takes longer than to multiply. Here, as in `turned`, the pixels of
 sixteen channels lie side by side, and so do their dy. Each lane sums for a channel of its own.
 
-Every region of every image leaves sums of its own, which are added in their order: so the gradient
-has the same bits on any number of threads, and none of its sums is long.
+Where channels are few, threads share the images and their regions too. What each share sums is kept
+apart and added in order: so the gradient has the same bits on any number of threads.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from ...call import empty
 from ...costs.report import Pass
 from ...jit import njit
 from ...shapes import Window
@@ -24,6 +23,7 @@ from .registers import LANES, REGISTERS, aligned, registers, transpose
 from .turned import find, planned_beside, turn
 
 TAPS = 8 if REGISTERS > 16 else 6  # whose sums stay in registers
+UNITS = 64  # of work for threads to share, about
 
 
 def make_sums(TAPS):
@@ -71,44 +71,51 @@ def turn_outputs(dy, at, plane, OW, height, width, outputs):
                         outputs[(to + j) * LANES + i] = dy[q + i * plane + j]
 
 
+@njit
+def sum_taps(pixels, places, outputs, shifts, total):
+    # for all taps what `sums` does for some, in short sums; total is cleared before
+    multiplies, end = 0, shifts.size // TAPS * TAPS
+    total[:] = 0
+    for first in range(0, places.size, SHORT):
+        now = places[first : min(places.size, first + SHORT)]
+        for r in range(0, end, TAPS):
+            multiplies += some(pixels, now, outputs, first, shifts, np.uintp(r), total)
+        for r in range(end, shifts.size):
+            multiplies += single(pixels, now, outputs, first, shifts, np.uintp(r), total)
+    return multiplies
+
+
 @njit(jobs=True)
 def turned_product_loops(job, x, dy, partial, channels, regions, tables, sizes, counts):
     # x (N, C, H, W), of which the first channels are taken; dy (N, M, OH, OW); partial zeros
-    # (N, regions, channels · M / C, K); regions, tables: see `Plan`; sizes: of a region's outputs,
-    # and of what it meets; counts (jobs,)
-    (N, C, H, W), (_, M, OH, OW), K = x.shape, dy.shape, partial.shape[3]
+    # (shares of the images' regions, channels · M / C, K); regions, tables: see `Plan`; sizes: of a
+    # region's outputs, and of what it meets; counts (jobs,)
+    (N, C, H, W), (_, M, OH, OW), (shares, _, K) = x.shape, dy.shape, partial.shape
     jobs, MG, blocks, plane = counts.size, M // C, channels // LANES, OH * OW
+    every, units = N * len(regions), shares * blocks
     flat_x, flat_dy = x.reshape(x.size), dy.reshape(dy.size)
     pixels, outputs = aligned(sizes[1], dy), aligned(sizes[0] * LANES, dy)
     square, total = aligned(LANES * LANES, dy), aligned(K * LANES, dy)
     places, shifts = np.empty(sizes[0], np.uintp), np.empty(K, np.uintp)
-    multiplies, units = 0, N * blocks * len(regions)
+    multiplies = 0
     for unit in range(units * job // jobs, units * (job + 1) // jobs):
-        which, rest = unit % len(regions), unit // len(regions)
-        region, n, c = regions[which], rest // blocks, rest % blocks * LANES
-        height, width, R = region["height"], region["width"], region["TH"] * region["TW"]
-        count, taps, end = height * width, tables[1, region["kind"], :R], R // TAPS * TAPS
-        part = turn(flat_x, n * C + c, H, W, region, square, pixels)
-        find(region, part, places, shifts)
-        for i in range(MG):  # a channel's outputs
-            m = c * MG + i
-            at = ((n * M + m) * OH + region["oh"]) * OW + region["ow"]
+        share, c = unit // blocks, unit % blocks * LANES
+        for number in range(every * share // shares, every * (share + 1) // shares):
+            n, region = number // len(regions), regions[number % len(regions)]
+            height, width, R = region["height"], region["width"], region["TH"] * region["TW"]
+            now, taps = places[: height * width], tables[1, region["kind"], :R]
+            part = turn(flat_x, n * C + c, H, W, region, square, pixels)
+            find(region, part, now, shifts)
             if region["contiguous"]:
-                turn_outputs(flat_dy, at, MG * plane, 0, 1, count, outputs)
-            else:
+                height, width = 1, now.size
+            for i in range(MG):  # a channel's outputs
+                m = c * MG + i
+                at = ((n * M + m) * OH + region["oh"]) * OW + region["ow"]
                 turn_outputs(flat_dy, at, MG * plane, OW, height, width, outputs)
-            total[:] = 0
-            for first in range(0, count, SHORT):
-                now = places[first : min(count, first + SHORT)]
-                for r in range(0, end, TAPS):
-                    t = np.uintp(r)
-                    multiplies += some(pixels, now, outputs, first, shifts, t, total)
-                for r in range(end, R):
-                    t = np.uintp(r)
-                    multiplies += single(pixels, now, outputs, first, shifts, t, total)
-            for r in range(R):
-                for j in range(LANES):
-                    partial[n, which, m + j * MG, taps[r]] = total[r * LANES + j]
+                multiplies += sum_taps(pixels, now, outputs, shifts[:R], total)
+                for r in range(R):
+                    for j in range(LANES):
+                        partial[share, m + j * MG, taps[r]] += total[r * LANES + j]
     counts[job] = multiplies
 
 
@@ -118,11 +125,12 @@ def run(x: np.ndarray, dy: np.ndarray, window: Window) -> tuple[np.ndarray, Pass
     channels, threads = C // LANES * LANES, numba.get_num_threads()
     planned = planned_beside(N, C, M, window, False, dy.itemsize)
     regions, tables, sizes, *_ = planned
-    partial = empty("sums", (N, regions.size, channels * (M // C), K), dy.dtype)
-    partial[:] = 0
-    counts = np.zeros(min(N * (channels // LANES) * regions.size, 2 * threads), np.int64)
+    blocks = channels // LANES
+    shares = min(N * regions.size, -(-UNITS // blocks))
+    partial = np.zeros((shares, channels * (M // C), K), dy.dtype)
+    counts = np.zeros(min(shares * blocks, 2 * threads), np.int64)
     turned_product_loops(x, dy, partial, channels, regions, tables, sizes, counts)
-    dweight, multiplies = partial.sum(axis=(0, 1)), sum(counts.tolist())
+    dweight, multiplies = partial.sum(axis=0), sum(counts.tolist())
     if channels < C:  # the others go along lines
         others = (
             np.ascontiguousarray(x[:, channels:]),
