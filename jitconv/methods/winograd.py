@@ -59,8 +59,8 @@ A, B = 5 / 8, 3 / 2  # the points, besides 0 and infinity
 AA, BB = A * A, B * B
 
 TILES = 16  # of a band: they are transformed, multiplied and stored together
-QUARTERS = 4  # of LANES input channels, whose weights a thread transforms at a time
-DEPTH = QUARTERS * LANES  # of them, at most, the products are summed before p is added to
+QUARTERS = 4  # of a depth, each of LANES input channels, whose weights are transformed at a time
+DEPTH = QUARTERS * LANES  # input channels, at most, whose products are summed before p is added to
 VECTORS = 4 if REGISTERS > 16 else 2  # of output channels in a block, of WIDTH at most
 WIDTH, HALF = numbers(VECTORS, 4), LANES // 2
 # Steps between the 36 numbers of a tile, or a kernel: odd numbers of cache lines, or twice odd in

@@ -25,7 +25,7 @@ from ...jit import njit
 from ...shapes import Window
 from .lines import ONE, WIDE, copy, fill, gather, long, long1, parts_of, short, short1
 from .regions import plan
-from .registers import BYTES, LANES, MANY, REGISTERS, aligned, registers, turn
+from .registers import BYTES, LANES, MANY, REGISTERS, aligned, registers, transpose_rows
 
 # channels × taps of a tile: their sums, a vector of pixels each, fill the registers
 CHANNELS, TAPS = (4, 6) if REGISTERS > 16 else (2, 3)
@@ -128,7 +128,7 @@ def turn_lines(lines, base, shifts, pixels, windows):
     for first in range(0, pixels, LANES):
         p = min(first, pixels - LANES)  # the last ones are stored again
         for r in range(0, R - LANES + 1, LANES):
-            turn(lines, base + np.uintp(p), shifts, r, windows, p * R + r, R)
+            transpose_rows(lines, base + np.uintp(p), shifts, r, windows, p * R + r, R)
 
 
 @njit

@@ -166,11 +166,11 @@ def transpose(source, at, near, far, target, to, step):
     Row i begins at (i % 4) * near + (i // 4) * far in source; columns are a step apart in target.
     """
     starts = np.array([i % 4 * near + i // 4 * far for i in range(LANES)], np.intp)
-    turn(source, at, starts, 0, target, to, step)
+    transpose_rows(source, at, starts, 0, target, to, step)
 
 
-def turn(source, at, starts, first, target, to, step):
-    """Copy a square as `transpose` does, whose row i begins at starts[first + i] in source."""
+def transpose_rows(source, at, starts, first, target, to, step):
+    """Copy a square as `transpose` does, whose row i begins at at + starts[first + i]."""
     rows = [int(at + starts[int(first + i)]) for i in range(LANES)]
     square = np.array([source[row : row + LANES] for row in rows])
     for j, column in enumerate(square.T):
@@ -182,8 +182,8 @@ def _type_of_transpose(context):
     return lambda source, at, near, far, target, to, step: types.none
 
 
-@type_callable(turn)
-def _type_of_turn(context):
+@type_callable(transpose_rows)
+def _type_of_transpose_rows(context):
     return lambda source, at, starts, first, target, to, step: types.none
 
 
@@ -194,10 +194,8 @@ def _transpose(context, builder, signature, arguments):
     return _columns(context, builder, signature, arguments, places)
 
 
-@lower_builtin(
-    turn, types.Array, types.Integer, types.Array, types.Integer, types.Array, *[types.Integer] * 2
-)
-def _turn(context, builder, signature, arguments):
+@lower_builtin(transpose_rows, *[types.Array, types.Integer] * 3, types.Integer)
+def _transpose_rows(context, builder, signature, arguments):
     _, at, starts, first, *_ = arguments
     data = make_array(signature.args[2])(context, builder, starts).data
     places = []
