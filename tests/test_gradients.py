@@ -154,6 +154,17 @@ def test_same_bits_on_any_number_of_threads(C, g):
             np.testing.assert_array_equal(one, two)
 
 
+def test_taps_that_all_meet_padding():
+    """A kernel's two rows straddle the image."""
+    rng = np.random.default_rng(0)
+    x, weight, dy = (rng.normal(size=size) for size in ((16, 2, 16), (16, 1, 2, 3), (16, 2, 16)))
+    options = {"dilation": (20, 1), "padding": (10, 1), "groups": 16}
+    y, report = jitconv.conv2d(x, weight, **options)
+    assert (report.verify().multiplies, np.abs(y).max()) == (0, 0)
+    grads, report = gradients.conv2d(dy, x, weight, **options)
+    assert (report.verify().multiplies, np.abs(grads.weight).max()) == (0, 0)
+
+
 def test_empty_batch_and_single_image():
     weight = np.ones((4, 3, 3, 3))
     grads, report = gradients.conv2d(np.zeros((0, 4, 6, 6)), np.zeros((0, 3, 8, 8)), weight)

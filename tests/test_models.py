@@ -649,10 +649,15 @@ def test_a_module_that_was_running_names_its_layers():
 
 
 def test_parameters_of_a_module_are_known_after_it_ran():
-    table = torch.nn.Embedding(5, 3)
+    class Turned(torch.nn.Linear):
+        def forward(self):
+            return self.weight.T
+
+    table, turned = torch.nn.Embedding(5, 3), Turned(4, 3)
     with torch.no_grad(), jitconv.measuring() as measured:
         table(torch.arange(2)) @ table.weight.T
-    assert [(row.name, row.parameters) for row in measured.rows] == [("Global", 15)]
+        torch.ones(2, 4) @ turned()
+    assert [(row.name, row.parameters) for row in measured.rows] == [("Global", 15), ("Global", 12)]
 
 
 def test_modules_of_other_threads_name_nothing():
@@ -702,17 +707,20 @@ def test_attention_runs_in_parts_once_a_gpu_is_in_use(monkeypatch):
 
 
 def test_the_switches_of_attention_are_turned_back_by_the_last(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
     first, second = pytorch.attention_in_parts(), pytorch.attention_in_parts()
     switches = torch.backends.mha.get_fastpath_enabled, torch.backends.cuda.flash_sdp_enabled
     assert [switch() for switch in switches] == [True, True]
-    for enter in (first.__enter__, second.__enter__):
-        enter()
-        assert [switch() for switch in switches] == [False, False]
+    first.__enter__()
+    assert [switch() for switch in switches] == [False, True]
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    second.__enter__()
+    assert [switch() for switch in switches] == [False, False]
     first.__exit__(None, None, None)
     assert [switch() for switch in switches] == [False, False]
     second.__exit__(None, None, None)
     assert [switch() for switch in switches] == [True, True]
+    with pytorch.attention_in_parts():
+        assert [switch() for switch in switches] == [False, False]
 
 
 def test_a_model_that_raises():

@@ -68,10 +68,10 @@ def run(
     dweight : numpy.ndarray (M, C/groups, KH, KW)
     done : Pass
     """
-    H, W = window.size
-    if method != "direct" and groups == x.shape[1] >= LANES and H * W >= LANES:
-        return turned_products.run(x, dy, window)
     if method != "direct":
+        H, W = window.size
+        if groups == x.shape[1] >= LANES and H * W >= LANES:
+            return turned_products.run(x, dy, window)
         return products.run(x, dy, window, groups)
     padded, border = pad(x, window.padding)
     M, CG = dy.shape[1], x.shape[1] // groups

@@ -59,7 +59,7 @@ A, B = 5 / 8, 3 / 2  # the points, besides 0 and infinity
 AA, BB = A * A, B * B
 
 TILES = 16  # of a band: they are transformed, multiplied and stored together
-QUARTERS = 4  # of a depth, each of LANES input channels, whose weights are transformed at a time
+QUARTERS = 4  # of a depth, some empty: a thread transforms the weights of one at a time
 DEPTH = QUARTERS * LANES  # input channels, at most, whose products are summed before p is added to
 VECTORS = 4 if REGISTERS > 16 else 2  # of output channels in a block, of WIDTH at most
 WIDTH, HALF = numbers(VECTORS, 4), LANES // 2
@@ -467,12 +467,12 @@ def winograd_loops(
             )
             continue
         if stage == WEIGHTS:
-            whole, c = unit // QUARTERS, unit % QUARTERS * LANES
-            g, b, d = whole // (B * D), whole // D % B, whole % D
+            piece, c = unit // QUARTERS, unit % QUARTERS * LANES
+            g, b, d = piece // (B * D), piece // D % B, piece % D
             of_weights += transform_weights(
                 *(flat_w, CG, g * MG + blocks[b, 0], blocks[b, 1], depths[d, 0] + c),
                 *(max(0, min(LANES, depths[d, 1] - c)), kernels, u),
-                whole * u_depth + c * blocks[b, 1],
+                piece * u_depth + c * blocks[b, 1],
             )
             continue
         # Of the products, a unit is either some tiles, whose inputs it transforms for itself, or a
@@ -540,6 +540,7 @@ def _plan(C: int, M: int, groups: int, tiles: int, itemsize: int, threads: int) 
     CG, MG = C // groups, M // groups
     chunks, sixteens, bands = groups * -(-CG // LANES), -(-MG // LANES), -(-tiles // TILES)
     depths = _cut(0, CG // LANES * LANES, DEPTH) + _cut(CG // LANES * LANES, CG)
+    # tiles are shared by all threads if output channels keep as many of them busy as tiles would
     few = tiles <= min(SHARED, MG) and groups * sixteens >= min(threads, -(-tiles // 4))
     parts = min(sixteens, -(-threads // groups)) if few else 1
     widths = numbers(VECTORS, itemsize), LANES, HALF
@@ -552,13 +553,13 @@ def _plan(C: int, M: int, groups: int, tiles: int, itemsize: int, threads: int) 
     if few:
         stages = (INPUTS, bands * chunks), (PRODUCTS, groups * parts)
         return Plan(tables, stages, bands * chunks * 36 * V_STEP, 0)
-    depths_of_blocks = groups * len(blocks) * len(depths)
+    pieces = groups * len(blocks) * len(depths)
     rounds = -(-tiles // (threads * max(TILES, OWN // C)))
     stages = (
-        (WEIGHTS, depths_of_blocks * QUARTERS),
+        (WEIGHTS, pieces * QUARTERS),
         (PRODUCTS, min(-(-tiles // 4), threads * rounds)),
     )
-    return Plan(tables, stages, 0, depths_of_blocks * 36 * U_STEP)
+    return Plan(tables, stages, 0, pieces * 36 * U_STEP)
 
 
 def _dense(variant: Variant, call: Call) -> bool:

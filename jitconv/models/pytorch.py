@@ -34,6 +34,7 @@ from .measured import AsData, Difference, Measured, Row
 
 ROLES = ("input gradient", "weight gradient")
 DEFORMABLE = ("x", "weight", "offset", "mask", "bias")  # gradients in torchvision's order
+# what frames run in which a module, or a backward pass, is called
 CALL, BACKWARD = torch.nn.Module._call_impl.__code__, _engine_run_backward.__code__
 FUSED_ELSEWHERE = (
     "without gradients, modules of attention may run as one operation, for which FlopCounterMode "
@@ -97,6 +98,7 @@ def measuring(
 SWITCHES: dict[str, Any] = {
     "lock": threading.Lock(),
     "users": 0,
+    "on_gpu": False,
     "before": contextlib.ExitStack(),
 }
 
@@ -105,15 +107,16 @@ SWITCHES: dict[str, Any] = {
 def attention_in_parts() -> Iterator[None]:
     """Let attention run as its products, with a softmax between them, where no loops answer it.
 
-    That is in modules without gradients, and on a GPU. PyTorch's switches are for all threads: who
-    comes first turns them, and who leaves last turns them back.
+    That is in modules without gradients, and on a GPU. PyTorch's switches are for all threads:
+    whoever comes first turns them off, and whoever leaves last restores them.
     """
     with SWITCHES["lock"]:
         if not SWITCHES["users"]:
             SWITCHES["before"].callback(mha.set_fastpath_enabled, mha.get_fastpath_enabled())
             mha.set_fastpath_enabled(False)
-            if torch.cuda.is_initialized():
-                SWITCHES["before"].enter_context(sdpa_kernel(SDPBackend.MATH))
+        if torch.cuda.is_initialized() and not SWITCHES["on_gpu"]:
+            SWITCHES["before"].enter_context(sdpa_kernel(SDPBackend.MATH))
+            SWITCHES["on_gpu"] = True
         SWITCHES["users"] += 1
     try:
         yield
@@ -122,6 +125,7 @@ def attention_in_parts() -> Iterator[None]:
             SWITCHES["users"] -= 1
             if not SWITCHES["users"]:
                 SWITCHES["before"].close()
+                SWITCHES["on_gpu"] = False
 
 
 class Modules:
@@ -181,7 +185,7 @@ class Answers(TorchDispatchMode):
         super().__init__()
         self.measured, self.compare, self.each = measured, compare, each
         self.modules, self.unfused = Modules(), False
-        self.running: tuple[str, Any]  # the path of the module that called an operation, and it
+        self.caller: tuple[str, Any]  # path and module of the operation at hand
         # by autograd's number of an operation: its module, and where its second factor lies
         self._noted: dict[int, tuple[str, int]] = {}
         self._counted: set[tuple[Any, ...] | None] = set()
@@ -189,8 +193,9 @@ class Answers(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         answer, packet, name, composed = _known(func)
-        if name is not None:
-            self.running = self.modules.running()
+        self.caller = self.modules.running()
+        attends = isinstance(self.caller[1], torch.nn.MultiheadAttention)
+        self.unfused |= attends and not torch.is_grad_enabled()
         given = (*args, *kwargs.values())
         if answer is not None and all(_readable(v) for v in given if isinstance(v, torch.Tensor)):
             try:
@@ -212,8 +217,7 @@ class Answers(TorchDispatchMode):
 
     def place(self, first: torch.Tensor, second: torch.Tensor) -> tuple[str, str]:
         """Return the name and the role of an operation on two factors."""
-        node, (name, module) = torch._C._current_autograd_node(), self.running
-        self.unfused |= isinstance(module, torch.nn.MultiheadAttention) > torch.is_grad_enabled()
+        node, (name, module) = torch._C._current_autograd_node(), self.caller
         if node is None or module is not None:
             if first.requires_grad or second.requires_grad:
                 number = torch._C._autograd._get_sequence_nr() - 1
@@ -237,7 +241,7 @@ class Answers(TorchDispatchMode):
         size = math.prod(side for side, step in sides if step)
         if (place := _storage(tensor)) in self.modules.parameters:
             return place, tensor.storage_offset(), size
-        _, module = self.running
+        _, module = self.caller
         if module is not None and word in {"weight", "bias"} - {*module._buffers}:
             own = getattr(module, word, None)
             if isinstance(own, torch.Tensor) and own.numel() == size:
@@ -574,7 +578,7 @@ def _attention(
 
 
 def _for_each_query(q: torch.Tensor, *others: torch.Tensor) -> list[torch.Tensor]:
-    """Return keys and values for every head of queries, of which several may share one."""
+    """Repeat what several heads of queries share, so that each has its own."""
     shared = ((tensor, q.shape[1] // tensor.shape[1]) for tensor in others)
     return [tensor.repeat_interleave(n, 1) if n > 1 else tensor for tensor, n in shared]
 
@@ -619,8 +623,8 @@ def _attention_backward(
     keywords = {"attn_mask": attn_mask, "scale": scale}
     theirs = [None] * 3
     if mode.compare:
-        each = *args[:2], *_for_each_query(*args[1:4]), *args[4:]
-        theirs = [made.flatten(0, 1) for made in func(*each, **keywords)]
+        repeated = *args[:2], *_for_each_query(*args[1:4]), *args[4:]
+        theirs = [made.flatten(0, 1) for made in func(*repeated, **keywords)]
     dy, q, *others, y, logsumexp = map(_single, args[:6])
     k, v = _for_each_query(q, *others)
     place = mode.place(*args[1:3])[0], ROLES[0]
@@ -634,9 +638,9 @@ def _attention_backward(
     dscores = weights * (dweights - (dy * y).sum(-1, keepdim=True))
     dscores = dscores * (q.shape[-1] ** -0.5 if scale is None else scale)
     dq, dk = multiplied(dscores, k, theirs[0]), multiplied(dscores.mT, q, theirs[1])
-    grads = zip((dq, dk, dv), args[1:4], strict=True)  # of shared heads the sum
+    grads = zip((dq, dk, dv), args[1:4], strict=True)  # those of shared heads are summed
     return tuple(
-        made.unflatten(0, (*of.shape[:2], -1)).sum(2).to(args[0].dtype) for made, of in grads
+        made.unflatten(0, (*given.shape[:2], -1)).sum(2).to(given.dtype) for made, given in grads
     )
 
 

@@ -299,7 +299,7 @@ def store(kept, region, channel, some, OH, OW, y):
     for m in range(channel, channel + some):
         for i in range(region["height"]):
             to = (m * OH + region["oh"] + i * region["down"]) * OW + region["ow"]
-            if region["across"] == 2 and BYTES == 64:
+            if region["across"] == 2 and BYTES == 64:  # masked stores are slow without AVX-512
                 for j in range(0, width, LANES):
                     spread(kept, k + j, min(LANES, width - j), y, to + 2 * j)
             else:

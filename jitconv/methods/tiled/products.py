@@ -8,8 +8,8 @@ are added up at the end of a region.
 
 Where a region has few pixels, that would take longer than the products. There the lines are turned,
 all taps of a pixel side by side, and the tiles of the forward pass run over them, with the taps in
-the place of pixels and the pixels in that of taps. Weights of depthwise convolutions have too few
-taps for either: `turned_products` has theirs.
+the place of pixels and the pixels in that of taps. Of depthwise convolutions, sixteen channels at a
+time go side by side: see `turned_products`.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from .registers import BYTES, LANES, MANY, REGISTERS, aligned, registers, transp
 
 # channels × taps of a tile: their sums, a vector of pixels each, fill the registers
 CHANNELS, TAPS = (4, 6) if REGISTERS > 16 else (2, 3)
-PIXELS = 1100  # no more in a region, and its lines are turned; half as many again for 64 outputs
-SHARE = 160  # taps of the input channels that a job fills lines for; of few pixels twice as many
+PIXELS = 1100  # of a region whose lines are turned, at most; half as many again from 64 outputs on
+SHARE = 160  # taps, at most, that a job fills lines for; twice as many where pixels are few
 
 
 def make_products(CHANNELS, TAPS):
@@ -118,8 +118,8 @@ def straight(read, first, sums, target):
 
 @njit
 def turn_lines(lines, base, shifts, pixels, windows):
-    # lines flat: where tap r meets pixel p at base + shifts[r] + p -> windows flat (pixels, R), but
-    # for the taps that do not fill vectors
+    # lines flat: where tap r meets pixel p at base + shifts[r] + p -> windows flat (pixels, R), of
+    # the taps that fill vectors; of all taps where the pixels fill none
     R = shifts.size
     if pixels < LANES:
         for p in range(pixels):
@@ -228,29 +228,31 @@ def product_loops(job, x, dy, dweight, regions, tables, sizes, groups, cuts, par
 
 @functools.lru_cache(256)
 def _cuts(channels: int, most: int) -> np.ndarray:
-    """Return where the input channels of a group are cut: evenly, and in whole vectors of taps."""
-    whole = LANES if most >= LANES else 1
-    wholes = -(-channels // whole)
-    chunks = -(-wholes // (most // whole))
-    chunks = min(wholes, chunks + chunks % 2) if chunks > 1 else 1  # most threads come in pairs
-    return np.minimum(np.arange(chunks + 1) * wholes // chunks * whole, channels)
+    """Return where the input channels of a group are cut evenly, in whole vectors if that goes."""
+    if channels <= most:
+        return np.array([0, channels])
+    whole = LANES if most >= LANES and channels % LANES == 0 else 1
+    wholes = channels // whole
+    shares = -(-wholes // (most // whole))
+    shares = min(wholes, shares + shares % 2)  # threads mostly come in pairs
+    return np.arange(shares + 1) * wholes // shares * whole
 
 
 def run(x: np.ndarray, dy: np.ndarray, window: Window, groups: int) -> tuple[np.ndarray, Pass]:
     """Return the gradient of a weight, x (N, C, H, W) and dy (N, M, OH, OW) given."""
     (N, C), M, threads = x.shape[:2], dy.shape[1], numba.get_num_threads()
-    CG, MG = C // groups, M // groups
+    CG, MG, K = C // groups, M // groups, math.prod(window.kernel)
     planned = plan(N, C, M, groups, window, False, dy.itemsize, 1)
     regions, tables, sizes, *_ = planned
     dweight = np.zeros((M, CG, *window.kernel), dy.dtype)
     pixels = int((regions["height"] * regions["width"]).max())
-    most = (2 if pixels <= PIXELS // 4 else 1) * SHARE // math.prod(window.kernel)
+    most = (2 if pixels <= PIXELS // 4 else 1) * SHARE // K
     cuts = _cuts(CG, min(max(1, most), int(regions["step"].min())))
     shares = groups * (cuts.size - 1)
-    few = PIXELS if MG < 64 else 3 * PIXELS // 2
-    if pixels > few or MG < MANY or tables.shape[2] < 2 * LANES:
+    limit = PIXELS if MG < 64 else 3 * PIXELS // 2
+    if pixels > limit or MG < MANY or np.diff(cuts).max() * K < 2 * LANES:
         pixels = 0
-    # measured: to fill lines takes as long as two channels, to turn them too as long as eight
+    # measured: filling lines takes as long as two channels, filling and turning them as eight
     parts = parts_of(MG, shares, ((3, 4 if pixels else 1),), threads, 1)
     counts = np.zeros(min(shares * parts, 2 * threads), np.int64)
     settings = (regions, tables, sizes, groups, cuts, parts, pixels)

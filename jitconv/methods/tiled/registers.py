@@ -120,9 +120,9 @@ def _move(context, builder, signature, arguments):
 
 
 def spread(source, at, count, target, to):
-    """Copy LANES numbers or fewer, of which LANES can be read, to every second place.
+    """Copy `count` numbers, LANES at most, to every second place of target; LANES are read.
 
-    What lies between is left to others, who may write it at the same time.
+    The places between are left alone: another thread may write them at the same time.
     """
     target[int(to) :][: 2 * count : 2] = source[int(at) : int(at) + count]
 
@@ -148,10 +148,12 @@ def _spread(context, builder, signature, arguments):
 
     values = builder.load(pointer(source, at, LANES), align=align)
     values = shuffled(values, [j // 2 for j in range(2 * LANES)])
-    most = ir.Constant(ir.VectorType(number, 1), ir.Undefined)
-    most = builder.insert_element(most, builder.trunc(count, number), number(0))
+    wanted = ir.Constant(ir.VectorType(number, 1), ir.Undefined)
+    wanted = builder.insert_element(wanted, builder.trunc(count, number), number(0))
+    wanted = shuffled(wanted, [0] * 2 * LANES)
+    # the even lanes, of the first `count` numbers
     lanes = [number(LANES if j % 2 else j // 2) for j in range(2 * LANES)]
-    mask = builder.icmp_signed("<", ir.Constant(numbers, lanes), shuffled(most, [0] * 2 * LANES))
+    mask = builder.icmp_signed("<", ir.Constant(numbers, lanes), wanted)
     where = pointer(target, to, 2 * LANES)
     kind = ir.FunctionType(ir.VoidType(), [values.type, where.type, number, mask.type])
     name = f"llvm.masked.store.v{2 * LANES}f{8 * align}.p0"

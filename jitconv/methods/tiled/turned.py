@@ -175,11 +175,13 @@ def turned_loops(job, x, weight, bias, y, channels, regions, tables, sizes, coun
 
 @functools.lru_cache(256)
 def planned_beside(N: int, C: int, M: int, window: Window, transposed: bool, itemsize: int) -> Plan:
-    """Return a plan whose sizes are those of `turned_loops`."""
+    """Return a plan whose sizes are the outputs of a region, and the numbers of what it meets."""
     planned = plan(N, C, M, C, window, transposed, itemsize, LANES)
     regions = planned.regions
     rows, columns = (
-        (regions[size] - 1) * regions[stride] + (regions[taps] - 1) * regions[step] + 1
+        np.maximum(
+            0, (regions[size] - 1) * regions[stride] + (regions[taps] - 1) * regions[step] + 1
+        )
         for size, stride, taps, step in (("height", "SH", "TH", "DH"), ("width", "SW", "TW", "DW"))
     )
     # columns in whole strides, and after the last pixel a square that may be overwritten

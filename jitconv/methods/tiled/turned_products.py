@@ -1,9 +1,9 @@
 """Gradients of depthwise weights with a channel in each lane, sixteen side by side.
 
-A weight's gradient sums dy × what its tap met over all outputs. Along a line, the lanes of a vector
-hold outputs of one channel, and must be added up at the end: in a depthwise convolution for every
-few taps of every channel, which takes longer than to multiply. Here, as in `turned`, the pixels of
-sixteen channels lie side by side, and so do their dy. Each lane sums for a channel of its own.
+A weight's gradient is the sum, over all outputs, of dy × what its tap met. Along a line, the lanes
+of a vector hold outputs of one channel, and must be added up at the end; a depthwise convolution
+has so few taps a channel that this takes longer than the products. Here, as in `turned`, the pixels
+of sixteen channels lie side by side, and so do their dy. Each lane sums for a channel of its own.
 
 Where channels are few, threads share the images and their regions too. What each share sums is kept
 apart and added in order: so the gradient has the same bits on any number of threads.
@@ -18,7 +18,7 @@ from ...costs.report import Pass
 from ...jit import njit
 from ...shapes import Window
 from . import products
-from .lines import TAPS as SHORT
+from .regions import TAPS as SHORT
 from .registers import LANES, REGISTERS, aligned, registers, transpose
 from .turned import find, planned_beside, turn
 
@@ -61,14 +61,14 @@ def turn_outputs(dy, at, plane, OW, height, width, outputs):
     # a region of sixteen channels, whose corner lies at `at`: dy flat -> outputs flat (·, LANES)
     for h in range(height):
         q, to = at + h * OW, h * width
+        if width < LANES:
+            for i in range(LANES):
+                for j in range(width):
+                    outputs[(to + j) * LANES + i] = dy[q + i * plane + j]
+            continue
         for first in range(0, width, LANES):
-            p = max(0, min(first, width - LANES))  # the last ones are stored again
-            if width >= LANES:
-                transpose(dy, q + p, plane, 4 * plane, outputs, (to + p) * LANES, LANES)
-            else:
-                for i in range(LANES):
-                    for j in range(width):
-                        outputs[(to + j) * LANES + i] = dy[q + i * plane + j]
+            p = min(first, width - LANES)  # the last ones are stored again
+            transpose(dy, q + p, plane, 4 * plane, outputs, (to + p) * LANES, LANES)
 
 
 @njit
