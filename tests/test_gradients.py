@@ -139,9 +139,9 @@ def test_what_is_not_needed_costs_nothing():
 @pytest.mark.parametrize(("C", "g"), [(12, 1), (12, 2), (12, 12), (35, 35), (48, 1)])
 def test_same_bits_on_any_number_of_threads(C, g):
     rng = np.random.default_rng(g)
-    x = rng.normal(size=(2, C, 12, 11)).astype(np.float32)
+    x = rng.normal(size=(3, C, 12, 11)).astype(np.float32)
     weight = rng.normal(size=(2 * C, C // g, 3, 3)).astype(np.float32)
-    dy = rng.normal(size=(2, 2 * C, 6, 6)).astype(np.float32)
+    dy = rng.normal(size=(3, 2 * C, 6, 6)).astype(np.float32)
     most, found = numba.get_num_threads(), []
     try:
         for threads in {1, min(2, most), most}:

@@ -177,8 +177,9 @@ def turned(read, sums, target, side_by_side):
 @njit(jobs=True)
 def product_loops(job, x, dy, dweight, regions, tables, sizes, groups, cuts, parts, few, counts):
     # x (N, C, H, W); dy (N, M, OH, OW); dweight (M, C/g, KH, KW) zeros; regions, tables, sizes:
-    # see `Plan`; cuts: where shares of the input channels begin, and the last ends. A job has input
-    # channels or output channels to itself, and adds over the images.
+    # see `Plan`; cuts: where shares of the input channels begin, and the last ends; few: the pixels
+    # of the largest region, or 0 where lines are not turned. A job has input channels or output
+    # channels to itself, and adds over the images.
     (N, C, H, W), (_, M, OH, OW), (_, CG, KH, KW) = x.shape, dy.shape, dweight.shape
     MG, K = M // groups, KH * KW
     flat_x, flat_dy, flat_dw = x.reshape(x.size), dy.reshape(dy.size), dweight.reshape(dweight.size)
