@@ -52,6 +52,7 @@ class Geometry(NamedTuple):
     transposed: bool = False
 
 
+@functools.lru_cache(1024)
 def kind(C: int, kernel: Sequence[int], how: Geometry) -> str:
     """Return the name of the variant that a convolution of C channels is.
 

@@ -12,7 +12,7 @@ import functools
 import math
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import FrameType
 from typing import Any
 
@@ -159,13 +159,17 @@ class Modules:
             self._meet(module, type(module).__name__)
         return self._known[id(found[0])] if found else ("Global", None)
 
+    def hold(self, parameters: Iterable[torch.Tensor | None]) -> None:
+        """Note where parameters lie."""
+        held = (p for p in parameters if p is not None)
+        self.parameters |= {place for p in held if (place := _storage(p))}
+
     def _meet(self, module: Any, path: str) -> None:
         # in half the time of named_modules and parameters
         if module is None or id(module) in self._known:
             return
         self._known[id(module)] = path, module
-        held = (p for p in module._parameters.values() if p is not None)
-        self.parameters |= {place for p in held if (place := _storage(p))}
+        self.hold(module._parameters.values())
         for name, inner in module._modules.items():
             self._meet(inner, f"{path}.{name}")
 
@@ -188,16 +192,15 @@ class Answers(TorchDispatchMode):
         self.caller: tuple[str, Any]  # path and module of the operation at hand
         # by autograd's number of an operation: its module, and where its second factor lies
         self._noted: dict[int, tuple[str, int]] = {}
-        self._counted: set[tuple[Any, ...] | None] = set()
+        self._counted: set[tuple[Any, ...]] = set()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        answer, packet, name, composed = _known(func)
-        self.caller = self.modules.running()
-        attends = isinstance(self.caller[1], torch.nn.MultiheadAttention)
-        self.unfused |= attends and not torch.is_grad_enabled()
-        given = (*args, *kwargs.values())
-        if answer is not None and all(_readable(v) for v in given if isinstance(v, torch.Tensor)):
+        answer, packet, name, moves, composed = _known(func)
+        if answer is not None and all(map(_readable, (*args, *kwargs.values()))):
+            self.caller = self.modules.running()
+            attends = isinstance(self.caller[1], torch.nn.MultiheadAttention)
+            self.unfused |= attends and not torch.is_grad_enabled()
             try:
                 found = answer(self, func, *args, **kwargs)
             except Refused:  # what torch refuses too, it says below in its own words
@@ -208,7 +211,9 @@ class Answers(TorchDispatchMode):
             with self:
                 return func.decompose(*args, **kwargs)
         found = func(*args, **kwargs)
-        if name is not None:
+        if moves:  # as a view, a parameter leaves its module
+            self.modules.hold(v for v in args if isinstance(v, torch.nn.Parameter))
+        else:
             listed, besides = self.measured.not_measured, self.measured.flop_counter_besides
             listed[name] = listed.get(name, 0) + 1
             if packet in flop_registry:
@@ -237,23 +242,25 @@ class Answers(TorchDispatchMode):
         That is a module's parameter or a part of it, or what the running module has for its
         "weight" or "bias", `word`, and has computed from its parameters.
         """
-        sides = zip(tensor.shape, tensor.stride(), strict=True)
-        size = math.prod(side for side, step in sides if step)
-        if (place := _storage(tensor)) in self.modules.parameters:
-            return place, tensor.storage_offset(), size
+        place, known = _storage(tensor), self.modules.parameters
+        if place in known or isinstance(tensor, torch.nn.Parameter):
+            return place, tensor.storage_offset(), _numbers(tensor)
         _, module = self.caller
         if module is not None and word in {"weight", "bias"} - {*module._buffers}:
             own = getattr(module, word, None)
-            if isinstance(own, torch.Tensor) and own.numel() == size:
-                return id(module), word, size
+            if isinstance(own, torch.Tensor) and own.numel() == _numbers(tensor):
+                return id(module), word, own.numel()
         return None
 
     def parameters(self, **tensors: torch.Tensor | None) -> int:
         """Return how many numbers of these are parameters that were not counted before."""
-        keys = {self.is_parameter(t, word) for word, t in tensors.items() if t is not None}
-        fresh = keys - self._counted - {None}
-        self._counted |= fresh
-        return sum(key[-1] for key in fresh if key is not None)
+        found = 0
+        for word, tensor in tensors.items():
+            key = None if tensor is None else self.is_parameter(tensor, word)
+            if key is not None and key not in self._counted:
+                self._counted.add(key)
+                found += key[-1]
+        return found
 
     def run(
         self,
@@ -272,6 +279,7 @@ class Answers(TorchDispatchMode):
         the formula of FlopCounterMode.
         """
         x: Any = tensors[0]
+        _, packet, name, *_ = _known(func)
 
         def answer() -> tuple[list[torch.Tensor], CostReport]:
             made, report = loops(*map(_array, tensors))
@@ -283,15 +291,13 @@ class Answers(TorchDispatchMode):
             raise Refused from error
         row = Row(
             *place,
-            str(func._overloadpacket),
+            name,
             tuple(x.shape),
             tuple(ours[0].shape),
             report,
             seconds,
             difference=None if theirs is None else _apart(ours, theirs),
-            find_flops=functools.partial(
-                _flops, func._overloadpacket, _shapes(args), {}, out(*_shapes(ours))
-            ),
+            find_flops=functools.partial(_flops, packet, _shapes(args), {}, out(*_shapes(ours))),
             note=_note(args[0].dtype, x.device),
             **others,
         )
@@ -302,22 +308,22 @@ class Answers(TorchDispatchMode):
 
 
 @functools.cache
-def _known(func: Any) -> tuple[Callable[..., Any] | None, Any, str | None, bool]:
-    """Return what answers an operation, its packet, its name for a list if any, and if composed."""
+def _known(func: Any) -> tuple[Callable[..., Any] | None, Any, str, bool, bool]:
+    """Return what answers an operation, its packet and name, if it only moves, and if composed."""
     packet = getattr(func, "_overloadpacket", func)
     name = str(packet)
     moves = getattr(func, "is_view", False) or name.removeprefix("aten.") in MOVES
     composed = hasattr(func, "_can_decompose") and func._can_decompose()
-    return ANSWERS.get(str(func)), packet, None if moves else name, composed
+    return ANSWERS.get(str(func)), packet, name, moves, composed
 
 
-def _readable(tensor: torch.Tensor) -> bool:
-    return (
-        type(tensor).__torch_dispatch__ is torch.Tensor.__torch_dispatch__
-        and tensor.layout is torch.strided
-        and tensor.dtype in FLOATS
-        and not tensor.is_meta
-        and tensor.numel() > 0
+def _readable(value: Any) -> bool:  # and anything but a tensor
+    return not isinstance(value, torch.Tensor) or (
+        type(value).__torch_dispatch__ is torch.Tensor.__torch_dispatch__
+        and value.layout is torch.strided
+        and value.dtype in FLOATS
+        and not value.is_meta
+        and value.numel() > 0
     )
 
 
@@ -332,6 +338,14 @@ def _storage(tensor: torch.Tensor) -> int | None:
         return None
 
 
+def _numbers(tensor: torch.Tensor) -> int:
+    """Return how many numbers a tensor holds, where an axis may repeat what it holds."""
+    if 0 not in tensor.stride():
+        return tensor.numel()
+    sides = zip(tensor.shape, tensor.stride(), strict=True)
+    return math.prod(side for side, step in sides if step)
+
+
 def _alike(*tensors: torch.Tensor | None) -> bool:
     return len({tensor.dtype for tensor in tensors if tensor is not None}) == 1
 
@@ -341,8 +355,12 @@ def _array(tensor: torch.Tensor | None) -> np.ndarray | None:
 
 
 def _note(dtype: torch.dtype, device: torch.device) -> str:
-    notes = [f"{str(dtype)[6:]} computed in float32"] if dtype in HALF else []
-    return ", ".join(notes + [f"copied from {device}"] * (device != CPU))
+    notes = []
+    if dtype in HALF:
+        notes.append(f"{str(dtype)[6:]} computed in float32")
+    if device != CPU:
+        notes.append(f"copied from {device}")
+    return ", ".join(notes)
 
 
 def _apart(ours: Sequence[torch.Tensor], theirs: Sequence[torch.Tensor]) -> Difference:
@@ -368,20 +386,14 @@ def _geometry(
     output_padding: Sequence[int],
     groups: int,
 ) -> Geometry:
-    def each(numbers: Sequence[int]) -> tuple[int, ...]:  # one number stands for all axes
-        return tuple(numbers) * (axes // len(numbers))
-
-    steps = each(stride), each(padding), each(dilation), each(output_padding)
-    return Geometry(*steps, groups=groups, transposed=transposed)
+    given = (stride, padding, dilation, output_padding)
+    steps = [tuple(n) * (axes // len(n)) for n in given]  # one number stands for all axes
+    return Geometry._make((*steps, groups, transposed))
 
 
-def _layout(*tensors: torch.Tensor) -> torch.memory_format:
-    last = torch.channels_last
-    if any(
-        t.ndim == 4 and t.is_contiguous(memory_format=last) > t.is_contiguous() for t in tensors
-    ):
-        return last
-    return torch.contiguous_format
+def _channels_last(tensor: torch.Tensor) -> bool:
+    is_last = tensor.ndim == 4 and tensor.is_contiguous(memory_format=torch.channels_last)
+    return is_last and not tensor.is_contiguous()
 
 
 def _convolution(mode: Answers, func: Any, *args: Any) -> Any:
@@ -406,7 +418,9 @@ def _convolution(mode: Answers, func: Any, *args: Any) -> Any:
         parameters=mode.parameters(weight=weight, bias=bias),
         find_layer=as_layer if role == "forward" else None,
     )
-    return y.contiguous(memory_format=_layout(x, weight))
+    if _channels_last(x) or _channels_last(weight):
+        y = y.contiguous(memory_format=torch.channels_last)
+    return y
 
 
 def _convolution_backward(mode: Answers, func: Any, *args: Any) -> Any:
