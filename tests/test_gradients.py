@@ -212,6 +212,7 @@ def test_inputs_are_not_modified():
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow  # loops that are broken are compiled each time
 @pytest.mark.parametrize("broken", ["direct", "tiled", "turned", "depthwise"])
 def test_a_tap_left_out_is_noticed(monkeypatch, broken):
     rng, method = np.random.default_rng(0), "direct" if broken == "direct" else "tiled"
@@ -334,6 +335,7 @@ def test_deformable_of_one_image_and_of_none():
     assert not none.weight.any()
 
 
+@pytest.mark.slow  # loops that are broken are compiled each time
 @pytest.mark.parametrize("loops", ["corner_loops", "spread_loops"])
 def test_a_sample_left_out_is_noticed(monkeypatch, loops):
     dy, x, offset, weight, _ = deformed(4, 1, 2, 3, (5, 6), 3, 1, 1, False)
