@@ -36,7 +36,7 @@ COLUMNS = {  # and their widths, enough for any photo: rows are printed one by o
 }
 LEGEND = (
     "document's: multiplies by its formula, over the input; measured: counted in the loops",
-    "✓: measured = dense, or in bounds where the loops skip what is cropped; parameters = formula",
+    "✓: the multiplies measured and the parameters held are what the formulas say",
     "× standard: multiplies in bounds over those of the standard convolution",
     "GFLOP/s: executed FLOPs (2 × MACs) a nanosecond; checks, padding and allocation included",
 )
