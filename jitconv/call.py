@@ -258,17 +258,14 @@ def transposed(
     C = x.shape[1]
     checks.divides("groups", groups, C, "the channels of x")
     if weight.shape[0] != C:
-        hint = (
-            "; x looks like NHWC: pass np.moveaxis(x, -1, -3)"
-            if x.shape[3] == weight.shape[0]
-            else ""
-        )
-        if weight.shape[1] == C and not hint:
+        hint = f"; pass a weight of shape {(C, *weight.shape[1:])}"
+        if x.shape[3] == weight.shape[0]:
+            hint = "; x looks like NHWC: pass np.moveaxis(x, -1, -3)"
+        elif weight.shape[1] == C:
             hint = "; weight looks transposed: pass weight.swapaxes(0, 1)"
         raise ValueError(
             f"weight: (C, M/groups, KH, KW) needs {C} in its first axis to fit x {x.shape}, "
-            f"got shape {weight.shape}"
-            f"{hint or f'; pass a weight of shape {(C, *weight.shape[1:])}'}"
+            f"got shape {weight.shape}{hint}"
         )
     M = weight.shape[1] * groups
     bias, has_bias, held = checks.biases(bias, M, x.dtype), bias is not None, weight.size

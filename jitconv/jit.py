@@ -40,9 +40,9 @@ __all__ = ["info", "njit", "prange"]
 # is written.
 FASTMATH = {"contract"}
 
-# glibc keeps freed memory up to twice the largest block that was freed so far, of blocks up to
-# 32 MB, and gives the rest back; each page costs microseconds when it is asked for again, and some
-# calls took three times as long. This block is never touched, and freed at once.
+# glibc gives freed memory back above a threshold: twice the largest block, of at most 32 MB, that
+# was ever freed. Asking for it again costs microseconds a page, and some calls took three times as
+# long. Freeing this block, which is never touched, raises the threshold for good.
 np.empty(2**25 - 2**13, np.uint8)
 
 # Two threads that launch kernels at once abort the process under Numba's workqueue layer, so

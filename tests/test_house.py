@@ -56,6 +56,7 @@ def test_kernels_need_numpy_and_other_kernels_alone():
             allowed = thing is np or thing is jit.prange or is_kernel(thing)
             allowed = allowed or needed in (
                 "registers",
+                "numbers",
                 "move",
                 "spread",
                 "transpose",

@@ -116,7 +116,9 @@ def edges(x: np.ndarray, rows: Pair, columns: Pair) -> dict[Pair, np.ndarray]:
         if (down, right) != (0, 0)
     }
     if sum(piece.nbytes for piece in pieces.values()) >= x.nbytes:
-        return pieces  # the chunk itself is less than a halo as wide as that
+        return (
+            pieces  # they keep the whole chunk in memory, which is no more than copies would take
+        )
     return {place: piece.copy() for place, piece in pieces.items()}
 
 

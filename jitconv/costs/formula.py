@@ -43,7 +43,7 @@ class Formula(NamedTuple):
         symbols : str
             A formula of symbols, numbers, brackets, ⌊ ⌋ and + − · /.
         **values : int
-            The number for each symbol. Symbols that begin with ``V_`` are counts, of any size.
+            The number for each symbol. T and what begins with U_ or V_ are counts, of any size.
 
         Returns
         -------
@@ -64,7 +64,7 @@ class Formula(NamedTuple):
         'K²·C·M/g = 9·64·128/4 = 18,432'
         """
         for symbol, number in values.items():
-            checks.integer(symbol, number, 0, below=math.inf if symbol.startswith("V_") else 2**31)
+            checks.integer(symbol, number, 0, below=math.inf if symbol[0] in "TUV" else 2**31)
         tokens = [str(values[t]) if _SYMBOL.fullmatch(t) else t for t in _TOKEN.findall(symbols)]
         try:
             value = _evaluate([token for token in tokens if not token.isspace()])

@@ -496,7 +496,7 @@ def gradient(
     in bounds, input | M·C·V_h·V_w = 128·64·166·166 = 225,738,752
     in bounds, weight | M·C·V_h·V_w = 128·64·166·166 = 225,738,752
     """
-    put = _Put(N, window, transposed=transposed, C=C, I=C, M=M, O=M, g=groups).phases_of_input()
+    put = _Put(N, window, transposed=transposed, C=C, I=C, M=M, O=M, g=groups)
     K, shared = put.K, "/g" if groups > 1 else ""
     each = f"{put.n}M·C{shared}"
     outputs = "H·W" if transposed else "OH·OW"
@@ -557,7 +557,7 @@ def separable_gradient(N: int, C: int, window: Window, *, parts: Sequence[str]) 
     >>> print(costs["in bounds, row input"])
     C·OH·V_w = 3·8·22 = 528
     """
-    put = _Put(N, window, C=C).phases_of_input()
+    put = _Put(N, window, C=C)
     n = put.n
     counts = {
         "column pass": (f"{n}C·KH·OH·W", f"{n}C·V_h·W", f"{n}C·KH·OH·W"),
@@ -618,7 +618,7 @@ def depthwise_separable_gradient(
     >>> print(costs["in bounds"])
     B·M·OH·OW = 64·128·56·56 = 25,690,112
     """
-    put = _Put(N, window, C=C, M=M, B=middle).phases_of_input()
+    put = _Put(N, window, C=C, M=M, B=middle)
     n, K = put.n, put.K
     outputs, across, inside = f"{n}B·{K}·OH·OW", f"{n}B·M·OH·OW", f"{n}B·V_h·V_w"
     counts = {
@@ -697,7 +697,7 @@ def deformable_gradient(
     >>> print(costs["dense, positions"], "|", costs["dense, input"])
     4·G·K²·OH·OW = 4·1·9·6·6 = 1,296 | 4·C·K²·OH·OW = 4·3·9·6·6 = 3,888
     """
-    put = _Put(N, window, C=C, I=C, M=M, O=M, g=groups, G=offset_groups).phases_of_input()
+    put = _Put(N, window, C=C, I=C, M=M, O=M, g=groups, G=offset_groups)
     K, shared = put.K, "/g" if groups > 1 else ""
     each = {
         "columns": f"M·C{shared}",
@@ -887,24 +887,20 @@ class _Put:
         for g, channels in (("g", "C"), ("g", "M"), ("G", "C")):
             if g in values:
                 checks.divides(g, values[g], values[channels], channels)
-        self.values = {
-            "N": N,
-            "K": KH,
-            "K²": KH * KW,
-            **dict(zip(("KH", "KW"), window.kernel, strict=True)),
-            **dict(zip(("H", "W"), window.size, strict=True)),
-            **dict(zip(("OH", "OW"), window.output, strict=True)),
-            **dict(zip(("V_h", "V_w"), window.taps, strict=True)),
-            **values,
+        # the phases of a transposed convolution: of this one, or of the gradient of its input
+        phased = window.output if transposed else window.size
+        ends = [before for before, _ in window.padding]
+        axes = zip(phased, window.kernel, window.stride, ends, window.dilation, strict=True)
+        pairs = {
+            ("KH", "KW"): window.kernel,
+            ("H", "W"): window.size,
+            ("OH", "OW"): window.output,
+            ("V_h", "V_w"): window.taps,
+            ("U_h", "U_w"): [taps_of_phases(*axis) for axis in axes],
         }
-        if transposed:
-            ends = [before for before, _ in window.padding]
-            axes = zip(
-                window.output, window.kernel, window.stride, ends, window.dilation, strict=True
-            )
-            self.values |= dict(
-                zip(("U_h", "U_w"), (taps_of_phases(*a) for a in axes), strict=True)
-            )
+        self.values = {"N": N, "K": KH, "K²": KH * KW, **values}
+        for symbols, numbers in pairs.items():
+            self.values |= zip(symbols, numbers, strict=True)
 
     def __call__(self, name: str, section: str, symbols: str) -> Formula:
         return Formula.of(name, section, symbols, **self.values)
@@ -926,15 +922,6 @@ class _Put:
                 ("dense", "in bounds"), ("every tap", in_bounds), both, strict=True
             )
         ]
-
-    def phases_of_input(self) -> _Put:
-        """Let U_h and U_w be those of the gradient with respect to the input, and return it."""
-        _, kernel, stride, padding, dilation, *_ = self.window
-        axes = zip(self.window.size, kernel, stride, padding, dilation, strict=True)
-        self.values["U_h"], self.values["U_w"] = (
-            taps_of_phases(size, k, s, before, d) for size, k, s, (before, _), d in axes
-        )
-        return self
 
     def parts(self, parts: dict[str, tuple[str, str, str]]) -> list[Formula]:
         """Dense counts, those in bounds and those of phases: of all parts, then of each."""

@@ -102,20 +102,17 @@ def other_tools(costs: Costs, output_shape: tuple[int, ...], multiplies: int) ->
     XLA cost analysis 22464
     """
     deformable, transposed = costs.seen_as == "deformable", costs.seen_as == "transposed"
-    shape, value = (
-        output_shape,
-        {name: int(costs[name].value) for name in costs if "ratio" not in name},
-    )
+    value = {name: int(costs[name].value) for name in costs if "ratio" not in name}
     dense, in_bounds = value["dense"], value["in bounds"]
-    bias = math.prod(shape) if "bias" in costs else 0
-    images = shape[0] if len(shape) == 4 else 1
+    bias = math.prod(output_shape) if "bias" in costs else 0
+    images = output_shape[0] if len(output_shape) == 4 else 1
     macs = value["document"] if transposed else dense
     held = dense + bias  # parameters × output pixels
     if deformable:  # the convolutions that make offsets and mask are counted, the sampling is not
         macs = sum(
             n for name, n in value.items() if name.startswith("dense") and name.endswith("branch")
         )
-        pixels = images * math.prod(shape[-2:])
+        pixels = images * math.prod(output_shape[-2:])
         held = macs + value["dense, kernel"] + value.get("bias", 0) * pixels
     unknown = "; nothing for a deformable convolution" if deformable else ""
     grid = ", input grid" if transposed else ""

@@ -321,7 +321,7 @@ def deform_conv2d(
         places, corners = np.empty((taps, rows, OW), np.intp), np.empty((taps, rows, OW, 4), dtype)
         each = np.zeros((taps * rows, 5), np.int64)
         corner_loops(
-            *(images, columns, call.offset, call.mask if call.has_mask else none),
+            *(images, columns, call.offset, call.mask),
             *(doffset if "offset" in needed else none, dmask if "mask" in needed else none),
             *(samples, places, corners, first, steps, each),
         )

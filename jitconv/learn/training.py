@@ -8,14 +8,14 @@ ways back are taken in reverse, and every weight moves against its gradient.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 
 from .. import gradients
+from ..jit import limited_threads
 
 Back = Callable[[np.ndarray], Any]
 
@@ -168,19 +168,11 @@ def forward(layers: Sequence[Callable], x: np.ndarray) -> tuple[np.ndarray, list
 
 def backward(backs: list[Back], dy: np.ndarray) -> None:
     """Go all the ways back, from the last to the first layer that learns."""
-    while dy is not None:
+    while backs and dy is not None:
         dy = backs.pop()(dy)
 
 
-@contextlib.contextmanager
-def one_thread() -> Iterator[None]:
-    """Run loops on one thread; as a decorator, those of a function."""
-    before = numba.get_num_threads()
-    numba.set_num_threads(1)
-    try:
-        yield
-    finally:
-        numba.set_num_threads(before)
+one_thread = partial(limited_threads, 1)  # a context, or the decorator of a function
 
 
 @one_thread()

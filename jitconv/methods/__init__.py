@@ -36,7 +36,7 @@ def run(variant: Variant, call: Call, method: str) -> ConvResult:
     call : Call
         What the variant's function checked.
     method : str
-        The name of a method, or "auto" for the first that would be faster than those after it.
+        The name of a method, or "auto" for the first that takes the call.
 
     Returns
     -------
@@ -81,7 +81,7 @@ def both(variant: Callable[[], Costs], method: Callable[[], Costs]) -> Costs:
 def _chosen(variant: Variant, call: Call, name: str) -> Method:
     if name == "auto":
         for method in METHODS.values():
-            if method.prefers(variant, call):
+            if method.takes(variant, call):
                 return method
     if not isinstance(name, str) or name not in METHODS:
         words = ", ".join(map(repr, ["auto", *sorted(METHODS)]))

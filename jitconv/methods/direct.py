@@ -15,6 +15,4 @@ def _run(variant: Variant, call: Call) -> tuple[np.ndarray, tuple[Pass, ...]]:
     return variant.direct(call)
 
 
-DIRECT = Method(
-    "direct", takes=lambda variant, call: True, prefers=lambda variant, call: True, run=_run
-)
+DIRECT = Method("direct", takes=lambda variant, call: True, run=_run)

@@ -22,13 +22,12 @@ class Method(NamedTuple):
         The word for ``method=``, and for the report.
     takes : callable
         Whether it can run a variant's call.
-    prefers : callable
-        Whether "auto" runs the call by it.
     run : callable
         Returns the output, and what each pass counted; each `Pass` names the formula that its count
         must equal.
     why_not : callable
-        Why it cannot run a call of a variant that it can run others of; "" if it can run none.
+        Why it cannot run this call, for a variant some of whose calls it can run; "" if it can run
+        none of them.
     costs : callable, optional
         As `Variant.costs`: formulas of its own, besides the variant's.
     not_counted : tuple of str
@@ -37,7 +36,6 @@ class Method(NamedTuple):
 
     name: str
     takes: Callable[[Variant, Call], bool]
-    prefers: Callable[[Variant, Call], bool]
     run: Callable[[Variant, Call], tuple[np.ndarray, tuple[Pass, ...]]]
     why_not: Callable[[Variant, Call], str] = lambda variant, call: ""
     costs: Callable[[Call], Callable[[], Costs]] | None = None

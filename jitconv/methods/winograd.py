@@ -59,9 +59,9 @@ A, B = 5 / 8, 3 / 2  # the points, besides 0 and infinity
 AA, BB = A * A, B * B
 
 TILES = 16  # of a band: they are transformed, multiplied and stored together
-QUARTERS = 4  # of a depth, some empty: a thread transforms the weights of one at a time
+QUARTERS = 4  # of a depth: a thread transforms the weights of one at a time; the last may be empty
 DEPTH = QUARTERS * LANES  # input channels, at most, whose products are summed before p is added to
-VECTORS = 4 if REGISTERS > 16 else 2  # of output channels in a block, of WIDTH at most
+VECTORS = 4 if REGISTERS > 16 else 2  # of output channels in a block, which has WIDTH at most
 WIDTH, HALF = numbers(VECTORS, 4), LANES // 2
 # Steps between the 36 numbers of a tile, or a kernel: odd numbers of cache lines, or twice odd in
 # float64, so that they spread over the sets of a cache.
@@ -237,7 +237,7 @@ def outputs(p, k, count, biases, z):
 
 
 @njit
-def row_of(tile, TH, TW):
+def place_of(tile, TH, TW):
     # where a tile lies: image, row, column
     return tile // (TH * TW), tile // TW % TH, tile % TW
 
@@ -251,7 +251,7 @@ def transform_inputs(x, sizes, first, tiles, chunk, pixels, patches, v, to):
     c = chunk % -(-CG // LANES) * LANES
     some, channel = min(LANES, CG - c), chunk // -(-CG // LANES) * CG + c
     while tile < tiles:  # neighbours in a row; pixels flat (·, LANES): a row of theirs, to be cut
-        n, th, tw = row_of(first + tile, TH, TW)
+        n, th, tw = place_of(first + tile, TH, TW)
         row, w = min(tiles - tile, TW - tw), 4 * tw - left
         size, begin = 4 * row + 2, max(0, -w)
         # Squares of pixels and channels are fetched. Near the end of x they begin earlier: `skip`
@@ -305,9 +305,7 @@ def transform_weights(weight, CG, m, width, c0, some, kernels, u, to):
                     kernels[k * WIDTH + j] = weight[at + j * far + k]
         for c in range(some):
             for i in range(0, width, LANES):
-                multiplies += weights(
-                    kernels, c * 9 * WIDTH + i, min(LANES, width), u, to + c * width + i
-                )
+                multiplies += weights(kernels, c * 9 * WIDTH + i, LANES, u, to + c * width + i)
         return multiplies
     for i in range(width):
         for c in range(some):
@@ -387,7 +385,7 @@ def rest(v, at, first, tiles, u, k, some, width, sums, p, to, onto):
 def multiply(v, at, some, tiles, u, k, width, sums, p, to, onto):
     # a band: 36 times v (tiles, some) · u (some, width) -> p (tiles, width)
     done, multiplies = tiles // 4 * 4, 0
-    if width == registers(p, 1, VECTORS).shape[1]:
+    if width == numbers(VECTORS, p.itemsize):
         multiplies += wide(v, at, 0, tiles, u, k, some, p, to, onto)
         return multiplies + wide1(v, at, done, tiles, u, k, some, p, to, onto)
     if width == LANES:
@@ -408,7 +406,7 @@ def transform_outputs(p, sizes, first, tiles, m, width, biases, z, square, y):
     for k in range(0, end, LANES):
         multiplies += outputs(p, k, min(LANES, end - k), biases, z)
     while tile < tiles:  # neighbours in a row
-        n, th, tw = row_of(first + tile, TH, TW)
+        n, th, tw = place_of(first + tile, TH, TW)
         row = min(tiles - tile, TW - tw)
         for h in range(min(4, OH - 4 * th)):
             to = ((n * M + m) * OH + 4 * th + h) * OW + 4 * tw
@@ -563,8 +561,8 @@ def _plan(C: int, M: int, groups: int, tiles: int, itemsize: int, threads: int) 
 
 
 def _dense(variant: Variant, call: Call) -> bool:
-    moved = isinstance(call, Deformed) or (isinstance(call, Dense) and call.transposed)
-    return variant.any_method and isinstance(call, Dense) and not moved
+    dense = isinstance(call, Dense) and not isinstance(call, Deformed) and not call.transposed
+    return variant.any_method and dense
 
 
 def _takes(variant: Variant, call: Call) -> bool:
@@ -625,7 +623,6 @@ def _costs(call: Call) -> Callable[[], Costs]:
 WINOGRAD = Method(
     "winograd",
     takes=_takes,
-    prefers=lambda variant, call: False,
     run=_run,
     why_not=_why_not,
     costs=_costs,

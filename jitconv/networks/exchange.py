@@ -166,14 +166,14 @@ def _exchanged(row: Row, by: str, groups: int) -> Iterator[Layer]:
     layer, C = row.layer, row.input_shapes[0][0]
     if by == "depthwise separable":
         yield changed(layer, name=f"{layer.name}/dw", channels=C, groups=C)
-        point: dict[str, Any] = {
-            "kernel_size": 1,
-            "stride": 1,
-            "padding": 0,
-            "dilation": 1,
-            "groups": 1,
-        }
-        yield changed(layer, inputs=(f"{layer.name}/dw",), **point)
+        yield Layer(
+            layer.name,
+            channels=layer.channels,
+            bias=layer.bias,
+            norm=layer.norm,
+            relu=layer.relu,
+            inputs=(f"{layer.name}/dw",),
+        )
     elif by == "standard":
         yield changed(layer, groups=1)
     elif C % groups or layer.channels % groups:

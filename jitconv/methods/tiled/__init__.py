@@ -48,4 +48,4 @@ def _turned(call: Dense) -> Dense:
     return replace(call, x=x, weight=weight, window=Window(*pairs))
 
 
-TILED = Method("tiled", takes=_takes, prefers=_takes, run=_run)
+TILED = Method("tiled", takes=_takes, run=_run)

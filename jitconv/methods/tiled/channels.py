@@ -21,7 +21,8 @@ from .registers import LANES, REGISTERS, aligned, registers
 
 # vectors of pixels in a run of four channels, and of one
 FOUR, ONE = (6, 8) if REGISTERS > 16 else (2, 8)
-# Sixteen channels at a time are `turned` under kernels that are wide, or of a small output.
+# Sixteen channels at a time are `turned` under a kernel of at least WIDE columns, or where the
+# output has at most SMALL pixels.
 WIDE, SMALL = 4, 200
 
 
@@ -38,7 +39,7 @@ def make_run(CHANNELS, LONG):
         # One function for long tiles, short ones and the last pixels: where an image is small, a
         # call takes as long as a tile.
         many, few = registers(lines, CHANNELS, LONG), registers(lines, CHANNELS, 1)
-        PIXELS, LANES = many.shape[1], few.shape[1]
+        PIXELS = many.shape[1]
         multiplies, p = 0, np.intp(0)
         while p + PIXELS <= pixels:
             for j in range(PIXELS):

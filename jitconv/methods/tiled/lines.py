@@ -38,7 +38,7 @@ from ...call import Dense, empty
 from ...costs.report import Pass
 from ...jit import njit
 from .regions import TAPS, Plan, plan
-from .registers import BYTES, LANES, MANY, REGISTERS, aligned, move, registers, spread
+from .registers import BYTES, LANES, MANY, REGISTERS, aligned, move, numbers, registers, spread
 
 # vectors of pixels in a long tile of MANY, of four, of three, and of one output channels; longer
 # ones were slower, though they fill the registers better
@@ -145,7 +145,7 @@ def tiles(read, sums, bias, m, c0, target):
             many, vectors = 3, THREE
         elif channels - i >= 4:
             many, vectors = 4, FOUR
-        pixels = (vectors * (BYTES // y.itemsize) + LANES - 1) // LANES * LANES  # of a long tile
+        pixels = numbers(vectors, y.itemsize)  # of a long tile
         whole, v = end // pixels * pixels, w + np.uintp(i) * apart
         middle, k = at + whole, many * whole  # where short tiles begin, and their sums
         if many == MANY:

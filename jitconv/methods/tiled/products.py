@@ -25,7 +25,7 @@ from ...jit import njit
 from ...shapes import Window
 from .lines import ONE, WIDE, copy, fill, gather, long, long1, parts_of, short, short1
 from .regions import plan
-from .registers import BYTES, LANES, MANY, REGISTERS, aligned, registers, transpose_rows
+from .registers import LANES, MANY, REGISTERS, aligned, numbers, registers, transpose_rows
 
 # channels × taps of a tile: their sums, a vector of pixels each, fill the registers
 CHANNELS, TAPS = (4, 6) if REGISTERS > 16 else (2, 3)
@@ -155,12 +155,12 @@ def turned(read, sums, target, side_by_side):
     # windows flat (pixels, R): what each tap meets, in whole vectors; dy flat: channel i's pixels
     # from at + i * plane on; dweight flat: tap r of channel i at w + i * apart + taps[r]
     (windows, R, in_order, dy, at, plane, channels), (dweight, w, apart, taps) = read, target
-    per_vector, end, multiplies, m = BYTES // dy.itemsize, R // LANES * LANES, 0, np.intp(0)
+    end, multiplies, m = R // LANES * LANES, 0, np.intp(0)
     shifts, none = np.uintp(R) * in_order, np.intp(0)
     while m < channels:
         a, v = np.uintp(at + m * plane), w + np.uintp(m) * apart
         now, vectors = (MANY, WIDE) if channels - m >= MANY else (1, ONE)
-        long_taps = (vectors * per_vector + LANES - 1) // LANES * LANES
+        long_taps = numbers(vectors, dy.itemsize)
         middle, p = end // long_taps * long_taps, np.uintp(plane)
         f, k = none + middle, now * middle
         if now == MANY:

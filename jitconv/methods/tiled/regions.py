@@ -19,11 +19,11 @@ LINES = 480 * 2**10  # bytes of lines: half of the second-level cache
 PIXELS = 4096  # of a region, at most
 # A 1×1 kernel has lines if a group has so many channels, and all images more than so many bytes.
 DEEP, LARGE = 64, 2**23
-# Regions × blocks of channels that a call is cut into, at least, for threads to share; but none has
-# fewer multiplies than these.
+# A call is cut into at least UNITS pieces, regions × blocks of channels, for threads to share,
+# unless a piece would then have fewer than WORK multiplies.
 UNITS, WORK = 16, 2**17
-# Taps outside the image are left out where that saves this share of the time, or where the output
-# has at most TINY pixels and no more than this share of the taps lie inside.
+# Taps outside the image are left out where that saves at least SAVED of the time, or where the
+# output has at most TINY pixels and at most INSIDE of the taps lie in the image.
 SAVED, TINY, INSIDE = 0.2, 2 * LANES, 0.6
 
 # A strip of rows, a strip of columns, and what follows from them: rows of a line, numbers from one

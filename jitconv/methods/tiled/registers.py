@@ -10,7 +10,7 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import lower_builtin, type_callable
+from numba.extending import lower_builtin, register_jitable, type_callable
 from numba.np.arrayobj import make_array, populate_array
 
 from ...jit import njit
@@ -44,6 +44,7 @@ def registers(like, rows, vectors):
     return np.empty((rows, numbers(vectors, like.itemsize)), like.dtype)
 
 
+@register_jitable
 def numbers(vectors: int, itemsize: int) -> int:
     """Return how many numbers so many vectors hold, rounded up to a multiple of LANES."""
     return -(-vectors * BYTES // itemsize // LANES) * LANES
@@ -88,6 +89,13 @@ def _on_stack(context, builder, signature, arguments):
     return array._getvalue()
 
 
+def _vector(context, builder, kind, array, index, size):
+    """Return the address of a vector of so many numbers, from number `index` of an array on."""
+    first = builder.gep(make_array(kind)(context, builder, array).data, [index])
+    element = context.get_data_type(kind.dtype)
+    return builder.bitcast(first, ir.VectorType(element, size).as_pointer())
+
+
 def move(source, at, step, target, to):
     """Copy LANES numbers, a constant step apart in source; LLVM would copy them one by one."""
     at, to = int(at), int(to)
@@ -109,13 +117,11 @@ def _move(context, builder, signature, arguments):
     align, number = context.get_abi_sizeof(element), ir.IntType(32)
     lanes = ir.Constant(ir.VectorType(number, LANES), [number(step * j) for j in range(LANES)])
 
-    def vector(array, index, size):
-        first = builder.gep(make_array(signature.args[0])(context, builder, array).data, [index])
-        return builder.bitcast(first, ir.VectorType(element, size).as_pointer())
-
-    values = builder.load(vector(source, at, step * LANES), align=align)
+    kind = signature.args[0]
+    values = builder.load(_vector(context, builder, kind, source, at, step * LANES), align=align)
     values = builder.shuffle_vector(values, ir.Constant(values.type, ir.Undefined), lanes)
-    builder.store(values, vector(target, to, LANES), align=align)
+    where = _vector(context, builder, signature.args[3], target, to, LANES)
+    builder.store(values, where, align=align)
     return context.get_dummy_value()
 
 
@@ -138,15 +144,13 @@ def _spread(context, builder, signature, arguments):
     element, number = context.get_data_type(signature.args[0].dtype), ir.IntType(32)
     align, numbers = context.get_abi_sizeof(element), ir.VectorType(number, 2 * LANES)
 
-    def pointer(array, index, size):
-        first = builder.gep(make_array(signature.args[0])(context, builder, array).data, [index])
-        return builder.bitcast(first, ir.VectorType(element, size).as_pointer())
-
     def shuffled(vector, lanes):
         order = ir.Constant(numbers, [number(lane) for lane in lanes])
         return builder.shuffle_vector(vector, ir.Constant(vector.type, ir.Undefined), order)
 
-    values = builder.load(pointer(source, at, LANES), align=align)
+    values = builder.load(
+        _vector(context, builder, signature.args[0], source, at, LANES), align=align
+    )
     values = shuffled(values, [j // 2 for j in range(2 * LANES)])
     wanted = ir.Constant(ir.VectorType(number, 1), ir.Undefined)
     wanted = builder.insert_element(wanted, builder.trunc(count, number), number(0))
@@ -154,7 +158,7 @@ def _spread(context, builder, signature, arguments):
     # the even lanes, of the first `count` numbers
     lanes = [number(LANES if j % 2 else j // 2) for j in range(2 * LANES)]
     mask = builder.icmp_signed("<", ir.Constant(numbers, lanes), wanted)
-    where = pointer(target, to, 2 * LANES)
+    where = _vector(context, builder, signature.args[3], target, to, 2 * LANES)
     kind = ir.FunctionType(ir.VoidType(), [values.type, where.type, number, mask.type])
     name = f"llvm.masked.store.v{2 * LANES}f{8 * align}.p0"
     store = cgutils.get_or_insert_function(builder.module, kind, name)

@@ -19,12 +19,13 @@ from ...shapes import Window
 from .lines import multiply, put
 from .regions import plan
 from .registers import LANES, aligned, move, transpose
+from .turned import turn_back
 
 SAMPLES = 2**21  # bytes of samples that are gathered before they are multiplied: they stay in cache
 
 
 # Channels of an offset group whose pixels lie side by side, so that one load fetches many of them.
-# LLVM writes out loops over fewer than 32 one by one, and takes no vectors.
+# Over fewer than 32 LLVM writes out these loops one by one, and takes no vectors.
 MANY, FOUR = 32, 4
 
 
@@ -86,17 +87,7 @@ def make_sample(CHANNELS):
                 multiplies += 4
         if CHANNELS >= LANES:
             for i in range(0, CHANNELS, LANES):
-                for first in range(0, OW, LANES):
-                    ow = max(0, min(first, OW - LANES))  # the last ones are stored again
-                    k, q = ow * CHANNELS + i, to + i * apart + ow
-                    if OW >= LANES:
-                        transpose(row, k, CHANNELS, 4 * CHANNELS, line, q, apart)
-                    else:
-                        transpose(row, k, CHANNELS, 4 * CHANNELS, square, 0, LANES)
-                        for lane in range(LANES):
-                            a, b = np.uintp(lane * LANES), np.uintp(q + lane * apart)
-                            for j in range(OW):
-                                line[b + np.uintp(j)] = square[a + np.uintp(j)]
+                turn_back(row, i, CHANNELS, OW, square, line, to + i * apart, apart)
         else:
             for ow in range(OW):
                 for i in range(CHANNELS):
@@ -174,8 +165,7 @@ def run(call: Deformed) -> tuple[np.ndarray, tuple[Pass, ...]]:
         shape = (now.stop - n, C * K, rows, OW)
         some = samples[: math.prod(shape)].reshape(shape)
         counts = np.zeros((shape[0] * rows, 4), np.int64)
-        factors = mask[now] if mask.size else np.empty((0, 0, 0, 0), y.dtype)
-        sample_loops(beside[now], call.offset[now], factors, first, H, W, *steps, C, some, counts)
+        sample_loops(beside[now], call.offset[now], mask[now], first, H, W, *steps, C, some, counts)
         size = (rows, OW)
         pixels = Window(size, (1, 1), (1, 1), ((0, 0), (0, 0)), (1, 1), size, size)
         planned = plan(shape[0], C * K, M, call.groups, pixels, False, y.itemsize, 1)

@@ -1,8 +1,8 @@
 """Depthwise convolutions with a channel in each lane, sixteen side by side.
 
-Lines pay where they are read more often than they were written. Of a small image, or under a large
-kernel, they are not: each column of taps has its own, and the last pixels of each channel fill no
-vector. Here sixteen channels go together, and a pixel is a vector:
+Lines pay off when each is read many times. On a small image or under a wide kernel they are not:
+every column of taps has its own, and the last pixels of each channel fill no vector. Here sixteen
+channels go together, and a pixel is a vector:
 
 1. *Turn.* The pixels that a region of outputs meets are laid side by side, sixteen channels of each
    in a run, with zeros where they meet padding. Where the stride skips columns, those that meet
@@ -120,16 +120,17 @@ some, single = make_some(SOME), make_some(1)
 
 
 @njit
-def turn_back(sums, count, square, y, at, plane):
-    # sums flat (count, LANES) -> y flat, channel i's from at + i * plane on
+def turn_back(sums, at, apart, count, square, y, to, plane):
+    # sums flat: sixteen channels side by side, of pixel p from at + p * apart on -> y flat, of
+    # channel i from to + i * plane on
     for first in range(0, count, LANES):
         p = max(0, min(first, count - LANES))  # the last ones are stored again
         if count >= LANES:
-            transpose(sums, p * LANES, LANES, 4 * LANES, y, at + p, plane)
+            transpose(sums, at + p * apart, apart, 4 * apart, y, to + p, plane)
         else:
-            transpose(sums, 0, LANES, 4 * LANES, square, 0, LANES)
+            transpose(sums, at, apart, 4 * apart, square, 0, LANES)
             for i in range(LANES):
-                q = np.uintp(at + i * plane)
+                q = np.uintp(to + i * plane)
                 for j in range(count):
                     y[q + np.uintp(j)] = square[np.uintp(i * LANES) + np.uintp(j)]
 
@@ -167,7 +168,7 @@ def turned_loops(job, x, weight, bias, y, channels, regions, tables, sizes, coun
                 biases[j] = bias[m + j * MG]
             multiplies += some(pixels, now, 0, shifts, taps, turned, biases, sums)
             multiplies += single(pixels, now, left, shifts, taps, turned, biases, sums)
-            turn_back(sums, count, square, out, at + i * (plane // MG), plane)
+            turn_back(sums, 0, LANES, count, square, out, at + i * (plane // MG), plane)
         if not region["contiguous"]:
             store(kept, region, n * M + c * MG, LANES * MG, OH, OW, flat_y)
     counts[job] = multiplies
