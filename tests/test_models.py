@@ -1,5 +1,6 @@
 """PyTorch models on jitconv's loops: outputs and gradients are torch's, and every multiply is in a row."""
 
+import copy
 import functools
 import gc
 import importlib
@@ -202,9 +203,7 @@ def test_modules_of_attention_are_taken_apart(quiet):
     assert not any("native_multi_head" in name for name in measured.not_measured)
     assert "without gradients, modules of attention may run as one operation" in str(measured)
     assert measured.parameters == sum(
-        p.numel()
-        for name, p in model.named_parameters()
-        if "norm" not in name and "in_proj_bias" not in name  # which is added on its own
+        p.numel() for name, p in model.named_parameters() if "norm" not in name
     )
 
 
@@ -328,9 +327,19 @@ def test_inference_tensors_are_taken_apart_too():
 
 
 weight_norm = torch.nn.utils.parametrizations.weight_norm
+spectral_norm = torch.nn.utils.parametrizations.spectral_norm
+attention = functools.partial(torch.nn.MultiheadAttention, 8, 2)
 PARAMETERS = {
-    "keys": (lambda: torch.nn.MultiheadAttention(8, 2), [(5, 1, 8), (6, 1, 8)], 288),
+    "keys": (lambda: attention(), [(5, 1, 8), (6, 1, 8)], 288),
+    "keys, in parts too": (lambda: Twice(attention()), [(5, 1, 8), (6, 1, 8)], 288),
+    "batch first": (lambda: attention(batch_first=True), [(2, 5, 8), (2, 5, 8)], 288),
+    "recurrent": (lambda: torch.nn.GRU(6, 4, batch_first=True), [(2, 5, 6)], 144),
     "normed": (lambda: weight_norm(torch.nn.Linear(6, 4)), [(3, 6)], 28),
+    "normed by its spectrum": (lambda: spectral_norm(torch.nn.Linear(6, 4)), [(3, 6)], 28),
+    "as it was once": (lambda: torch.nn.utils.weight_norm(torch.nn.Linear(6, 4)), [(3, 6)], 28),
+    "of a script": (lambda: torch.jit.script(torch.nn.Linear(6, 4)), [(3, 6)], 28),
+    "of its size only": (lambda: Squared(), [(4, 4)], 16),
+    "none": (lambda: Squared(torch.ones(4, 4)), [(4, 4)], 0),
     "first factor": (lambda: Turned(), [(4, 3)], 8),
     "halves": (lambda: Halves(), [(3, 4)], 32),
 }
@@ -345,6 +354,25 @@ class Halves(torch.nn.Module):
         return x @ self.both[0] @ self.both[1] @ self.both[0]
 
 
+class Twice(torch.nn.Module):
+    def __init__(self, attend):
+        super().__init__()
+        self.attend = attend
+
+    def forward(self, q, k, v):
+        return self.attend(q, q, q)[0] + self.attend(q, k, v)[0]
+
+
+class Squared(torch.nn.Module):
+    def __init__(self, weight=None):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(4, 4)) if weight is None else weight
+
+    def forward(self, x):
+        y = x @ self.weight
+        return y @ y.T
+
+
 class Turned(torch.nn.Module):
     def __init__(self):
         super().__init__()
@@ -354,6 +382,7 @@ class Turned(torch.nn.Module):
         return self.matrix @ x
 
 
+@pytest.mark.filterwarnings("ignore:`torch", "ignore:.*weight_norm")
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_parameters_are_known_in_parts_and_made_of_others(name):
     make, shapes, expected = PARAMETERS[name]
@@ -368,6 +397,97 @@ def test_weights_that_autocast_makes_are_parameters():
     with torch.autocast("cpu", torch.bfloat16):
         measured = jitconv.measure(layer, torch.ones(2, 6))
     assert (measured.parameters, len(measured.network.layers)) == (28, 1)
+
+
+def test_parameters_are_counted_once_in_any_precision_and_place():
+    layer, attend = torch.nn.Linear(6, 4), torch.nn.MultiheadAttention(8, 2)
+    with jitconv.measuring() as measured:
+        for _ in range(2):
+            layer(torch.ones(2, 6)).sum().backward()
+            for p in layer.parameters():
+                p.data = p.data - p.grad
+        with torch.autocast("cpu", torch.bfloat16):
+            layer(torch.ones(2, 6))
+            attend(*torch.ones(3, 5, 2, 8))
+    assert measured.parameters == 28 + 288
+
+
+def test_a_parameter_is_forgotten_with_its_storage():
+    with jitconv.measuring() as measured:
+        for n in range(20):
+            weight = torch.nn.Parameter(torch.ones(64, 64))
+            torch.ones(2, 64) @ weight.t()
+            del weight
+            torch.ones(5, 64) @ torch.ones(64, 60 + n % 4)
+    assert [row.parameters for row in measured.rows] == [64 * 64, 0] * 20
+
+
+def test_a_bias_that_is_added_on_its_own_is_a_layers():
+    x = torch.ones(3, 4, 8).transpose(0, 1)
+    [row] = (measured := jitconv.measure(torch.nn.Linear(8, 2), x)).rows
+    assert (row.operation, row.parameters, row.biases, row.weights) == ("aten.mm", 18, 2, 16)
+    assert measured.network.layers[0].bias
+
+
+def test_the_model_runs_as_it_does_alone():
+    class Dropped(torch.nn.Module):
+        def forward(self, weight):
+            return F.dropout(weight, 0.5)
+
+    random = torch.nn.Linear(8, 8)
+    torch.nn.utils.parametrize.register_parametrization(random, "weight", Dropped())
+    for layer in (random, spectral_norm(torch.nn.Linear(8, 8))):
+        outputs = []
+        for run in (lambda x, layer=layer: jitconv.measure(layer, x).output, copy.deepcopy(layer)):
+            torch.manual_seed(0)
+            outputs.append([run(torch.ones(2, 8)) for _ in range(3)])
+        for ours, theirs in zip(*outputs, strict=True):
+            torch.testing.assert_close(ours, theirs)
+
+
+def test_gradients_of_copies_that_autograd_kept():
+    model = torch.nn.Sequential(torch.nn.Linear(4, 5), torch.nn.Linear(5, 6))
+    copied = torch.autograd.graph.saved_tensors_hooks(torch.clone, lambda kept: kept)
+    with jitconv.measuring() as measured, copied:
+        model(torch.ones(2, 4)).sum().backward()
+    assert [(row.name[-1], row.role) for row in measured.rows[2:]] == [
+        ("1", "input gradient"),
+        ("1", "weight gradient"),
+        ("0", "weight gradient"),
+    ]
+
+
+def test_an_operation_without_gradients_names_none():
+    layer, x = torch.nn.Linear(3, 3), torch.eye(3, requires_grad=True)
+    with jitconv.measuring() as measured:
+        y = torch.linalg.inv(x)
+        with torch.no_grad():
+            layer(x)
+        y.sum().backward()
+    assert [(row.name, row.role) for row in measured.rows] == [
+        ("Linear", "forward"),
+        ("Global", "gradient"),
+        ("Global", "gradient"),
+    ]
+
+
+def test_products_of_a_function_of_ones_own_have_roles():
+    class Product(torch.autograd.Function):
+        @staticmethod
+        def forward(context, x, weight):
+            context.save_for_backward(x, weight)
+            return x @ weight
+
+        @staticmethod
+        def backward(context, dy):
+            x, weight = context.saved_tensors
+            return dy @ weight.T, x.T @ dy
+
+    x, weight = torch.ones(2, 4, requires_grad=True), torch.ones(4, 5, requires_grad=True)
+    with jitconv.measuring() as measured:
+        Product.apply(x, weight).sum().backward()
+    roles = [row.role for row in measured.rows]
+    assert roles == ["forward", "input gradient", "weight gradient"]
 
 
 def test_the_first_factor_may_be_the_weight():

@@ -94,6 +94,8 @@ class Row:
         Weights and biases that no row above has used; 0 for a product of two computed matrices.
     difference : Difference or None
         From the framework's own output; None where that was not computed.
+    biases : int
+        How many of the parameters are biases.
     find_flops : callable or None
         Gives the FLOPs of torch's FlopCounterMode; called when they are first asked for.
     find_layer : callable or None
@@ -112,6 +114,7 @@ class Row:
     seconds: float
     parameters: int
     difference: Difference | None = None
+    biases: int = 0
     find_flops: Callable[[], int] | None = field(default=None, repr=False, compare=False)
     find_layer: Callable[[], AsData] | None = field(default=None, repr=False, compare=False)
     note: str = ""
@@ -134,8 +137,7 @@ class Row:
     @property
     def weights(self) -> int:
         """Its parameters without the biases."""
-        bias = int(self.report.value("bias")) if self.report.has("bias") else 0
-        return self.parameters - bias if self.parameters else 0
+        return self.parameters - self.biases
 
     @property
     def label(self) -> str:

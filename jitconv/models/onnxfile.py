@@ -277,13 +277,16 @@ class Interpreter:
                 )
             except (*ERRORS, RuntimeError):
                 notes.append("not compared, as ONNX Runtime cannot run it")
-        constant = [inputs[n] for n in weights if n < len(inputs) and inputs[n].root]
-        fresh = {w.root: w.data.size for w in constant if w.root not in self._counted}
+        fresh: dict[object, tuple[int, int]] = {}  # input and size
+        for n in weights:
+            if n < len(inputs) and inputs[n].root and inputs[n].root not in self._counted:
+                fresh[inputs[n].root] = n, inputs[n].data.size
         self._counted.update(fresh)
         found = next((data[n] for n in data if inputs[n].root), None)
         as_data = found and (replace(found[0], name=_name(node)), found[1])
         place = _name(node), "forward", operation, inputs[0].data.shape, output.shape
-        counted = report, seconds, sum(fresh.values()), difference
+        biases = sum(size for n, size in fresh.values() if n == 2)
+        counted = report, seconds, sum(size for _, size in fresh.values()), difference, biases
         find_layer = None if as_data is None else lambda: as_data
         row = Row(*place, *counted, find_layer=find_layer, note=", ".join(notes))
         return [Value(output)], row

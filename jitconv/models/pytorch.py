@@ -12,18 +12,21 @@ import functools
 import math
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.lib.stride_tricks import as_strided
 from torch.autograd.graph import _engine_run_backward
 from torch.backends import mha
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode_stack
 from torch.utils._pytree import tree_map
 from torch.utils.flop_counter import flop_registry
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from .. import gradients
 from ..costs.report import CostReport
@@ -34,8 +37,9 @@ from .measured import AsData, Difference, Measured, Row
 
 ROLES = ("input gradient", "weight gradient")
 DEFORMABLE = ("x", "weight", "offset", "mask", "bias")  # gradients in torchvision's order
-# what frames run in which a module, or a backward pass, is called
+# what frames run in which a module, a backward pass, or a Function of one's own is called
 CALL, BACKWARD = torch.nn.Module._call_impl.__code__, _engine_run_backward.__code__
+APPLY = torch.autograd.Function.apply.__func__.__code__
 FUSED_ELSEWHERE = (
     "without gradients, modules of attention may run as one operation, for which FlopCounterMode "
     "has no formula: it prints less then; padded tokens, which that may skip, are computed here"
@@ -43,6 +47,7 @@ FUSED_ELSEWHERE = (
 IN_TRAINING = "in training mode: batch statistics are the framework's, and change"
 CPU = torch.device("cpu")
 HALF = (torch.float16, torch.bfloat16)
+COPIES = ("aten._to_copy", "aten.clone")
 FLOATS = (*HALF, torch.float32, torch.float64)
 # They make or move numbers, and calculate none. Views are known by their schema.
 MOVES = {
@@ -128,50 +133,103 @@ def attention_in_parts() -> Iterator[None]:
                 SWITCHES["on_gpu"] = False
 
 
-class Modules:
-    """Knows the paths and the parameters of the modules that it saw run.
+class Numbers:
+    """The numbers in a parameter's storage, and which of them were counted."""
 
-    Attributes
-    ----------
-    parameters : set of int
-        Where the numbers lie that the modules hold as parameters.
-    """
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.counted: bool | np.ndarray = False  # all or none, or for each number whether it was
+        self.storages: list[StorageWeakRef] = []  # so that no other storage gets their address
+
+    def count(self, part: torch.Tensor) -> int:
+        """Return how many numbers of a part were not counted before, and count them."""
+        if self.counted is True:
+            return 0
+        if self.counted is False and _numbers(part) == self.size:
+            self.counted = True
+            return self.size
+        counted = np.zeros(self.size, bool) if self.counted is False else self.counted
+        before = int(np.sum(counted))
+        as_strided(counted[part.storage_offset() :], part.shape, part.stride())[...] = True
+        self.counted = counted
+        return int(np.sum(counted)) - before
+
+
+class Modules:
+    """Knows the paths and the parameters of the modules that it saw run."""
 
     def __init__(self) -> None:
-        self.parameters: set[int] = set()
         self._known: dict[int, tuple[str, Any]] = {}  # by id; a module that is kept keeps it
+        # by the address of a storage: the numbers that lie there, or a part of which was copied
+        self._at: dict[int, tuple[Numbers, torch.Tensor | None]] = {}
+        self._of: Any = WeakTensorKeyDictionary()  # a parameter may get another storage
 
-    def running(self) -> tuple[str, Any]:
-        """Return the path of the module that this thread is in, and the module; or Global, None.
+    def running(self) -> tuple[str, Any, bool]:
+        """Return the path of the module that this thread is in, or Global, and the module, or None.
 
-        The first name of a path is a class's. A backward pass is outside of the module that asked
-        for it. Looking for a module's call in the stack costs less than hooks around all calls.
+        Also whether a Function of one's own is running there. The first name of a path is a
+        class's. A backward pass is outside of the module that asked for it. Looking for a module's
+        call in the stack costs less than hooks around all calls.
         """
         frame: FrameType | None = sys._getframe(1)
         found: list[Any] = []  # up to one that is known, the innermost first
+        own = False
         while frame is not None and frame.f_code is not BACKWARD:
             if frame.f_code is CALL:
                 found.append(frame.f_locals["self"])
                 if id(found[-1]) in self._known:
                     break
+            own |= frame.f_code is APPLY and not found
             frame = frame.f_back
         for module in reversed(found):
             self._meet(module, type(module).__name__)
-        return self._known[id(found[0])] if found else ("Global", None)
-
-    def hold(self, parameters: Iterable[torch.Tensor | None]) -> None:
-        """Note where parameters lie."""
-        held = (p for p in parameters if p is not None)
-        self.parameters |= {place for p in held if (place := _storage(p))}
+        return *(self._known[id(found[0])] if found else ("Global", None)), own
 
     def _meet(self, module: Any, path: str) -> None:
         # in half the time of named_modules and parameters
         if module is None or id(module) in self._known:
             return
         self._known[id(module)] = path, module
-        self.hold(module._parameters.values())
+        for parameter in module._parameters.values():
+            self.hold(parameter)
         for name, inner in module._modules.items():
             self._meet(inner, f"{path}.{name}")
+
+    def hold(self, parameter: torch.Tensor | None) -> None:
+        """Know a parameter by its storage from now on."""
+        storage = _storage(parameter)
+        if parameter is None or storage is None:
+            return
+        size = storage.nbytes() // parameter.itemsize
+        numbers = self._of.get(parameter)
+        if numbers is None or numbers.size != size:
+            numbers = self._of[parameter] = Numbers(size)
+        self._keep(storage, numbers, None)
+
+    def _keep(self, storage: Any, numbers: Numbers, copied: torch.Tensor | None) -> None:
+        numbers.storages.append(StorageWeakRef(storage))
+        self._at[storage._cdata] = numbers, copied
+
+    def find(self, tensor: torch.Tensor | None) -> tuple[Numbers, torch.Tensor] | None:
+        """Return a parameter's numbers and the part of them that a tensor is or copies, or None."""
+        storage = _storage(tensor)
+        if tensor is None or storage is None:
+            return None
+        found = self._at.get(storage._cdata)
+        if (found is None or found[1] is not None) and isinstance(tensor, torch.nn.Parameter):
+            self.hold(tensor)
+            found = self._at[storage._cdata]
+        if found is None or found[1] is not None:
+            return found and (found[0], found[1])
+        # a part that is read as another type is none
+        fits = found[0].size * tensor.itemsize == storage.nbytes()
+        return (found[0], tensor) if fits else None
+
+    def follow(self, moved: torch.Tensor, made: Any) -> None:
+        """Know what was made of a tensor, if that was of a parameter, as a copy of it."""
+        found, storage = self.find(moved), _storage(made)
+        if found is not None and storage is not None and storage._cdata not in self._at:
+            self._keep(storage, *found)
 
 
 class Refused(Exception):
@@ -189,10 +247,10 @@ class Answers(TorchDispatchMode):
         super().__init__()
         self.measured, self.compare, self.each = measured, compare, each
         self.modules, self.unfused = Modules(), False
-        self.caller: tuple[str, Any]  # path and module of the operation at hand
-        # by autograd's number of an operation: its module, and where its second factor lies
-        self._noted: dict[int, tuple[str, int]] = {}
-        self._counted: set[tuple[Any, ...]] = set()
+        self.caller: tuple[str, Any, bool]  # of the operation at hand: see Modules.running
+        # by autograd's number of an operation: its module, where its second factor lies, and the
+        # shapes of both
+        self._noted: dict[int, tuple[str, int, torch.Size, torch.Size]] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -211,8 +269,12 @@ class Answers(TorchDispatchMode):
             with self:
                 return func.decompose(*args, **kwargs)
         found = func(*args, **kwargs)
-        if moves:  # as a view, a parameter leaves its module
-            self.modules.hold(v for v in args if isinstance(v, torch.nn.Parameter))
+        if name in COPIES and args:
+            self.modules.follow(args[0], found)
+        elif moves:  # as a view, a parameter leaves its module
+            for value in args:
+                if isinstance(value, torch.nn.Parameter):
+                    self.modules.find(value)
         else:
             listed, besides = self.measured.not_measured, self.measured.flop_counter_besides
             listed[name] = listed.get(name, 0) + 1
@@ -220,47 +282,73 @@ class Answers(TorchDispatchMode):
                 besides[name] = besides.get(name, 0) + _flops(packet, args, kwargs, found)
         return found
 
-    def place(self, first: torch.Tensor, second: torch.Tensor) -> tuple[str, str]:
-        """Return the name and the role of an operation on two factors."""
-        node, (name, module) = torch._C._current_autograd_node(), self.caller
+    def place(
+        self, first: torch.Tensor, second: torch.Tensor, made: Sequence[int] = ()
+    ) -> tuple[str, str]:
+        """Return the name and the role of an operation on two factors; `made` is its shape."""
+        node, (name, module, own) = torch._C._current_autograd_node(), self.caller
         if node is None or module is not None:
-            if first.requires_grad or second.requires_grad:
+            noted = torch.is_grad_enabled() or own  # else autograd counts no operation
+            if noted and (first.requires_grad or second.requires_grad):
                 number = torch._C._autograd._get_sequence_nr() - 1
-                # autograd keeps the second alive, and in its place, where the first needs it
                 factor = second.data_ptr() if first.requires_grad else 0
-                self._noted.setdefault(number, (name, factor))
+                self._noted.setdefault(number, (name, factor, first.shape, second.shape))
             return name, "forward"
         if node._sequence_nr() not in self._noted:
             return "Global", "gradient"
-        name, factor = self._noted[node._sequence_nr()]
-        meets = factor in (first.data_ptr(), second.data_ptr())
-        return name, ROLES[0 if meets else 1]
+        name, factor, *shapes = self._noted[node._sequence_nr()]
+        # the gradient has the shape of what it belongs to, or may yet be transposed
+        alike = [list(made) in (list(shape), list(shape)[::-1]) for shape in shapes]
+        of_first = alike[0]
+        if alike[0] == alike[1]:  # autograd keeps the second factor, in its place or a copy of it
+            of_first = factor in (first.data_ptr(), second.data_ptr())
+        return name, ROLES[0 if of_first else 1]
 
-    def is_parameter(self, tensor: torch.Tensor, word: str) -> tuple[Any, ...] | None:
-        """Return what tells a parameter from others, or None if it is none.
+    def parameter(
+        self, tensor: torch.Tensor | None, word: str
+    ) -> tuple[Numbers, torch.Tensor] | None:
+        """Return the numbers of the parameter that a factor is, and its part of them, or None.
 
-        That is a module's parameter or a part of it, or what the running module has for its
-        "weight" or "bias", `word`, and has computed from its parameters.
+        If the running module computes its "weight" or "bias", `word`, of parameters, the factor
+        stands for the one of its size.
         """
-        place, known = _storage(tensor), self.modules.parameters
-        if place in known or isinstance(tensor, torch.nn.Parameter):
-            return place, tensor.storage_offset(), _numbers(tensor)
-        _, module = self.caller
-        if module is not None and word in {"weight", "bias"} - {*module._buffers}:
-            own = getattr(module, word, None)
-            if isinstance(own, torch.Tensor) and own.numel() == _numbers(tensor):
-                return id(module), word, own.numel()
+        found, module = self.modules.find(tensor), self.caller[1]
+        if tensor is None or module is None or found is not None:
+            return found
+        candidates: list[torch.Tensor] = []
+        if word in getattr(module, "parametrizations", ()):
+            candidates += module.parametrizations[word].parameters()
+        for name in (f"{word}_v", f"{word}_orig"):  # as weight_norm and spectral_norm had it once
+            if name in module._parameters:
+                candidates.append(module._parameters[name])
+        alike = (p for p in candidates if p.numel() == tensor.numel())
+        return self.modules.find(next(alike, None))
+
+    def bias_beside(self, numbers: Numbers, weight: torch.Tensor) -> torch.Tensor | None:
+        """Return the bias that the running module adds to a product with a weight, or None.
+
+        To products of some layouts PyTorch adds it by an operation of its own.
+        """
+        module = self.caller[1]
+        named = {} if module is None else dict(module.named_parameters())
+        for name, own in named.items():
+            found = self.modules.find(own) if own.ndim == 2 and "weight" in name else None
+            bias = named.get(name.replace("weight", "bias"))
+            first = weight.storage_offset() - own.storage_offset()
+            inside = found is not None and found[0] is numbers and 0 <= first < own.numel()
+            if inside and bias is not None:
+                row = first // own.shape[1]
+                return bias[row : row + weight.numel() // own.shape[1]]
         return None
 
-    def parameters(self, **tensors: torch.Tensor | None) -> int:
-        """Return how many numbers of these are parameters that were not counted before."""
-        found = 0
-        for word, tensor in tensors.items():
-            key = None if tensor is None else self.is_parameter(tensor, word)
-            if key is not None and key not in self._counted:
-                self._counted.add(key)
-                found += key[-1]
-        return found
+    def count(self, bias: torch.Tensor | None = None, **others: Any) -> tuple[int, int]:
+        """Return how many new parameters these tensors hold, and how many of them the bias."""
+        total = fresh = 0
+        for word, tensor in {**others, "bias": bias}.items():
+            found = self.parameter(tensor, word)
+            fresh = 0 if found is None else found[0].count(found[1])
+            total += fresh
+        return total, fresh
 
     def run(
         self,
@@ -271,7 +359,8 @@ class Answers(TorchDispatchMode):
         tensors: Sequence[torch.Tensor | None],
         theirs: Sequence[torch.Tensor] | None,
         out: Callable[..., Any] = lambda y: y,
-        **others: Any,
+        counted: tuple[int, int] = (0, 0),
+        find_layer: Callable[[], AsData] | None = None,
     ) -> list[torch.Tensor]:
         """Run loops on tensors, the images first, add a row, and return the outputs as tensors.
 
@@ -299,7 +388,9 @@ class Answers(TorchDispatchMode):
             difference=None if theirs is None else _apart(ours, theirs),
             find_flops=functools.partial(_flops, packet, _shapes(args), {}, out(*_shapes(ours))),
             note=_note(args[0].dtype, x.device),
-            **others,
+            find_layer=find_layer,
+            parameters=counted[0],
+            biases=counted[1],
         )
         self.measured.rows.append(row)
         if self.each is not None:
@@ -331,9 +422,12 @@ def _for_inference(value: Any) -> bool:  # to such tensors a linear layer comes 
     return isinstance(value, torch.Tensor) and value.is_inference()
 
 
-def _storage(tensor: torch.Tensor) -> int | None:
+def _storage(tensor: torch.Tensor | None) -> Any:
+    if tensor is None:
+        return None
     try:
-        return tensor.untyped_storage().data_ptr()
+        storage = tensor.untyped_storage()
+        return storage if storage.data_ptr() else None
     except (RuntimeError, ValueError, NotImplementedError):  # lazy, or of a function transform
         return None
 
@@ -415,8 +509,8 @@ def _convolution(mode: Answers, func: Any, *args: Any) -> Any:
         loops,
         (x.contiguous(), weight.contiguous(), bias),
         [func(*args)] if mode.compare else None,
-        parameters=mode.parameters(weight=weight, bias=bias),
         find_layer=as_layer if role == "forward" else None,
+        counted=mode.count(weight=weight, bias=bias),
     )
     if _channels_last(x) or _channels_last(weight):
         y = y.contiguous(memory_format=torch.channels_last)
@@ -450,7 +544,6 @@ def _convolution_backward(mode: Answers, func: Any, *args: Any) -> Any:
                 (dy.contiguous(), x.contiguous(), weight.contiguous()),
                 theirs and [theirs[place]],
                 out,
-                parameters=0,
             )
     if mask[2]:  # a sum: not a multiply
         found[2] = dy.sum([0, *range(2, dy.ndim)])
@@ -476,7 +569,7 @@ def _deformable(mode: Answers, func: Any, *args: Any) -> Any:
         loops,
         (x, offset, weight, bias, mask if use_mask else None),
         [func(*args)] if mode.compare else None,
-        parameters=mode.parameters(weight=weight, bias=bias),
+        counted=mode.count(weight=weight, bias=bias),
     )
     return y
 
@@ -502,7 +595,6 @@ def _deformable_backward(mode: Answers, func: Any, *args: Any) -> Any:
             (dy, x, offset, weight, mask if use_mask else None),
             [theirs[word] for word in words] if theirs else None,
             lambda *made: made,
-            parameters=0,
         )
         found |= dict(zip(words, made, strict=True))
     return tuple(found[word] for word in DEFORMABLE)
@@ -514,8 +606,11 @@ def _matrices(mode: Answers, func: Any, *args: Any, beta: float = 1, alpha: floa
     *added, a, b = args
     scales = {"beta": beta, "alpha": alpha} if added else {}
     theirs = func(*args, **scales) if mode.compare else None
-    first = mode.is_parameter(a, "factor") and not mode.is_parameter(b, "weight")
-    place = mode.place(b, a) if first else mode.place(a, b)
+    made = *a.shape[:-1], *b.shape[1:][-1:]
+    if mode.parameter(a, "factor") is not None and mode.parameter(b, "weight") is None:
+        place = mode.place(b, a, made)
+    else:
+        place = mode.place(a, b, made)
     return _product(mode, func, args, place, a, b, theirs, *added, **scales)
 
 
@@ -535,12 +630,15 @@ def _product(
     name, role = place
     shape = (*a.shape[:-1], b.shape[-1]) if b.ndim > 1 else a.shape[:-1]
     linear = added is not None and added.shape == b.shape[1:] and b.ndim > 1 and alpha == beta == 1
-    weight, bias = mode.is_parameter(b, "weight"), added if linear else None
+    weight, bias = mode.parameter(b, "weight"), added if linear else None
+    if weight is not None and added is None and role == "forward":
+        bias = mode.bias_beside(*weight)
     find_layer = None
     if role == "forward" and b.ndim == 2:
-        if weight:
-            find_layer = functools.partial(_linear, name, len(a), len(b), shape[-1], linear)
-        elif mode.is_parameter(a, "factor"):
+        if weight is not None:
+            sizes = len(a), len(b), shape[-1], bias is not None
+            find_layer = functools.partial(_linear, name, *sizes)
+        elif mode.parameter(a, "factor") is not None:
             find_layer = functools.partial(_linear, name, shape[-1], len(b), len(a), False)
 
     def loops(a: Any, b: Any, added: Any) -> Any:
@@ -558,8 +656,8 @@ def _product(
         loops,
         (a, b, added),
         None if theirs is None else [theirs],
-        parameters=mode.parameters(weight=b, bias=bias, factor=a),
         find_layer=find_layer,
+        counted=mode.count(weight=b, bias=bias, factor=a),
     )
     return y
 
