@@ -219,6 +219,18 @@ def test_parameters_are_constants_each_counted_once(measure):
     assert measured.not_measured == {"Mul": 2}
 
 
+def test_a_constant_that_is_stored_in_integers_is_counted_once(measure):
+    nodes = [
+        node("DequantizeLinear", ["w", "scale"], ["a"]),
+        node("DequantizeLinear", ["w", "scale"], ["b"]),
+        node("MatMul", ["x", "a"], ["h"]),
+        node("MatMul", ["h", "b"], ["y"]),
+    ]
+    constants = {"w": np.arange(16, dtype=np.int8).reshape(4, 4), "scale": np.float32(0.5)}
+    measured = measure(nodes, {"x": draw(3, 4)}, constants)
+    assert [row.parameters for row in measured.rows] == [16, 0]
+
+
 def test_parts_of_a_constant_are_parameters_of_their_own(measure):
     nodes = [
         node("Split", ["w"], ["left", "right"], axis=1, num_outputs=2),

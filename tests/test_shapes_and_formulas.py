@@ -160,7 +160,8 @@ def test_what_is_no_formula(text, values, error, message):
 
 
 def test_counts_may_be_of_any_size():
-    assert Formula.of("", "", "V_s", V_s=2**40).value == 2**40
+    for count in ("V_s", "U_s", "T"):
+        assert Formula.of("", "", count, **{count: 2**40}).value == 2**40
 
 
 @pytest.mark.parametrize("K", [1, 3, 5, 7])

@@ -117,3 +117,7 @@ def test_what_does_not_fit_is_said():
         training.accuracy([layer], x, np.zeros(2, int))
     with pytest.raises(ValueError, match=r"wanted: needs the shape of the output, \(2, 1, 2, 2\)"):
         training.squared_error(x, x[:, 0])
+
+
+def test_a_network_that_learns_nothing_costs_nothing():
+    assert training.costs([training.relu], np.ones((1, 2, 3))).training == 0

@@ -239,7 +239,7 @@ class Interpreter:
                 self.measured.not_measured[word] = self.measured.not_measured.get(word, 0) + 1
         roots = [value.root for value in given.values()]
         if operation == "Constant" or (roots and all(roots)):
-            renamed = operation in RENAMES
+            renamed = operation in RENAMES or operation == "DequantizeLinear"
             found = [value._replace(root=roots[0] if renamed else object()) for value in found]
         return found
 
