@@ -337,6 +337,7 @@ PARAMETERS = {
     "normed": (lambda: weight_norm(torch.nn.Linear(6, 4)), [(3, 6)], 28),
     "normed by its spectrum": (lambda: spectral_norm(torch.nn.Linear(6, 4)), [(3, 6)], 28),
     "as it was once": (lambda: torch.nn.utils.weight_norm(torch.nn.Linear(6, 4)), [(3, 6)], 28),
+    "standardised": (lambda: Standardised(6, 4), [(3, 6)], 28),
     "of a script": (lambda: torch.jit.script(torch.nn.Linear(6, 4)), [(3, 6)], 28),
     "of its size only": (lambda: Squared(), [(4, 4)], 16),
     "none": (lambda: Squared(torch.ones(4, 4)), [(4, 4)], 0),
@@ -371,6 +372,11 @@ class Squared(torch.nn.Module):
     def forward(self, x):
         y = x @ self.weight
         return y @ y.T
+
+
+class Standardised(torch.nn.Linear):
+    def forward(self, x):
+        return F.linear(x, self.weight - self.weight.mean(1, keepdim=True), self.bias)
 
 
 class Turned(torch.nn.Module):

@@ -315,13 +315,11 @@ class Answers(TorchDispatchMode):
         found, module = self.modules.find(tensor), self.caller[1]
         if tensor is None or module is None or found is not None:
             return found
-        candidates: list[torch.Tensor] = []
+        names = word, f"{word}_v", f"{word}_orig"  # the last two of older normalisations
+        made_of = [module._parameters[name] for name in names if name in module._parameters]
         if word in getattr(module, "parametrizations", ()):
-            candidates += module.parametrizations[word].parameters()
-        for name in (f"{word}_v", f"{word}_orig"):  # as weight_norm and spectral_norm had it once
-            if name in module._parameters:
-                candidates.append(module._parameters[name])
-        alike = (p for p in candidates if p.numel() == tensor.numel())
+            made_of += module.parametrizations[word].parameters()
+        alike = (p for p in made_of if p is not None and p.numel() == tensor.numel())
         return self.modules.find(next(alike, None))
 
     def bias_beside(self, numbers: Numbers, weight: torch.Tensor) -> torch.Tensor | None:
