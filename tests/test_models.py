@@ -338,6 +338,9 @@ PARAMETERS = {
     "normed by its spectrum": (lambda: spectral_norm(torch.nn.Linear(6, 4)), [(3, 6)], 28),
     "as it was once": (lambda: torch.nn.utils.weight_norm(torch.nn.Linear(6, 4)), [(3, 6)], 28),
     "standardised": (lambda: Standardised(6, 4), [(3, 6)], 28),
+    "with one bias": (lambda: Affine(torch.ones(4, 6), torch.tensor(1.0)), [(3, 6)], 24),
+    "not turned": (lambda: Affine(torch.ones(6, 4), torch.ones(4)), [(3, 6)], 24),
+    "of another module": (lambda: Borrowed(torch.nn.Linear(6, 4)), [(3, 6)], 24),
     "of a script": (lambda: torch.jit.script(torch.nn.Linear(6, 4)), [(3, 6)], 28),
     "of its size only": (lambda: Squared(), [(4, 4)], 16),
     "none": (lambda: Squared(torch.ones(4, 4)), [(4, 4)], 0),
@@ -379,6 +382,25 @@ class Standardised(torch.nn.Linear):
         return F.linear(x, self.weight - self.weight.mean(1, keepdim=True), self.bias)
 
 
+class Affine(torch.nn.Module):
+    def __init__(self, weight, bias):
+        super().__init__()
+        self.weight, self.bias = map(torch.nn.Parameter, (weight, bias))
+
+    def forward(self, x):
+        turned = len(self.weight) != x.shape[1]
+        return x @ (self.weight.T if turned else self.weight) + self.bias.sum()
+
+
+class Borrowed(torch.nn.Module):
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x):
+        return x @ self.inner.weight.T
+
+
 class Turned(torch.nn.Module):
     def __init__(self):
         super().__init__()
@@ -416,6 +438,50 @@ def test_parameters_are_counted_once_in_any_precision_and_place():
             layer(torch.ones(2, 6))
             attend(*torch.ones(3, 5, 2, 8))
     assert measured.parameters == 28 + 288
+
+
+def test_layers_that_share_memory_count_it_once():
+    a, b, whole = torch.nn.Linear(4, 6), torch.nn.Linear(4, 6), torch.ones(60)
+    for layer, first in ((a, 0), (b, 30)):
+        layer.weight.data = whole[first : first + 24].view(6, 4)
+        layer.bias.data = whole[first + 24 : first + 30]
+    c = torch.nn.Linear(4, 6)
+    c.weight = torch.nn.Parameter(a.weight.data)
+    with torch.no_grad(), jitconv.measuring() as measured:
+        for layer in (a, b, a, b, c):
+            layer(torch.ones(2, 4))
+    assert [row.parameters for row in measured.rows] == [30, 30, 0, 0, 6]
+
+
+def test_a_copy_is_of_what_the_parameter_was():
+    weight = torch.nn.Parameter(torch.ones(4, 6))
+    with jitconv.measuring() as measured:
+        copied = weight.to(torch.bfloat16)
+        weight.data = torch.ones(3000, 3000)
+        torch.ones(2, 4, dtype=torch.bfloat16) @ copied
+    assert measured.parameters == 24
+
+
+def test_what_is_added_is_a_parameter_too():
+    bias, x, weight = torch.ones(3, 1, 5), torch.ones(3, 2, 4), torch.ones(3, 4, 5)
+    bias, weight = map(torch.nn.Parameter, (bias, weight))
+    [row] = jitconv.measure(torch.baddbmm, bias, x, weight).rows
+    assert (row.parameters, row.biases) == (75, 15)
+
+
+def test_overlapping_parts_of_a_parameter():
+    weight = torch.nn.Parameter(torch.ones(12))
+    [row] = jitconv.measure(lambda x: weight[:6].unfold(0, 3, 1) @ x, torch.ones(3)).rows
+    assert row.parameters == 6
+
+
+def test_factors_alike_whose_copies_autograd_kept():
+    x, weight = torch.ones(4, 4, requires_grad=True), torch.nn.Parameter(torch.ones(4, 4))
+    copied = torch.autograd.graph.saved_tensors_hooks(torch.clone, lambda kept: kept)
+    for first, roles in ((x, ["gradient"] * 2), (x.detach(), ["weight gradient"])):
+        with jitconv.measuring() as measured, copied:
+            (first @ weight).sum().backward()
+        assert [row.role for row in measured.rows[1:]] == roles
 
 
 def test_a_parameter_is_forgotten_with_its_storage():

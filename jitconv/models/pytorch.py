@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import math
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.lib.stride_tricks import as_strided
+from torch._C._functorch import get_unwrapped, is_functorch_wrapped_tensor
 from torch.autograd.graph import _engine_run_backward
 from torch.backends import mha
 from torch.multiprocessing.reductions import StorageWeakRef
@@ -26,7 +26,6 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode_stack
 from torch.utils._pytree import tree_map
 from torch.utils.flop_counter import flop_registry
-from torch.utils.weak import WeakTensorKeyDictionary
 
 from .. import gradients
 from ..costs.report import CostReport
@@ -133,6 +132,26 @@ def attention_in_parts() -> Iterator[None]:
                 SWITCHES["on_gpu"] = False
 
 
+class Part(NamedTuple):
+    """Where some of a parameter's numbers lie in its storage."""
+
+    offset: int
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
+
+    @classmethod
+    def of(cls, tensor: torch.Tensor) -> Part:
+        """Return where a tensor's numbers lie."""
+        return cls(tensor.storage_offset(), tensor.shape, tensor.stride())
+
+    def fills(self, size: int) -> bool:
+        """Return whether it is all of so many numbers."""
+        covered = 1
+        for stride, side in sorted(zip(self.stride, self.shape, strict=True)):
+            covered *= side if stride == covered else 1
+        return covered == size
+
+
 class Numbers:
     """The numbers in a parameter's storage, and which of them were counted."""
 
@@ -141,18 +160,19 @@ class Numbers:
         self.counted: bool | np.ndarray = False  # all or none, or for each number whether it was
         self.storages: list[StorageWeakRef] = []  # so that no other storage gets their address
 
-    def count(self, part: torch.Tensor) -> int:
+    def count(self, part: Part) -> int:
         """Return how many numbers of a part were not counted before, and count them."""
         if self.counted is True:
             return 0
-        if self.counted is False and _numbers(part) == self.size:
+        before = 0 if self.counted is False else int(np.count_nonzero(self.counted))
+        if part.fills(self.size):
             self.counted = True
-            return self.size
+            return self.size - before
         counted = np.zeros(self.size, bool) if self.counted is False else self.counted
-        before = int(np.sum(counted))
-        as_strided(counted[part.storage_offset() :], part.shape, part.stride())[...] = True
-        self.counted = counted
-        return int(np.sum(counted)) - before
+        as_strided(counted[part.offset :], part.shape, part.stride)[...] = True
+        after = int(np.count_nonzero(counted))
+        self.counted = True if after == self.size else counted
+        return after - before
 
 
 class Modules:
@@ -161,8 +181,9 @@ class Modules:
     def __init__(self) -> None:
         self._known: dict[int, tuple[str, Any]] = {}  # by id; a module that is kept keeps it
         # by the address of a storage: the numbers that lie there, or a part of which was copied
-        self._at: dict[int, tuple[Numbers, torch.Tensor | None]] = {}
-        self._of: Any = WeakTensorKeyDictionary()  # a parameter may get another storage
+        self._at: dict[int, tuple[Numbers, Part | None]] = {}
+        # by the id of a module's parameter, which may get another storage
+        self._of: dict[int, tuple[torch.Tensor, Numbers]] = {}
 
     def running(self) -> tuple[str, Any, bool]:
         """Return the path of the module that this thread is in, or Global, and the module, or None.
@@ -191,39 +212,47 @@ class Modules:
             return
         self._known[id(module)] = path, module
         for parameter in module._parameters.values():
-            self.hold(parameter)
+            if (numbers := self._hold(parameter)) is not None:
+                self._of[id(parameter)] = parameter, numbers
         for name, inner in module._modules.items():
             self._meet(inner, f"{path}.{name}")
 
-    def hold(self, parameter: torch.Tensor | None) -> None:
-        """Know a parameter by its storage from now on."""
+    def _hold(self, parameter: torch.Tensor | None) -> Numbers | None:
+        while parameter is not None and is_functorch_wrapped_tensor(parameter):
+            parameter = get_unwrapped(parameter)
         storage = _storage(parameter)
         if parameter is None or storage is None:
-            return
+            return None
         size = storage.nbytes() // parameter.itemsize
-        numbers = self._of.get(parameter)
-        if numbers is None or numbers.size != size:
-            numbers = self._of[parameter] = Numbers(size)
+        there = self._at.get(storage._cdata)
+        own, numbers = self._of.get(id(parameter), (None, None))
+        if own is not parameter or numbers is None or numbers.size != size:
+            shared = there is not None and there[1] is None and there[0].size == size
+            numbers = there[0] if there is not None and shared else Numbers(size)
         self._keep(storage, numbers, None)
+        return numbers
 
-    def _keep(self, storage: Any, numbers: Numbers, copied: torch.Tensor | None) -> None:
+    def _keep(self, storage: Any, numbers: Numbers, copied: Part | None) -> None:
         numbers.storages.append(StorageWeakRef(storage))
         self._at[storage._cdata] = numbers, copied
 
-    def find(self, tensor: torch.Tensor | None) -> tuple[Numbers, torch.Tensor] | None:
+    def find(self, tensor: torch.Tensor | None) -> tuple[Numbers, Part] | None:
         """Return a parameter's numbers and the part of them that a tensor is or copies, or None."""
         storage = _storage(tensor)
         if tensor is None or storage is None:
             return None
-        found = self._at.get(storage._cdata)
-        if (found is None or found[1] is not None) and isinstance(tensor, torch.nn.Parameter):
-            self.hold(tensor)
-            found = self._at[storage._cdata]
-        if found is None or found[1] is not None:
-            return found and (found[0], found[1])
+        there = self._at.get(storage._cdata)
+        if (there is None or there[1]) and isinstance(tensor, torch.nn.Parameter):
+            self._hold(tensor)
+            there = self._at.get(storage._cdata)
+        if there is None:
+            return None
+        numbers, copied = there
+        if copied is not None:
+            return numbers, copied
         # a part that is read as another type is none
-        fits = found[0].size * tensor.itemsize == storage.nbytes()
-        return (found[0], tensor) if fits else None
+        fits = numbers.size * tensor.itemsize == storage.nbytes()
+        return (numbers, Part.of(tensor)) if fits else None
 
     def follow(self, moved: torch.Tensor, made: Any) -> None:
         """Know what was made of a tensor, if that was of a parameter, as a copy of it."""
@@ -248,9 +277,9 @@ class Answers(TorchDispatchMode):
         self.measured, self.compare, self.each = measured, compare, each
         self.modules, self.unfused = Modules(), False
         self.caller: tuple[str, Any, bool]  # of the operation at hand: see Modules.running
-        # by autograd's number of an operation: its module, where its second factor lies, and the
-        # shapes of both
-        self._noted: dict[int, tuple[str, int, torch.Size, torch.Size]] = {}
+        # by autograd's number of an operation: its module, and of both factors the shape, whether
+        # a gradient is wanted, and where the other one lies, which autograd then keeps
+        self._noted: dict[int, tuple[str, list[tuple[tuple[int, ...], bool, int]]]] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -283,7 +312,7 @@ class Answers(TorchDispatchMode):
         return found
 
     def place(
-        self, first: torch.Tensor, second: torch.Tensor, made: Sequence[int] = ()
+        self, first: torch.Tensor, second: torch.Tensor, made: tuple[int, ...] = ()
     ) -> tuple[str, str]:
         """Return the name and the role of an operation on two factors; `made` is its shape."""
         node, (name, module, own) = torch._C._current_autograd_node(), self.caller
@@ -291,52 +320,60 @@ class Answers(TorchDispatchMode):
             noted = torch.is_grad_enabled() or own  # else autograd counts no operation
             if noted and (first.requires_grad or second.requires_grad):
                 number = torch._C._autograd._get_sequence_nr() - 1
-                factor = second.data_ptr() if first.requires_grad else 0
-                self._noted.setdefault(number, (name, factor, first.shape, second.shape))
+                factors = [
+                    (tuple(one.shape), one.requires_grad, other.data_ptr())
+                    for one, other in ((first, second), (second, first))
+                ]
+                self._noted.setdefault(number, (name, factors))
             return name, "forward"
         if node._sequence_nr() not in self._noted:
             return "Global", "gradient"
-        name, factor, *shapes = self._noted[node._sequence_nr()]
-        # the gradient has the shape of what it belongs to, or may yet be transposed
-        alike = [list(made) in (list(shape), list(shape)[::-1]) for shape in shapes]
-        of_first = alike[0]
-        if alike[0] == alike[1]:  # autograd keeps the second factor, in its place or a copy of it
-            of_first = factor in (first.data_ptr(), second.data_ptr())
-        return name, ROLES[0 if of_first else 1]
+        name, factors = self._noted[node._sequence_nr()]
+        met = first.data_ptr(), second.data_ptr()
+        # a gradient has the shape of its factor, or is yet to be turned, and is made of the other
+        for fits in (
+            lambda shape, place: made in (shape, (*shape[:-2], *shape[:-3:-1])),
+            lambda shape, place: place in met,
+        ):
+            may_be = [wanted and fits(shape, place) for shape, wanted, place in factors]
+            if sum(may_be) == 1:
+                return name, ROLES[may_be.index(True)]
+        return name, "gradient"
 
-    def parameter(
-        self, tensor: torch.Tensor | None, word: str
-    ) -> tuple[Numbers, torch.Tensor] | None:
+    def parameter(self, tensor: torch.Tensor | None, word: str) -> tuple[Numbers, Part] | None:
         """Return the numbers of the parameter that a factor is, and its part of them, or None.
 
         If the running module computes its "weight" or "bias", `word`, of parameters, the factor
-        stands for the one of its size.
+        stands for the one of its shape.
         """
         found, module = self.modules.find(tensor), self.caller[1]
         if tensor is None or module is None or found is not None:
             return found
         names = word, f"{word}_v", f"{word}_orig"  # the last two of older normalisations
         made_of = [module._parameters[name] for name in names if name in module._parameters]
-        if word in getattr(module, "parametrizations", ()):
-            made_of += module.parametrizations[word].parameters()
-        alike = (p for p in made_of if p is not None and p.numel() == tensor.numel())
-        return self.modules.find(next(alike, None))
+        if isinstance(made := dict(module._modules).get("parametrizations"), torch.nn.ModuleDict):
+            made_of += made[word].parameters() if word in made else ()
+        like = tensor.mT if tensor.ndim == 2 else tensor  # linear layers turn their weights
+        alike = (p for p in made_of if p is not None and p.shape == like.shape)
+        return self.modules.find(next(alike, None)) if like.is_contiguous() else None
 
-    def bias_beside(self, numbers: Numbers, weight: torch.Tensor) -> torch.Tensor | None:
-        """Return the bias that the running module adds to a product with a weight, or None.
+    def bias_beside(self, numbers: Numbers, part: Part, weight: torch.Tensor) -> Any:
+        """Return the bias that a layer adds to its product with a weight (·, in, out), or None.
 
         To products of some layouts PyTorch adds it by an operation of its own.
         """
-        module = self.caller[1]
-        named = {} if module is None else dict(module.named_parameters())
-        for name, own in named.items():
-            found = self.modules.find(own) if own.ndim == 2 and "weight" in name else None
-            bias = named.get(name.replace("weight", "bias"))
-            first = weight.storage_offset() - own.storage_offset()
-            inside = found is not None and found[0] is numbers and 0 <= first < own.numel()
-            if inside and bias is not None:
-                row = first // own.shape[1]
-                return bias[row : row + weight.numel() // own.shape[1]]
+        module, turned = self.caller[1], weight.stride(-2) == 1
+        layers = [] if module is None else [module]
+        if isinstance(module, torch.nn.MultiheadAttention):
+            layers.append(module.out_proj)
+        for named in (dict(layer._parameters.items()) for layer in layers if turned):
+            for name, own in named.items():
+                bias = named.get(name.replace("weight", "bias")) if "weight" in name else None
+                found = None if bias is None else self.modules.find(own)
+                if bias is not None and found is not None and found[0] is numbers:
+                    row, rest = divmod(part.offset - own.storage_offset(), weight.shape[-2])
+                    if bias.shape == own.shape[:1] and rest == 0 <= row < len(own):
+                        return bias[row : row + weight.shape[-1]]
         return None
 
     def count(self, bias: torch.Tensor | None = None, **others: Any) -> tuple[int, int]:
@@ -402,7 +439,10 @@ def _known(func: Any) -> tuple[Callable[..., Any] | None, Any, str, bool, bool]:
     packet = getattr(func, "_overloadpacket", func)
     name = str(packet)
     moves = getattr(func, "is_view", False) or name.removeprefix("aten.") in MOVES
-    composed = hasattr(func, "_can_decompose") and func._can_decompose()
+    try:
+        composed = hasattr(func, "_can_decompose") and func._can_decompose()
+    except RuntimeError:  # it has no schema
+        composed = False
     return ANSWERS.get(str(func)), packet, name, moves, composed
 
 
@@ -428,14 +468,6 @@ def _storage(tensor: torch.Tensor | None) -> Any:
         return storage if storage.data_ptr() else None
     except (RuntimeError, ValueError, NotImplementedError):  # lazy, or of a function transform
         return None
-
-
-def _numbers(tensor: torch.Tensor) -> int:
-    """Return how many numbers a tensor holds, where an axis may repeat what it holds."""
-    if 0 not in tensor.stride():
-        return tensor.numel()
-    sides = zip(tensor.shape, tensor.stride(), strict=True)
-    return math.prod(side for side, step in sides if step)
 
 
 def _alike(*tensors: torch.Tensor | None) -> bool:
@@ -628,13 +660,13 @@ def _product(
     name, role = place
     shape = (*a.shape[:-1], b.shape[-1]) if b.ndim > 1 else a.shape[:-1]
     linear = added is not None and added.shape == b.shape[1:] and b.ndim > 1 and alpha == beta == 1
-    weight, bias = mode.parameter(b, "weight"), added if linear else None
-    if weight is not None and added is None and role == "forward":
-        bias = mode.bias_beside(*weight)
+    weight, bias = mode.parameter(b, "weight"), added
+    if weight is not None and added is None and b.ndim > 1 and role == "forward":
+        bias = mode.bias_beside(*weight, b)
     find_layer = None
     if role == "forward" and b.ndim == 2:
         if weight is not None:
-            sizes = len(a), len(b), shape[-1], bias is not None
+            sizes = len(a), len(b), shape[-1], linear or (added is None and bias is not None)
             find_layer = functools.partial(_linear, name, *sizes)
         elif mode.parameter(a, "factor") is not None:
             find_layer = functools.partial(_linear, name, shape[-1], len(b), len(a), False)
