@@ -20,7 +20,7 @@ from jitconv.methods import METHODS
 from jitconv.variants import VARIANTS, deformable
 
 FRAMEWORKS = ("jitconv.models.examples", "jitconv.models.onnxfile", "jitconv.models.pytorch")
-FRAMEWORKS += ("jitconv.blockwise",)
+FRAMEWORKS += ("jitconv.models.modules", "jitconv.blockwise")
 RECORDS = [*VARIANTS.values(), deformable.LAYER]
 
 

@@ -9,19 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from types import FrameType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.lib.stride_tricks import as_strided
-from torch._C._functorch import get_unwrapped, is_functorch_wrapped_tensor
-from torch.autograd.graph import _engine_run_backward
 from torch.backends import mha
-from torch.multiprocessing.reductions import StorageWeakRef
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode_stack
 from torch.utils._pytree import tree_map
@@ -33,12 +27,10 @@ from ..networks import Layer
 from ..variants.deformable import deform_conv2d
 from .layers import Geometry, as_data, convolve, convolve_back, multiply, timed
 from .measured import AsData, Difference, Measured, Row
+from .modules import Modules
 
 ROLES = ("input gradient", "weight gradient")
 DEFORMABLE = ("x", "weight", "offset", "mask", "bias")  # gradients in torchvision's order
-# what frames run in which a module, a backward pass, or a Function of one's own is called
-CALL, BACKWARD = torch.nn.Module._call_impl.__code__, _engine_run_backward.__code__
-APPLY = torch.autograd.Function.apply.__func__.__code__
 FUSED_ELSEWHERE = (
     "without gradients, modules of attention may run as one operation, for which FlopCounterMode "
     "has no formula: it prints less then; padded tokens, which that may skip, are computed here"
@@ -132,135 +124,6 @@ def attention_in_parts() -> Iterator[None]:
                 SWITCHES["on_gpu"] = False
 
 
-class Part(NamedTuple):
-    """Where some of a parameter's numbers lie in its storage."""
-
-    offset: int
-    shape: tuple[int, ...]
-    stride: tuple[int, ...]
-
-    @classmethod
-    def of(cls, tensor: torch.Tensor) -> Part:
-        """Return where a tensor's numbers lie."""
-        return cls(tensor.storage_offset(), tensor.shape, tensor.stride())
-
-    def fills(self, size: int) -> bool:
-        """Return whether it is all of so many numbers."""
-        covered = 1
-        for stride, side in sorted(zip(self.stride, self.shape, strict=True)):
-            covered *= side if stride == covered else 1
-        return covered == size
-
-
-class Numbers:
-    """The numbers in a parameter's storage, and which of them were counted."""
-
-    def __init__(self, size: int) -> None:
-        self.size = size
-        self.counted: bool | np.ndarray = False  # all or none, or for each number whether it was
-        self.storages: list[StorageWeakRef] = []  # so that no other storage gets their address
-
-    def count(self, part: Part) -> int:
-        """Return how many numbers of a part were not counted before, and count them."""
-        if self.counted is True:
-            return 0
-        before = 0 if self.counted is False else int(np.count_nonzero(self.counted))
-        if part.fills(self.size):
-            self.counted = True
-            return self.size - before
-        counted = np.zeros(self.size, bool) if self.counted is False else self.counted
-        as_strided(counted[part.offset :], part.shape, part.stride)[...] = True
-        after = int(np.count_nonzero(counted))
-        self.counted = True if after == self.size else counted
-        return after - before
-
-
-class Modules:
-    """Knows the paths and the parameters of the modules that it saw run."""
-
-    def __init__(self) -> None:
-        self._known: dict[int, tuple[str, Any]] = {}  # by id; a module that is kept keeps it
-        # by the address of a storage: the numbers that lie there, or a part of which was copied
-        self._at: dict[int, tuple[Numbers, Part | None]] = {}
-        # by the id of a module's parameter, which may get another storage
-        self._of: dict[int, tuple[torch.Tensor, Numbers]] = {}
-
-    def running(self) -> tuple[str, Any, bool]:
-        """Return the path of the module that this thread is in, or Global, and the module, or None.
-
-        Also whether a Function of one's own is running there. The first name of a path is a
-        class's. A backward pass is outside of the module that asked for it. Looking for a module's
-        call in the stack costs less than hooks around all calls.
-        """
-        frame: FrameType | None = sys._getframe(1)
-        found: list[Any] = []  # up to one that is known, the innermost first
-        own = False
-        while frame is not None and frame.f_code is not BACKWARD:
-            if frame.f_code is CALL:
-                found.append(frame.f_locals["self"])
-                if id(found[-1]) in self._known:
-                    break
-            own |= frame.f_code is APPLY and not found
-            frame = frame.f_back
-        for module in reversed(found):
-            self._meet(module, type(module).__name__)
-        return *(self._known[id(found[0])] if found else ("Global", None)), own
-
-    def _meet(self, module: Any, path: str) -> None:
-        # in half the time of named_modules and parameters
-        if module is None or id(module) in self._known:
-            return
-        self._known[id(module)] = path, module
-        for parameter in module._parameters.values():
-            if (numbers := self._hold(parameter)) is not None:
-                self._of[id(parameter)] = parameter, numbers
-        for name, inner in module._modules.items():
-            self._meet(inner, f"{path}.{name}")
-
-    def _hold(self, parameter: torch.Tensor | None) -> Numbers | None:
-        while parameter is not None and is_functorch_wrapped_tensor(parameter):
-            parameter = get_unwrapped(parameter)
-        storage = _storage(parameter)
-        if parameter is None or storage is None:
-            return None
-        size = storage.nbytes() // parameter.itemsize
-        there = self._at.get(storage._cdata)
-        own, numbers = self._of.get(id(parameter), (None, None))
-        if own is not parameter or numbers is None or numbers.size != size:
-            shared = there is not None and there[1] is None and there[0].size == size
-            numbers = there[0] if there is not None and shared else Numbers(size)
-        self._keep(storage, numbers, None)
-        return numbers
-
-    def _keep(self, storage: Any, numbers: Numbers, copied: Part | None) -> None:
-        numbers.storages.append(StorageWeakRef(storage))
-        self._at[storage._cdata] = numbers, copied
-
-    def find(self, tensor: torch.Tensor | None) -> tuple[Numbers, Part] | None:
-        """Return a parameter's numbers and the part of them that a tensor is or copies, or None."""
-        storage = _storage(tensor)
-        if tensor is None or storage is None:
-            return None
-        there = self._at.get(storage._cdata)
-        if (there is None or there[1]) and isinstance(tensor, torch.nn.Parameter):
-            self._hold(tensor)
-            there = self._at.get(storage._cdata)
-        if there is None:
-            return None
-        numbers, copied = there
-        if copied is not None:
-            return numbers, copied
-        # a part that is read as another type is none
-        fits = numbers.size * tensor.itemsize == storage.nbytes()
-        return (numbers, Part.of(tensor)) if fits else None
-
-    def follow(self, moved: torch.Tensor, made: Any) -> None:
-        """Know what was made of a tensor, if that was of a parameter, as a copy of it."""
-        found, storage = self.find(moved), _storage(made)
-        if found is not None and storage is not None and storage._cdata not in self._at:
-            self._keep(storage, *found)
-
-
 class Refused(Exception):
     """The loops do not take what they were given."""
 
@@ -276,7 +139,6 @@ class Answers(TorchDispatchMode):
         super().__init__()
         self.measured, self.compare, self.each = measured, compare, each
         self.modules, self.unfused = Modules(), False
-        self.caller: tuple[str, Any, bool]  # of the operation at hand: see Modules.running
         # by autograd's number of an operation: its module, and of both factors the shape, whether
         # a gradient is wanted, and where the other one lies, which autograd then keeps
         self._noted: dict[int, tuple[str, list[tuple[tuple[int, ...], bool, int]]]] = {}
@@ -285,8 +147,8 @@ class Answers(TorchDispatchMode):
         kwargs = kwargs or {}
         answer, packet, name, moves, composed = _known(func)
         if answer is not None and all(map(_readable, (*args, *kwargs.values()))):
-            self.caller = self.modules.running()
-            attends = isinstance(self.caller[1], torch.nn.MultiheadAttention)
+            self.modules.look()
+            attends = isinstance(self.modules.module, torch.nn.MultiheadAttention)
             self.unfused |= attends and not torch.is_grad_enabled()
             try:
                 found = answer(self, func, *args, **kwargs)
@@ -315,9 +177,10 @@ class Answers(TorchDispatchMode):
         self, first: torch.Tensor, second: torch.Tensor, made: tuple[int, ...] = ()
     ) -> tuple[str, str]:
         """Return the name and the role of an operation on two factors; `made` is its shape."""
-        node, (name, module, own) = torch._C._current_autograd_node(), self.caller
-        if node is None or module is not None:
-            noted = torch.is_grad_enabled() or own  # else autograd counts no operation
+        node, name = torch._C._current_autograd_node(), self.modules.path
+        if node is None or self.modules.module is not None:
+            # else autograd counts no operation
+            noted = torch.is_grad_enabled() or self.modules.own
             if noted and (first.requires_grad or second.requires_grad):
                 number = torch._C._autograd._get_sequence_nr() - 1
                 factors = [
@@ -339,51 +202,6 @@ class Answers(TorchDispatchMode):
             if sum(may_be) == 1:
                 return name, ROLES[may_be.index(True)]
         return name, "gradient"
-
-    def parameter(self, tensor: torch.Tensor | None, word: str) -> tuple[Numbers, Part] | None:
-        """Return the numbers of the parameter that a factor is, and its part of them, or None.
-
-        If the running module computes its "weight" or "bias", `word`, of parameters, the factor
-        stands for the one of its shape.
-        """
-        found, module = self.modules.find(tensor), self.caller[1]
-        if tensor is None or module is None or found is not None:
-            return found
-        names = word, f"{word}_v", f"{word}_orig"  # the last two of older normalisations
-        made_of = [module._parameters[name] for name in names if name in module._parameters]
-        if isinstance(made := dict(module._modules).get("parametrizations"), torch.nn.ModuleDict):
-            made_of += made[word].parameters() if word in made else ()
-        like = tensor.mT if tensor.ndim == 2 else tensor  # linear layers turn their weights
-        alike = (p for p in made_of if p is not None and p.shape == like.shape)
-        return self.modules.find(next(alike, None)) if like.is_contiguous() else None
-
-    def bias_beside(self, numbers: Numbers, part: Part, weight: torch.Tensor) -> Any:
-        """Return the bias that a layer adds to its product with a weight (·, in, out), or None.
-
-        To products of some layouts PyTorch adds it by an operation of its own.
-        """
-        module, turned = self.caller[1], weight.stride(-2) == 1
-        layers = [] if module is None else [module]
-        if isinstance(module, torch.nn.MultiheadAttention):
-            layers.append(module.out_proj)
-        for named in (dict(layer._parameters.items()) for layer in layers if turned):
-            for name, own in named.items():
-                bias = named.get(name.replace("weight", "bias")) if "weight" in name else None
-                found = None if bias is None else self.modules.find(own)
-                if bias is not None and found is not None and found[0] is numbers:
-                    row, rest = divmod(part.offset - own.storage_offset(), weight.shape[-2])
-                    if bias.shape == own.shape[:1] and rest == 0 <= row < len(own):
-                        return bias[row : row + weight.shape[-1]]
-        return None
-
-    def count(self, bias: torch.Tensor | None = None, **others: Any) -> tuple[int, int]:
-        """Return how many new parameters these tensors hold, and how many of them the bias."""
-        total = fresh = 0
-        for word, tensor in {**others, "bias": bias}.items():
-            found = self.parameter(tensor, word)
-            fresh = 0 if found is None else found[0].count(found[1])
-            total += fresh
-        return total, fresh
 
     def run(
         self,
@@ -460,16 +278,6 @@ def _for_inference(value: Any) -> bool:  # to such tensors a linear layer comes 
     return isinstance(value, torch.Tensor) and value.is_inference()
 
 
-def _storage(tensor: torch.Tensor | None) -> Any:
-    if tensor is None:
-        return None
-    try:
-        storage = tensor.untyped_storage()
-        return storage if storage.data_ptr() else None
-    except (RuntimeError, ValueError, NotImplementedError):  # lazy, or of a function transform
-        return None
-
-
 def _alike(*tensors: torch.Tensor | None) -> bool:
     return len({tensor.dtype for tensor in tensors if tensor is not None}) == 1
 
@@ -540,7 +348,7 @@ def _convolution(mode: Answers, func: Any, *args: Any) -> Any:
         (x.contiguous(), weight.contiguous(), bias),
         [func(*args)] if mode.compare else None,
         find_layer=as_layer if role == "forward" else None,
-        counted=mode.count(weight=weight, bias=bias),
+        counted=mode.modules.count(weight=weight, bias=bias),
     )
     if _channels_last(x) or _channels_last(weight):
         y = y.contiguous(memory_format=torch.channels_last)
@@ -599,7 +407,7 @@ def _deformable(mode: Answers, func: Any, *args: Any) -> Any:
         loops,
         (x, offset, weight, bias, mask if use_mask else None),
         [func(*args)] if mode.compare else None,
-        counted=mode.count(weight=weight, bias=bias),
+        counted=mode.modules.count(weight=weight, bias=bias),
     )
     return y
 
@@ -637,7 +445,10 @@ def _matrices(mode: Answers, func: Any, *args: Any, beta: float = 1, alpha: floa
     scales = {"beta": beta, "alpha": alpha} if added else {}
     theirs = func(*args, **scales) if mode.compare else None
     made = *a.shape[:-1], *b.shape[1:][-1:]
-    if mode.parameter(a, "factor") is not None and mode.parameter(b, "weight") is None:
+    if (
+        mode.modules.parameter(a, "factor") is not None
+        and mode.modules.parameter(b, "weight") is None
+    ):
         place = mode.place(b, a, made)
     else:
         place = mode.place(a, b, made)
@@ -660,15 +471,15 @@ def _product(
     name, role = place
     shape = (*a.shape[:-1], b.shape[-1]) if b.ndim > 1 else a.shape[:-1]
     linear = added is not None and added.shape == b.shape[1:] and b.ndim > 1 and alpha == beta == 1
-    weight, bias = mode.parameter(b, "weight"), added
+    weight, bias = mode.modules.parameter(b, "weight"), added
     if weight is not None and added is None and b.ndim > 1 and role == "forward":
-        bias = mode.bias_beside(*weight, b)
+        bias = mode.modules.bias_beside(*weight, b)
     find_layer = None
     if role == "forward" and b.ndim == 2:
         if weight is not None:
             sizes = len(a), len(b), shape[-1], linear or (added is None and bias is not None)
             find_layer = functools.partial(_linear, name, *sizes)
-        elif mode.parameter(a, "factor") is not None:
+        elif mode.modules.parameter(a, "factor") is not None:
             find_layer = functools.partial(_linear, name, shape[-1], len(b), len(a), False)
 
     def loops(a: Any, b: Any, added: Any) -> Any:
@@ -687,7 +498,7 @@ def _product(
         (a, b, added),
         None if theirs is None else [theirs],
         find_layer=find_layer,
-        counted=mode.count(weight=b, bias=bias, factor=a),
+        counted=mode.modules.count(weight=b, bias=bias, factor=a),
     )
     return y
 
