@@ -43,7 +43,8 @@ class Formula(NamedTuple):
         symbols : str
             A formula of symbols, numbers, brackets, ⌊ ⌋ and + − · /.
         **values : int
-            The number for each symbol. T and what begins with U_ or V_ are counts, of any size.
+            The number for each symbol. ``T`` and what begins with ``U_`` or ``V_`` are counts, of
+            any size.
 
         Returns
         -------
