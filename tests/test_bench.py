@@ -60,6 +60,7 @@ def test_a_layer_of_each_family_can_be_run():
         layer.call().report.verify()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("peer", bench.PEERS)
 def test_a_peer_does_the_same_work(peer):
     if peer not in bench.installed():
