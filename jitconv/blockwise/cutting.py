@@ -116,9 +116,8 @@ def edges(x: np.ndarray, rows: Pair, columns: Pair) -> dict[Pair, np.ndarray]:
         if (down, right) != (0, 0)
     }
     if sum(piece.nbytes for piece in pieces.values()) >= x.nbytes:
-        return (
-            pieces  # they keep the whole chunk in memory, which is no more than copies would take
-        )
+        # they keep the whole chunk in memory, which is no more than copies would take
+        return pieces
     return {place: piece.copy() for place, piece in pieces.items()}
 
 

@@ -218,12 +218,11 @@ def _apart(builder, first, count, step):
 def _columns(context, builder, signature, arguments, places):
     source, *_, target, to, step = arguments
     element = context.get_data_type(signature.args[0].dtype)
-    square, align = ir.VectorType(element, LANES), context.get_abi_sizeof(element)
+    align = context.get_abi_sizeof(element)
     set.add(builder.function.attributes, f'"prefer-vector-width"="{8 * BYTES}"')
 
     def vector(kind, array, place):
-        data = make_array(kind)(context, builder, array).data
-        return builder.bitcast(builder.gep(data, [place]), square.as_pointer())
+        return _vector(context, builder, kind, array, place, LANES)
 
     rows = [builder.load(vector(signature.args[0], source, p), align=align) for p in places]
     apart = LANES // 2
