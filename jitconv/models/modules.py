@@ -180,10 +180,13 @@ class Modules:
 
         To products of some layouts PyTorch adds it by an operation of its own.
         """
-        turned, layers = weight.stride(-2) == 1, [] if self.module is None else [self.module]
+        if self.module is None or weight.stride(-2) != 1:  # layers turn their weights
+            return None
+        layers = [self.module]
         if isinstance(self.module, torch.nn.MultiheadAttention):
             layers.append(self.module.out_proj)
-        for named in (dict(layer._parameters.items()) for layer in layers if turned):
+        for layer in layers:
+            named = dict(layer._parameters.items())
             for name, own in named.items():
                 bias = named.get(name.replace("weight", "bias")) if "weight" in name else None
                 found = None if bias is None else self.find(own)
