@@ -185,28 +185,54 @@ def dense(
     """
     x, batched = checks.image(x)
     weight = checks.floats(name, weight, x.dtype)
+    options = groups, stride, padding, dilation
+    fit = _known_fit if all(map(_is_plain, options)) else _fit
+    groups, window = fit(name, x.shape, weight.shape, *options)
+    M, has_bias, held = len(weight), bias is not None, weight.size
+    bias = checks.biases(bias, M, x.dtype)
+    return Dense(x, batched, window, held + M * has_bias, weight, bias, has_bias, groups)
+
+
+def _fit(
+    name: str,
+    x: tuple[int, ...],
+    weight: tuple[int, ...],
+    groups: int | None,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+) -> tuple[int, Window]:
+    """Return the groups and the geometry of images and a weight of such shapes, or raise."""
     checks.axes(name, weight, "(M, C/groups, KH, KW)")
-    C, M = x.shape[1], weight.shape[0]
+    C, M = x[1], weight[0]
     if groups is None:
         groups = C
-        if M % C or weight.shape[1] != 1:
+        if M % C or weight[1] != 1:
             raise ValueError(
                 f"{name}: needs the axes (C·multiplier, 1, KH, KW), "
-                f"the first a multiple of the {C} channels of x, got shape {weight.shape}; "
+                f"the first a multiple of the {C} channels of x, got shape {weight}; "
                 f"pass {C} or {2 * C} filters of one channel"
-                + ("; x looks like NHWC: pass np.moveaxis(x, -1, -3)" * (M % x.shape[3] == 0))
+                + ("; x looks like NHWC: pass np.moveaxis(x, -1, -3)" * (M % x[3] == 0))
             )
     checks.divides("groups", groups, C, "the channels of x")
-    if weight.shape[1] != C // groups:
+    if weight[1] != C // groups:
         raise ValueError(
             f"{name}: (M, C/groups, KH, KW) needs C/groups = {C}/{groups} = {C // groups} "
-            f"in its second axis to fit x {x.shape}, got shape {weight.shape}"
-            f"{_channel_hint(x, weight, groups)}"
+            f"in its second axis to fit x {x}, got shape {weight}{_channel_hint(x, weight, groups)}"
         )
     checks.divides("groups", groups, M, f"the output channels of {name}")
-    bias, has_bias, held = checks.biases(bias, M, x.dtype), bias is not None, weight.size
-    window = _window(x.shape[2:], weight.shape[2:], stride, padding, dilation)
-    return Dense(x, batched, window, held + M * has_bias, weight, bias, has_bias, groups)
+    return groups, shapes.window(x[2:], weight[2:], stride, padding, dilation)
+
+
+# Most calls have the shapes of one before: they are checked once.
+_known_fit = functools.lru_cache(1024)(_fit)
+
+
+def _is_plain(value: Any) -> bool:
+    # True == 1, and would be found in the cache
+    if type(value) is tuple:
+        return all(map(_is_plain, value))
+    return value is None or type(value) in (int, str)
 
 
 def transposed(
@@ -254,42 +280,55 @@ def transposed(
     """
     x, batched = checks.image(x)
     weight = checks.floats("weight", weight, x.dtype)
-    checks.axes("weight", weight, "(C, M/groups, KH, KW)")
-    C = x.shape[1]
-    checks.divides("groups", groups, C, "the channels of x")
-    if weight.shape[0] != C:
-        hint = f"; pass a weight of shape {(C, *weight.shape[1:])}"
-        if x.shape[3] == weight.shape[0]:
-            hint = "; x looks like NHWC: pass np.moveaxis(x, -1, -3)"
-        elif weight.shape[1] == C:
-            hint = "; weight looks transposed: pass weight.swapaxes(0, 1)"
-        raise ValueError(
-            f"weight: (C, M/groups, KH, KW) needs {C} in its first axis to fit x {x.shape}, "
-            f"got shape {weight.shape}{hint}"
-        )
-    M = weight.shape[1] * groups
-    bias, has_bias, held = checks.biases(bias, M, x.dtype), bias is not None, weight.size
-    window = shapes.transposed_window(
-        x.shape[2:], weight.shape[2:], stride, padding, dilation, output_padding
-    )
+    options = groups, stride, padding, dilation, output_padding
+    fit = _known_fit_transposed if all(map(_is_plain, options)) else _fit_transposed
+    window = fit(x.shape, weight.shape, *options)
+    M, has_bias, held = weight.shape[1] * groups, bias is not None, weight.size
+    bias = checks.biases(bias, M, x.dtype)
     return Dense(
         x, batched, window, held + M * has_bias, weight, bias, has_bias, groups, transposed=True
     )
 
 
-def _channel_hint(x: np.ndarray, weight: np.ndarray, groups: int) -> str:
-    if x.shape[3] == weight.shape[1] * groups:
+def _fit_transposed(
+    x: tuple[int, ...],
+    weight: tuple[int, ...],
+    groups: int,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    output_padding: Any,
+) -> Window:
+    checks.axes("weight", weight, "(C, M/groups, KH, KW)")
+    C = x[1]
+    checks.divides("groups", groups, C, "the channels of x")
+    if weight[0] != C:
+        hint = f"; pass a weight of shape {(C, *weight[1:])}"
+        if x[3] == weight[0]:
+            hint = "; x looks like NHWC: pass np.moveaxis(x, -1, -3)"
+        elif weight[1] == C:
+            hint = "; weight looks transposed: pass weight.swapaxes(0, 1)"
+        raise ValueError(
+            f"weight: (C, M/groups, KH, KW) needs {C} in its first axis to fit x {x}, "
+            f"got shape {weight}{hint}"
+        )
+    return shapes.transposed_window(x[2:], weight[2:], stride, padding, dilation, output_padding)
+
+
+_known_fit_transposed = functools.lru_cache(1024)(_fit_transposed)
+
+
+def _channel_hint(x: tuple[int, ...], weight: tuple[int, ...], groups: int) -> str:
+    M, shares, KH, KW = weight
+    if x[3] == shares * groups:
         return "; x looks like NHWC: pass np.moveaxis(x, -1, -3)"
-    if weight.shape[0] == x.shape[1] // groups:
+    if x[1] // groups == M:
         return "; weight looks transposed: pass weight.swapaxes(0, 1)"
-    if weight.shape[2] == x.shape[1] // groups:
+    if x[1] // groups == KH:
         return "; weight looks like (KH, KW, C, M): pass weight.transpose(3, 2, 0, 1)"
-    if x.shape[1] % weight.shape[1] == 0:
-        return f"; this weight fits groups={x.shape[1] // weight.shape[1]}"
-    return (
-        f"; pass a weight of shape ({weight.shape[0]}, {x.shape[1] // groups}, "
-        f"{weight.shape[2]}, {weight.shape[3]})"
-    )
+    if x[1] % shares == 0:
+        return f"; this weight fits groups={x[1] // shares}"
+    return f"; pass a weight of shape {(M, x[1] // groups, KH, KW)}"
 
 
 def counted(counts: np.ndarray, equals: str = "dense") -> tuple[Pass, ...]:
@@ -324,22 +363,6 @@ def _memory() -> float:
     if not hasattr(os, "sysconf"):
         return math.inf
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
-# The window of a call, of which there are few: checked and worked out once.
-_known_window = functools.lru_cache(1024)(shapes.window)
-
-
-def _window(size: Pair, kernel: Pair, stride: Any, padding: Any, dilation: Any) -> Window:
-    plain = (
-        _is_plain(stride) and _is_plain(dilation) and (type(padding) is str or _is_plain(padding))
-    )
-    return (_known_window if plain else shapes.window)(size, kernel, stride, padding, dilation)
-
-
-def _is_plain(value: Any) -> bool:
-    # True == 1, and would be found in the cache
-    return type(value) is int or (type(value) is tuple and all(map(_is_plain, value)))
 
 
 def border(size: int, ends: Pair) -> np.ndarray:

@@ -179,6 +179,8 @@ def floats(name: str, value: object, dtype: np.dtype | None = None) -> np.ndarra
     convert it first: x.astype(np.float32), divided by 255 for an image
     """
     if type(value) is np.ndarray:
+        if value.flags.carray and value.dtype in FLOATS and dtype in (None, value.dtype):
+            return value  # as almost all are
         array = value
     elif isinstance(value, (list, tuple)) and not hasattr(value, "__array__"):
         try:
@@ -313,15 +315,15 @@ def image(x: object) -> tuple[np.ndarray, bool]:
     return batch, array.ndim == 4
 
 
-def axes(name: str, array: np.ndarray, names: str) -> None:
-    """Raise unless the array has the axes that `names` lists, none of them empty.
+def axes(name: str, shape: tuple[int, ...], names: str) -> None:
+    """Raise unless an array's shape has the axes that `names` lists, none of them empty.
 
     Parameters
     ----------
     name : str
         The argument's name, for the error.
-    array : numpy.ndarray
-        What was passed.
+    shape : tuple of int
+        Of what was passed.
     names : str
         The axes that it must have, such as "(KH, KW)".
 
@@ -332,15 +334,15 @@ def axes(name: str, array: np.ndarray, names: str) -> None:
 
     Examples
     --------
-    >>> axes("row", np.zeros((3, 3)), "(KW,)")
+    >>> axes("row", (3, 3), "(KW,)")
     Traceback (most recent call last):
     ...
     ValueError: row: must have the axes (KW,), each at least 1 long, got shape (3, 3)
     """
     wanted = names.count(",") + (not names.endswith(",)"))
-    if array.ndim != wanted or 0 in array.shape:
+    if len(shape) != wanted or 0 in shape:
         raise ValueError(
-            f"{name}: must have the axes {names}, each at least 1 long, got shape {array.shape}"
+            f"{name}: must have the axes {names}, each at least 1 long, got shape {shape}"
         )
 
 

@@ -207,26 +207,28 @@ class _Jobs:
         self.job = _numba_njit(function, **UNWRAPPED, **options)
         self.all = _numba_njit(_all_jobs, **{**options, "parallel": True})
         self.stats = self.all.stats
-        self.addresses: dict[bytes, int] = {}  # of the job, compiled for some types
+        self.compiled: dict[bytes, Callable] = {}  # by the types of the arguments
 
     def __call__(self, *arguments: Any) -> None:
         kinds = compute_fingerprint(arguments)
-        if kinds in self.addresses:
-            self.all(self.addresses[kinds], *arguments)
-            return
-        collects = gc.isenabled()
-        gc.disable()  # it takes a tenth of the time to compile
-        try:
-            self.addresses[kinds] = self._address(arguments)
-            self.all(self.addresses[kinds], *arguments)
-        finally:
-            if collects:
-                gc.enable()
+        if kinds not in self.compiled:
+            collects = gc.isenabled()
+            gc.disable()  # it takes a tenth of the time to compile
+            try:
+                self.compiled[kinds] = self._compile(arguments)
+            finally:
+                if collects:
+                    gc.enable()
+        self.compiled[kinds](arguments)
 
-    def _address(self, arguments: tuple) -> int:
-        kinds = types.intp, *map(numba.typeof, arguments)
-        compiled = self.job.get_compile_result(types.none(*kinds))
-        return compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
+    def _compile(self, arguments: tuple) -> Callable:
+        kinds = tuple(map(numba.typeof, arguments))
+        job = self.job.get_compile_result(types.none(types.intp, *kinds))
+        address = job.library.get_pointer_to_function(job.fndesc.llvm_func_name)
+        # without Numba's dispatcher, which would look at the types once more
+        return functools.partial(
+            self.all.compile((types.intp, types.StarArgTuple.from_types(kinds))), address
+        )
 
 
 def njit(

@@ -197,7 +197,7 @@ def plot_effective_kernel(weight: ArrayLike, dilations: Sequence[int] = (1, 2, 4
     ['rate 1\n9 weights see 3×3', 'rate 2\n9 weights see 5×5', 'rate 4\n9 weights see 9×9']
     """
     weight, dilations = checks.floats("weight", weight), list(dilations)
-    checks.axes("weight", weight, "(KH, KW)")
+    checks.axes("weight", weight.shape, "(KH, KW)")
     if not dilations:
         raise ValueError("dilations: must hold at least one rate")
     kernels = []

@@ -171,7 +171,7 @@ def deformable_dense(
     """Check what is no offset and no mask; the groups follow from the weight."""
     images, batched = checks.image(x)
     weight = checks.floats("weight", weight, images.dtype)
-    checks.axes("weight", weight, "(M, C/groups, KH, KW)")
+    checks.axes("weight", weight.shape, "(M, C/groups, KH, KW)")
     groups, rest = divmod(images.shape[1], weight.shape[1])
     if rest:
         raise ValueError(

@@ -99,8 +99,8 @@ def separable_call(
     column, row = (
         checks.floats(name, taps, x.dtype) for name, taps in (("column", column), ("row", row))
     )
-    checks.axes("column", column, "(KH,)")
-    checks.axes("row", row, "(KW,)")
+    checks.axes("column", column.shape, "(KH,)")
+    checks.axes("row", row.shape, "(KW,)")
     window = shapes.window(x.shape[2:], (column.size, row.size), stride, padding, dilation)
     return Separated(x, batched, window, column.size + row.size, column, row)
 
@@ -210,7 +210,7 @@ def separable_terms(kernel: ArrayLike) -> list[tuple[np.ndarray, np.ndarray]]:
     2
     """
     kernel = checks.floats("kernel", kernel)
-    checks.axes("kernel", kernel, "(KH, KW)")
+    checks.axes("kernel", kernel.shape, "(KH, KW)")
     if not np.isfinite(kernel).all():
         raise ValueError("kernel: must be finite, got NaN or Inf")
     largest = np.abs(kernel).max() or 1  # put aside, so that no square of it overflows

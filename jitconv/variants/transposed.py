@@ -207,7 +207,7 @@ def convolution_matrix(
         raise ValueError(f"input_shape: must be (C, H, W), got {input_shape!r}")
     C, H, W = (checks.integer(f"input_shape[{i}]", size, 1) for i, size in enumerate(input_shape))
     weight = checks.floats("weight", weight)
-    checks.axes("weight", weight, "(M, C/groups, KH, KW)")
+    checks.axes("weight", weight.shape, "(M, C/groups, KH, KW)")
     M, CG, KH, KW = weight.shape
     groups = checks.integer("groups", groups, 1)
     if CG * groups != C or M % groups:
