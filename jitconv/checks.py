@@ -179,8 +179,9 @@ def floats(name: str, value: object, dtype: np.dtype | None = None) -> np.ndarra
     convert it first: x.astype(np.float32), divided by 255 for an image
     """
     if type(value) is np.ndarray:
-        if value.flags.carray and value.dtype in FLOATS and dtype in (None, value.dtype):
-            return value  # as almost all are
+        fits = value.dtype in FLOATS if dtype is None else value.dtype == dtype
+        if fits and value.flags.carray:  # as almost all do
+            return value
         array = value
     elif isinstance(value, (list, tuple)) and not hasattr(value, "__array__"):
         try:

@@ -192,6 +192,11 @@ CASES = {  # name: (call, error, what the message must hold)
         TypeError,
         "weight: must be float32 as x is, got float64",
     ),
+    "mixed floats, x wider": (
+        lambda: jitconv.conv2d(X.astype(np.float64), W),
+        TypeError,
+        "weight: must be float64 as x is, got float32",
+    ),
     "ragged": (
         lambda: jitconv.conv2d([[[1.0, 2.0], [3.0]]], W),
         ValueError,
