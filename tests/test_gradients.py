@@ -301,11 +301,13 @@ def test_bands_of_rows_change_nothing(monkeypatch, band):
         np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-11)
 
 
-@pytest.mark.parametrize("size", [1, 3000, 20000])
-def test_bands_of_samples_change_nothing(monkeypatch, size):
+@pytest.mark.parametrize("few", [0, 1000])  # units: each samples for itself, or all at once
+@pytest.mark.parametrize(("size", "least"), [(1, 4), (3000, 6), (20000, 40)])
+def test_pieces_of_samples_change_nothing(monkeypatch, size, least, few):
     _, x, offset, weight, mask = deformed(5, 3, 4, 6, (7, 6), 3, 2, 2, True, padding=1)
-    whole, _ = jitconv.deform_conv2d(x, offset, weight, mask=mask, padding=1, method="tiled")
-    monkeypatch.setattr(samples, "SAMPLES", size)
+    whole, _ = jitconv.deform_conv2d(x, offset, weight, mask=mask, padding=1, method="direct")
+    for name, value in (("SAMPLES", size), ("LEAST", least), ("FEW", few)):
+        monkeypatch.setattr(samples, name, value)
     cut, report = jitconv.deform_conv2d(x, offset, weight, mask=mask, padding=1, method="tiled")
     report.verify()
     np.testing.assert_allclose(cut, whole, rtol=1e-9, atol=1e-11)

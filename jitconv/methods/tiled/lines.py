@@ -135,7 +135,7 @@ def tiles(read, sums, bias, m, c0, target):
     # All pixels that fill vectors, before number `end`, of some output channels, from number m on.
     # lines flat, where pixel p meets tap r at `at` + shifts[r] + p; y flat, where pixel p of
     # channel i lies at to + i * plane + p; weight: see `make_tile`; sums, c0: see `add`
-    (lines, at, shifts, weight, w, taps, apart, channels, end), (y, to, plane) = read, target
+    (lines, at, shifts, weight, w, taps, apart, channels, end, _), (y, to, plane) = read, target
     multiplies, zero, stop, i = 0, np.intp(0), at + end, 0
     while i < channels:
         many, vectors = 1, ONE
@@ -184,12 +184,12 @@ def add_up(sums, at, channels, y, to, plane):
 
 
 @njit
-def last_pixels(read, left, in_order, windows, packed, sums, enough, target):
+def last_pixels(read, in_order, windows, packed, sums, enough, target):
     # The pixels that are left, too few for a vector, from number `end` on; read, target: see
     # `tiles`. in_order: a channel's taps lie side by side in the weight, else they are copied to
     # packed (MANY, R). filled: windows (left, R), what the taps meet, and sums (channels, left,
     # LANES), of each lane, which are added to y and cleared if they are of enough taps
-    (lines, at, shifts, weight, w, taps, apart, channels, end), (y, to, plane) = read, target
+    (lines, at, shifts, weight, w, taps, apart, channels, end, left), (y, to, plane) = read, target
     R, multiplies, at, to = shifts.size, 0, at + end, to + end
     whole = R // LANES * LANES  # taps that fill vectors
     for i in range(channels):  # the other taps, one by one
@@ -220,6 +220,29 @@ def last_pixels(read, left, in_order, windows, packed, sums, enough, target):
                 add_up(sums, k, many, y, to + i * plane + p, plane)
         i += many
     return multiplies
+
+
+@njit
+def begin(bias, m, channels, end, left, lane_sums, target):
+    # the outputs of the last pixels are their bias yet, and the lanes' sums zero; `add` does others
+    (y, to, plane), zero = target, np.intp(0)
+    for i in range(channels):
+        put(bias[m + i], y, to + i * plane + end, left)
+    put(y.dtype.type(0), lane_sums, zero, channels * left * LANES)
+
+
+@njit
+def some_taps(read, in_order, bias, m, c0, last, waiting, buffers, target):
+    # all pixels of some output channels, for the taps of some input channels, from number c0 up to,
+    # perhaps, the last; returns the count, and how many taps now wait in the lanes' sums
+    (_, _, shifts, _, _, _, _, _, _, left), (sums, windows, packed, lane_sums) = read, buffers
+    multiplies = tiles(read, sums, bias, m, c0, target)
+    if left > 0:
+        waiting += shifts.size // LANES * LANES
+        enough = waiting >= LANES * TAPS or (waiting > 0 and last)
+        multiplies += last_pixels(read, in_order, windows, packed, lane_sums, enough, target)
+        waiting = 0 if enough else waiting
+    return multiplies, waiting
 
 
 @njit
@@ -339,10 +362,9 @@ def line_loops(
         if region["contiguous"]:
             out, plane = flat_y, OH * OW
             corner = ((n * M + m) * OH + region["oh"]) * OW + region["ow"]
-        for i in range(channels):  # `add` does the other pixels
-            put(bias[m + i], out, corner + i * plane + end, left)
-        put(y.dtype.type(0), lane_sums, zero, channels * left * LANES)
-        waiting = 0  # taps in the lanes' sums since they were cleared
+        buffers, target = (sums, windows, packed, lane_sums), (out, corner, plane)
+        begin(bias, m, channels, end, left, lane_sums, target)
+        waiting = 0
         for c0 in range(0, CG, region["step"]):
             some, c = min(region["step"], CG - c0), n * C + g * CG + c0
             R = some * region["TH"] * region["TW"]
@@ -353,17 +375,10 @@ def line_loops(
                 values, base = flat_x, c * H * W + region["ih"] * W
             else:
                 fill(flat_x, c, some, H, W, region, lines)
-            read = (values, base, shifts, flat_w, w, taps, apart, channels, end)
-            target = (out, corner, plane)
-            multiplies += tiles(read, sums, bias, m, c0, target)
-            if left > 0:
-                waiting += R // LANES * LANES
-                enough = waiting >= LANES * TAPS or (waiting > 0 and c0 + some == CG)
-                ordered = region["in_order"] == 1
-                multiplies += last_pixels(
-                    read, left, ordered, windows, packed, lane_sums, enough, target
-                )
-                waiting = 0 if enough else waiting
+            read = (values, base, shifts, flat_w, w, taps, apart, channels, end, left)
+            ordered, last = region["in_order"] == 1, c0 + some == CG
+            done, waiting = some_taps(read, ordered, bias, m, c0, last, waiting, buffers, target)
+            multiplies += done
         if not region["contiguous"]:
             store(kept, region, n * M + m, channels, OH, OW, flat_y)
     counts[job] = multiplies

@@ -1,14 +1,12 @@
 """Samples of a deformable convolution as lines: each is what one moved tap of one channel meets.
 
-The samples of some output rows are gathered, tap by tap, into an image of as many channels as there
-are taps in all; the lines of a 1×1 convolution then multiply it.
+A job gathers the samples of some outputs, tap by tap, into lines, as many as there are taps in all;
+they are multiplied as those of a 1×1 convolution.
 """
 
 from __future__ import annotations
 
-import itertools
-import math
-
+import numba
 import numpy as np
 
 from ...call import Deformed, empty
@@ -16,24 +14,25 @@ from ...costs.report import Pass
 from ...jit import njit, prange
 from ...sampling import place_samples
 from ...shapes import Window
-from .lines import multiply, put
-from .regions import plan
-from .registers import LANES, aligned, move, transpose
+from .lines import begin, multiply, put, some_taps
+from .regions import PIXELS, TAPS, UNITS, equal, plan
+from .registers import LANES, MANY, aligned, move, transpose
 from .turned import turn_back
 
-SAMPLES = 2**21  # bytes of samples that are gathered before they are multiplied: they stay in cache
-
-
-# Channels of an offset group whose pixels lie side by side, so that one load fetches many of them.
+# Channels of an offset group whose pixels lie side by side, so that one load fetches most of them.
 # Over fewer than 32 LLVM writes out these loops one by one, and takes no vectors.
-MANY, FOUR = 32, 4
+MOST, FOUR = 32, 4
+SAMPLES = 768 * 2**10  # bytes of the samples of a unit: three quarters of the second-level cache
+LEAST = 6 * LANES  # pixels of a unit: of fewer, too many fill no tile
+FEW = 4  # units: fewer are too few for threads to share
+BLOCK = 128  # pixels that are sampled before they are turned into lines
 
 
 @njit
 def together(c, channels):
     # the first of those that channel c of so many lies side by side with, and how many they are
-    if c - c % MANY + MANY <= channels:
-        return c - c % MANY, MANY
+    if c - c % MOST + MOST <= channels:
+        return c - c % MOST, MOST
     if c - c % FOUR + FOUR <= channels:
         return c - c % FOUR, FOUR
     return c, 1
@@ -53,13 +52,13 @@ def interleave_loops(x, G, beside):
             row = c * (H + 3) * (W + 3) + h * (W + 3) * channels
             put(target.dtype.type(0), target, row, (W + 3) * channels)
             first, at, row = (h - 1) * W, (n * C + c) * plane, row + channels
-            if 1 <= h <= H and channels == MANY and plane >= LANES:
+            if 1 <= h <= H and channels == MOST and plane >= LANES:
                 for w in range(0, W, LANES):
                     p = min(first + w, plane - LANES)
-                    for i in range(0, MANY, LANES):
+                    for i in range(0, MOST, LANES):
                         transpose(flat, at + i * plane + p, plane, 4 * plane, square, 0, LANES)
                         for j in range(w, min(w + LANES, W)):
-                            move(square, (first + j - p) * LANES, 1, target, row + j * MANY + i)
+                            move(square, (first + j - p) * LANES, 1, target, row + j * MOST + i)
             elif 1 <= h <= H:
                 for i in range(channels):
                     for w in range(W):
@@ -68,113 +67,202 @@ def interleave_loops(x, G, beside):
 
 
 def make_sample(CHANNELS):
-    """Return the loops over an output row that sample some channels whose pixels lie together."""
+    """Return the loops over pixels that sample some channels whose pixels lie side by side."""
 
     @njit
-    def sample(pixels, at, W, place, corners, row, square, line, to, apart):
-        # pixels flat ((H + 3) * (W + 3), CHANNELS) from `at` on; place (OW,), corners (4, OW);
-        # row flat (OW, CHANNELS); line flat: channel i's samples from to + i * apart on
+    def sample(image, at, W, place, corners, beside, square, lines, to, apart):
+        # image flat ((H + 3) * (W + 3), CHANNELS) from `at` on; place (pixels,), corners (4, ·);
+        # beside flat (BLOCK, CHANNELS); lines flat: channel i's samples from to + i * apart on
         right, below = np.uintp(CHANNELS), np.uintp(CHANNELS * (W + 3))
-        OW, multiplies = place.size, 0
-        for ow in range(OW):
-            first, j = np.uintp(at + place[ow] * CHANNELS), np.uintp(ow * CHANNELS)
-            a, b, c, d = corners[0, ow], corners[1, ow], corners[2, ow], corners[3, ow]
-            for i in range(CHANNELS):  # across the lanes
-                k = first + np.uintp(i)
-                above = a * pixels[k] + b * pixels[k + right]
-                under = c * pixels[k + below] + d * pixels[k + below + right]
-                row[j + np.uintp(i)] = above + under
-                multiplies += 4
-        if CHANNELS >= LANES:
-            for i in range(0, CHANNELS, LANES):
-                turn_back(row, i, CHANNELS, OW, square, line, to + i * apart, apart)
-        else:
-            for ow in range(OW):
-                for i in range(CHANNELS):
-                    line[np.uintp(to + i * apart + ow)] = row[np.uintp(ow * CHANNELS + i)]
+        multiplies, blocks = 0, (place.size + BLOCK - 1) // BLOCK
+        for block in range(blocks):
+            begin, end = place.size * block // blocks, place.size * (block + 1) // blocks
+            for p in range(begin, end):
+                first, j = np.uintp(at + place[p] * CHANNELS), np.uintp((p - begin) * CHANNELS)
+                a, b, c, d = corners[0, p], corners[1, p], corners[2, p], corners[3, p]
+                for i in range(CHANNELS):  # across the lanes
+                    k = first + np.uintp(i)
+                    above = a * image[k] + b * image[k + right]
+                    under = c * image[k + below] + d * image[k + below + right]
+                    beside[j + np.uintp(i)] = above + under
+                    multiplies += 4
+            line, count = to + begin, end - begin
+            if CHANNELS >= LANES:
+                for i in range(0, CHANNELS, LANES):
+                    turn_back(beside, i, CHANNELS, count, square, lines, line + i * apart, apart)
+            else:
+                for p in range(count):
+                    for i in range(CHANNELS):
+                        lines[np.uintp(line + i * apart + p)] = beside[np.uintp(p * CHANNELS + i)]
         return multiplies
 
     return sample
 
 
-many, four, one = make_sample(MANY), make_sample(FOUR), make_sample(1)
+most, four, one = make_sample(MOST), make_sample(FOUR), make_sample(1)
+
+
+@njit
+def workspace(pixels, like):
+    # what `fill` needs for so many outputs
+    places, outsides = np.empty(pixels, np.intp), np.empty(pixels, np.bool_)
+    corners, factors = np.empty((4, pixels), like.dtype), np.empty(pixels, like.dtype)
+    return places, corners, outsides, factors, aligned(BLOCK * MOST, like), aligned(LANES**2, like)
+
+
+@njit
+def fill(image, H, W, n, offset, mask, steps, C, oh, ow, size, taps, space, lines, area, counts):
+    # what some taps, from number taps[0] up to taps[1], meet in the outputs of image n from
+    # (oh, ow) on, size[0] rows of size[1]: image: see `interleave_loops`; offset
+    # (N, 2 * G * KH * KW, OH, OW), mask (N, ·, OH, OW) or empty; lines flat (C * KH * KW, area).
+    # Adds to counts (4,): multiplies for corners' weights, for their values, by the mask; samples
+    # outside
+    KH, KW, SH, SW, top, left, DH, DW = steps
+    (rows, width), (places, corners, outsides, factors, beside, square) = size, space
+    K, plane, pixels = KH * KW, (H + 3) * (W + 3), rows * width
+    place, CG = places[:pixels], C * 2 * K // offset.shape[1]  # channels of an offset group
+    for tap in range(taps[0], taps[1]):
+        g, t = tap // K, tap % K
+        for i in range(rows):
+            h, w = (oh + i) * SH + t // KW * DH - top, ow * SW + t % KW * DW - left
+            dy = offset[n, 2 * tap, oh + i, ow : ow + width]
+            dx = offset[n, 2 * tap + 1, oh + i, ow : ow + width]
+            a, b = i * width, (i + 1) * width
+            counts[0] += place_samples(
+                dy, dx, h, w, SW, H, W, place[a:b], corners[:, a:b], outsides[a:b]
+            )
+            if mask.size > 0:
+                factors[a:b] = mask[n, tap, oh + i, ow : ow + width]
+        for p in range(pixels):
+            counts[3] += CG * outsides[p]
+        c, end = g * CG, (g + 1) * CG
+        while c < end:
+            _, some = together(c - g * CG, CG)
+            at, to, apart = c * plane, (c * K + t) * area, K * area
+            given = (image, at, W, place, corners, beside, square, lines, to, apart)
+            if some == MOST:
+                counts[1] += most(*given)
+            elif some == FOUR:
+                counts[1] += four(*given)
+            else:
+                counts[1] += one(*given)
+            if mask.size > 0:
+                for i in range(some):
+                    line = np.uintp(to + i * apart)
+                    for p in range(pixels):
+                        lines[line + np.uintp(p)] *= factors[p]
+                        counts[2] += 1
+            c += some
+
+
+@njit(jobs=True)
+def fill_loops(job, images, offset, mask, samples, H, W, KH, KW, SH, SW, top, left, DH, DW, counts):
+    # A job has its share of the units, each a tap of an image: it fills the tap's lines.
+    # images (N, C * (H + 3) * (W + 3)); offset, mask: see `fill`; samples (N, C * KH * KW, OH, OW);
+    # counts (jobs, 4)
+    (N, R, OH, OW), taps, jobs = samples.shape, offset.shape[1] // 2, len(counts)
+    steps, space = (KH, KW, SH, SW, top, left, DH, DW), workspace(OH * OW, samples)
+    C, size, area = R // (KH * KW), (OH, OW), OH * OW
+    for unit in range(N * taps * job // jobs, N * taps * (job + 1) // jobs):
+        n, tap = unit // taps, unit % taps
+        lines, some = samples[n].reshape(R * area), (tap, tap + 1)
+        fill(
+            *(images[n], H, W, n, offset, mask, steps, C, 0, 0, size, some, space, lines, area),
+            counts[job],
+        )
 
 
 @njit(jobs=True)
 def sample_loops(
-    job, beside, offset, mask, first, H, W, KW, SH, SW, top, left, DH, DW, C, samples, counts
+    job,
+    images,
+    offset,
+    mask,
+    weight,
+    bias,
+    y,
+    groups,
+    H,
+    W,
+    SH,
+    SW,
+    top,
+    left,
+    DH,
+    DW,
+    height,
+    width,
+    counts,
 ):
-    # the samples of some output rows of some images, from row `first` on:
-    # beside (n, C * (H + 3) * (W + 3)), offset (n, 2 * G * KH * KW, OH, OW), mask (n, ·, OH, OW)
-    # or empty, samples (n, C * KH * KW, rows, OW), counts (n * rows, 4)
-    _, taps, rows, OW = samples.shape
-    n, row_of_image, K = job // rows, job % rows, taps // C
-    G, plane, flat = offset.shape[1] // (2 * K), (H + 3) * (W + 3), samples.reshape(samples.size)
-    place, outside = np.empty(OW, np.intp), np.empty(OW, np.bool_)
-    corners, row = np.empty((4, OW), flat.dtype), aligned(MANY * max(OW, LANES), flat)
-    square = aligned(LANES * LANES, flat)
-    oh, pixels = first + row_of_image, beside[n]
-    corner_weights, corner_values, masked, zeros = 0, 0, 0, 0
-    for tap in range(G * K):
-        g, t = tap // K, tap % K
-        dy, dx = offset[n, 2 * tap, oh], offset[n, 2 * tap + 1, oh]
-        h, w = oh * SH + t // KW * DH - top, t % KW * DW - left
-        corner_weights += place_samples(dy, dx, h, w, SW, H, W, place, corners, outside)
-        none = 0
-        for ow in range(OW):
-            none += outside[ow]
-        c, end = g * C // G, (g + 1) * C // G  # the channels of offset group g
-        zeros += none * (end - c)
-        while c < end:
-            _, some = together(c - g * C // G, C // G)
-            at, apart = c * plane, K * rows * OW
-            to = ((n * taps + c * K + t) * rows + row_of_image) * OW
-            if some == MANY:
-                corner_values += many(pixels, at, W, place, corners, row, square, flat, to, apart)
-            elif some == FOUR:
-                corner_values += four(pixels, at, W, place, corners, row, square, flat, to, apart)
-            else:
-                corner_values += one(pixels, at, W, place, corners, row, square, flat, to, apart)
-            if mask.size > 0:
-                for i in range(some):
-                    line, factor = samples[n, (c + i) * K + t, row_of_image], mask[n, tap, oh]
-                    for ow in range(OW):
-                        line[ow] *= factor[ow]
-                        masked += 1
-            c += some
-    counts[job, 0], counts[job, 1] = corner_weights, corner_values
-    counts[job, 2], counts[job, 3] = masked, zeros
+    # A job has its share of the units, each of an image and some outputs, height × width at most:
+    # it fills lines with samples, and multiplies them, chunk by chunk of the taps.
+    # images (N, C * (H + 3) * (W + 3)); offset, mask: see `fill`; weight (M, C/groups, KH, KW);
+    # bias (M,); y (N, M, OH, OW); counts (jobs, 5)
+    (M, CG, KH, KW), (N, _, OH, OW) = weight.shape, y.shape
+    C, MG, R, pixels = CG * groups, M // groups, CG * KH * KW, height * width
+    flat_w, flat_y = weight.reshape(weight.size), y.reshape(y.size)
+    area = (pixels // LANES + 2) * LANES  # of a line
+    lines, sums = aligned(groups * R * area, y), aligned(MANY * pixels, y)
+    windows, lane_sums = aligned(LANES * TAPS, y), aligned(LANES * LANES * (MG + MANY), y)
+    buffers, space = (sums, windows, aligned(0, y), lane_sums), workspace(pixels, y)
+    steps, all_taps = (KH, KW, SH, SW, top, left, DH, DW), (0, offset.shape[1] // 2)
+    taps = np.arange(TAPS).astype(np.uintp)
+    shifts, apart = taps * np.uintp(area), np.uintp(R)
+    across, down = (OW + width - 1) // width, (OH + height - 1) // height
+    units, jobs = N * down * across, len(counts)
+    for unit in range(units * job // jobs, units * (job + 1) // jobs):
+        n, oh, ow = unit // (down * across), unit // across % down * height, unit % across * width
+        size = min(height, OH - oh), min(width, OW - ow)
+        fill(
+            *(images[n], H, W, n, offset, mask, steps, C, oh, ow, size, all_taps, space, lines),
+            *(area, counts[job]),
+        )
+        end = size[0] * size[1] // LANES * LANES
+        rest = size[0] * size[1] - end
+        for g in range(groups):
+            m, waiting = g * MG, 0
+            target = (flat_y, ((n * M + m) * OH + oh) * OW + ow, OH * OW)
+            begin(bias, m, MG, end, rest, lane_sums, target)
+            for r in range(0, R, TAPS):
+                some, w = min(TAPS, R - r), np.uintp(m * R + r)
+                at, last = (g * R + r) * area, r + some == R
+                read = (lines, at, shifts[:some], flat_w, w, taps[:some], apart, MG, end, rest)
+                done, waiting = some_taps(read, True, bias, m, r, last, waiting, buffers, target)
+                counts[job, 4] += done
 
 
 def run(call: Deformed) -> tuple[np.ndarray, tuple[Pass, ...]]:
-    """Gather the samples of some output rows, multiply them as lines, and go on to the next."""
-    (N, C, M), window, mask = call.sizes, call.window, call.mask
+    """Sample and multiply the outputs piece by piece; all at once if they are few."""
+    (N, C, M), window, groups, mask = call.sizes, call.window, call.groups, call.mask
     (H, W), (OH, OW), (KH, KW) = window.size, window.output, window.kernel
-    K = KH * KW
-    y = empty("output", (N, M, OH, OW), call.x.dtype)
-    beside = empty("padded x", (N, C * (H + 3) * (W + 3)), y.dtype)
-    interleave_loops(call.x, call.offset.shape[1] // (2 * K), beside)
-    height = max(1, SAMPLES // (OW * K * C * y.itemsize))
-    images, height = max(1, height // OH), min(OH, height)  # at once, and rows of them
-    samples = empty("samples", (min(images, N) * C * K * height * OW,), y.dtype)
-    weight = call.weight.reshape(M, -1, 1, 1)
-    steps = (KW, *window.stride, window.padding[0][0], window.padding[1][0], *window.dilation)
-    total, multiplies, on_padding = np.zeros(3, np.int64), 0, 0
-    for n, first in itertools.product(range(0, N, images), range(0, OH, height)):
-        rows, now = min(height, OH - first), slice(n, min(N, n + images))
-        shape = (now.stop - n, C * K, rows, OW)
-        some = samples[: math.prod(shape)].reshape(shape)
-        counts = np.zeros((shape[0] * rows, 4), np.int64)
-        sample_loops(beside[now], call.offset[now], mask[now], first, H, W, *steps, C, some, counts)
-        size = (rows, OW)
-        pixels = Window(size, (1, 1), (1, 1), ((0, 0), (0, 0)), (1, 1), size, size)
-        planned = plan(shape[0], C * K, M, call.groups, pixels, False, y.itemsize, 1)
-        done = multiply(planned, some, weight, call.bias, y[now], call.groups, first_row=first)
-        total += counts[:, :3].sum(axis=0)
-        multiplies += done
-        # each sample met as many output channels as there were multiplies for a sample
-        on_padding += int(counts[:, 3].sum()) * (done // some.size)
-    corner_weights, corner_values, masked = total.tolist()
-    return y, call.passes(
-        corner_weights, corner_values, masked, multiplies, on_padding, follows=True
+    R, taps, y = (
+        C * KH * KW,
+        call.offset.shape[1] // 2,
+        empty("output", (N, M, OH, OW), call.x.dtype),
     )
+    images = empty("padded x", (N, C * (H + 3) * (W + 3)), y.dtype)
+    interleave_loops(call.x, taps // (KH * KW), images)
+    (top, _), (left, _), threads = *window.padding, numba.get_num_threads()
+    steps = *window.stride, top, left, *window.dilation
+    numbers = min(PIXELS, SAMPLES // (R * y.itemsize))
+    width = equal(OW, max(LEAST, numbers))
+    height = max(-(-LEAST // width), min(numbers // width, -(-OH * N // UNITS)))
+    height = 1 if width < OW else equal(OH, height)  # the outputs of a unit are one run
+    units = N * -(-OH // height) * -(-OW // width)
+    if units < FEW:
+        samples = empty("samples", (N, R, OH, OW), y.dtype)
+        counts = np.zeros((min(N * taps, 2 * threads), 4), np.int64)
+        fill_loops(images, call.offset, mask, samples, H, W, KH, KW, *steps, counts)
+        size = (OH, OW)
+        pixels = Window(size, (1, 1), (1, 1), ((0, 0), (0, 0)), (1, 1), size, size)
+        planned = plan(N, R, M, groups, pixels, False, y.itemsize, 1)
+        done = multiply(planned, samples, call.weight.reshape(M, -1, 1, 1), call.bias, y, groups)
+    else:
+        counts = np.zeros((min(units, 2 * threads), 5), np.int64)
+        arrays = images, call.offset, mask, call.weight, call.bias, y
+        sample_loops(*arrays, groups, H, W, *steps, height, width, counts)
+        done = int(counts[:, 4].sum())
+    corner_weights, corner_values, masked, outside, *_ = counts.sum(axis=0).tolist()
+    # each sample met as many output channels as there were multiplies for a sample
+    on_padding = outside * (done // max(1, N * R * OH * OW))
+    return y, call.passes(corner_weights, corner_values, masked, done, on_padding, follows=True)
