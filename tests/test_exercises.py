@@ -61,8 +61,10 @@ WEIGHT = np.arange(72.0).reshape(4, 2, 3, 3)
         ("output_shape", (6, 6), {}, "An output has 3 axes; the last three are channels, height and"),
         ("output_shape", 6, {}, "An output has 3 axes; the last three are channels, height and"),
         ("output_shape", (6, 6, 4), {}, "The order is channels, height, width."),
+        ("output_shape", ("4", "6", "6"), {}, "✗ Not ('4', '6', '6'). An output has a channel"),
         ("output_shape", (4, 5, 5), {}, "✗ Not (4, 5, 5). The formula is ⌊(H − k + 2·P)/S⌋ + 1."),
         ("output_shape", ([4], 6, 6), {}, "✗ Not ([4], 6, 6). An output has a channel for each filter."),
+        ("output", [[10**400]], {}, "✗ The answer is an array of 4×6×6 numbers."),
         ("output", np.zeros((4, 6, 5)), {}, "✗ Your answer has 4×6×5 numbers, the output has 4×6×6: the kernel fits in 6×6 places."),
         ("output", np.zeros((4, 6, 6)), {}, "✗ 144 of 144 numbers are wrong, the first at answer[0][0][0]."),
         ("output", [[1, 2], [3]], {}, "✗ The answer is an array of 4×6×6 numbers."),
@@ -75,6 +77,18 @@ def test_verdicts_of_a_standard_convolution(what, answer, options, text):
     assert text in repr(verdict)
     assert bool(verdict) is repr(verdict).startswith("✓")
     assert verdict.right is {"✓": True, "✗": False, "…": None}[repr(verdict)[0]]
+
+
+def test_small_numbers_beside_large_ones_are_compared_too():
+    for x in ([[[10000.0, 1]]], np.float32([[[10000, 1]]]), [[[1e9, 1]]]):
+        wrong = [np.ravel(x)[0], 3]
+        assert not check("output", wrong, "standard", x, np.ones((1, 1, 1, 1), np.asarray(x).dtype))
+
+
+def test_factors_that_may_have_been_left_out_are_all_named():
+    x, weight = np.ones((4, 5, 5)), np.ones((4, 4, 4, 4))
+    hint = repr(check("multiplies", 4 * 4 * 4, "standard", x, weight))
+    assert "the taps of the kernel, K² = 16, or did you count the channels in and out" in hint
 
 
 def test_parts_of_a_variant_of_several_passes():
@@ -271,6 +285,10 @@ def stops(x, weight):
         (lambda x, w: naive(x, w)[0], "✗ The output is right. Return how many multiplies you did as"),
         (lambda x, w: (naive(x, w)[0], "many"), "✗ The output is right. Return how many multiplies"),
         (lambda x, w: x, "✗ y has shape (2, 8, 8), it should have (4, 8, 8)."),
+        (lambda x, w: list(naive(x, w)), "✓ The output and its 4,608 multiplies are right"),
+        (lambda x, w: (naive(x, w)[0], np.array([4608])), "✓ The output and its 4,608 multiplies"),
+        (lambda x, w: (naive(x, w)[0].astype(np.float32), 4608), "✓ The output and its 4,608"),
+        (lambda x, w: naive(x, w)[::-1], "✗ Return the output first, and after it the multiplies."),
         (lambda x, w: [[1, 2], [3]], "✗ y is no array of numbers; it should have shape (4, 8, 8)."),
         (lambda x, w: "y", "✗ y is no array of numbers"),
         (stops, "✗ Your function stopped in line "),

@@ -117,6 +117,16 @@ def test_what_does_not_fit_is_said():
         training.accuracy([layer], x, np.zeros(2, int))
     with pytest.raises(ValueError, match=r"wanted: needs the shape of the output, \(2, 1, 2, 2\)"):
         training.squared_error(x, x[:, 0])
+    labels = np.array([0, 1]).reshape(2, 1, 1)
+    for beyond in (labels - 1, labels + 2):
+        with pytest.raises(ValueError, match="labels: must be 0 to 1, the classes of the scores"):
+            training.cross_entropy(np.ones((2, 2, 1, 1)), beyond)
+    with pytest.raises(ValueError, match="x: needs an even height and width"):
+        training.pool(np.ones((1, 1, 4, 5)))
+    with pytest.raises(ValueError, match="wanted: needs one for each of the 2 examples, got 3"):
+        training.train([layer], x, np.zeros((3, 2, 2), int), epochs=1)
+    with pytest.raises(ValueError, match="batch: must be at least 1, got 0"):
+        training.train([layer], x, np.zeros((2, 2, 2), int), epochs=1, batch=0)
 
 
 def test_a_network_that_learns_nothing_costs_nothing():

@@ -48,7 +48,7 @@ class OtherTools(tuple[Tool, ...]):
         rows = [("jitconv", f"{self.measured:,}", "1", "multiplies that the loops executed")]
         for tool in self:
             number = "–" if tool.number is None else f"{tool.number:,}"
-            share = "–" if not tool.number else f"{tool.number / max(1, self.measured):.3g}"
+            share = f"{tool.number / self.measured:.3g}" if tool.number and self.measured else "–"
             rows.append((tool.name, number, share, tool.convention))
         return rows
 

@@ -70,7 +70,7 @@ class Compared(NamedTuple):
             f"{report.parameters:,}",
             f"{report.value('document'):,}",
             f"{report.multiplies:,}",
-            f"{report.multiplies_on_padding / report.multiplies:.2%}",
+            f"{report.multiplies_on_padding / max(1, report.multiplies):.2%}",
             "✓" if report.agrees else "✗",
             f"{self.ratio:.4f}",
             f"{self.seconds * 1e3:,.1f}",

@@ -134,9 +134,8 @@ def check(
 
 
 def _check_number(what: str, answer: Any, call: Call) -> Verdict:
-    answer, right = _plain(answer), getattr(call.report, what)
-    if what != "output_shape" and isinstance(answer, tuple) and len(answer) == 1:
-        (answer,) = answer
+    right = getattr(call.report, what)
+    answer = _plain(answer) if what == "output_shape" else _alone(answer)
     formula = _formula(what, call.report)
     if answer == right or (what == "output_shape" and answer == (1, *right)):
         return Verdict(True, f"{_counted(answer, what)}: {formula}.")
@@ -155,9 +154,15 @@ def _check_number(what: str, answer: Any, call: Call) -> Verdict:
 
 def _plain(answer: Any) -> Any:
     """Return Python's number or tuple for what NumPy takes for one, else the answer as it is."""
-    with suppress(ValueError):  # ragged
+    with suppress(ValueError, RuntimeError):  # ragged; a tensor that learns
         answer = np.asarray(answer).tolist()
     return tuple(answer) if isinstance(answer, list) else answer
+
+
+def _alone(answer: Any) -> Any:
+    """Return an answer as it is, or the only number of a list."""
+    answer = _plain(answer)
+    return answer[0] if isinstance(answer, tuple) and len(answer) == 1 else answer
 
 
 def _is_number(value: Any) -> bool:
@@ -181,7 +186,7 @@ def _hint(what: str, answer: Any, call: Call) -> str:
     right = call.report.output_shape
     if not isinstance(answer, tuple) or len(answer) != len(right):
         return f"An output has {len(right)} axes; the last three are channels, height and width."
-    if sorted(map(str, answer)) == sorted(map(str, right)):
+    if sorted(map(repr, answer)) == sorted(map(repr, right)):
         return "The order is channels, height, width."
     return "" if answer[:-2] == right[:-2] else "An output has a channel for each filter."
 
@@ -226,17 +231,23 @@ def _other_numbers(what: str, call: Call) -> Iterator[tuple[str, Any]]:
         yield f"That is {formula.symbols}, {known.get(name, name)}.", formula.value
     kernel = next((a.shape[-2:] for a in call.arrays[::-1] if a.ndim == 4), (1, 1))
     *images, M, OH, OW = call.output.shape
+    C, N = call.arrays[0].shape[-3], math.prod(images)
+    factors: dict[int, list[str]] = {}
     for name, size in {
-        "input channels, C": call.arrays[0].shape[-3],
-        "output channels, M": M,
-        "taps of the kernel, K²": math.prod(kernel),
-        "rows of the kernel, K": kernel[0],
-        "output pixels, OH·OW": OH * OW,
-        "images, N": math.prod(images),
+        "the input channels, C": C,
+        "the output channels, M": M,
+        "the taps of the kernel, K²": math.prod(kernel),
+        "the rows of the kernel, K": kernel[0],
+        "the output pixels, OH·OW": OH * OW,
+        "the images, N": N,
+        "the channels in and out, C·M": C * M,
+        **({"both FLOPs of a MAC in each image, 2·N": 2 * N} if what == "flops" else {}),
     }.items():
-        factor = f"the {name} = {size}"
-        yield f"It is 1/{size} of the right number: did you count {factor}?", right / size
-        yield f"It is {size} times the right number: do {factor}, count here?", right * size
+        factors.setdefault(size, []).append(f"{name} = {size}")
+    for size, names in factors.items():
+        few, many = (f"{ask}{f', or {ask}'.join(names)}" for ask in ("did you count ", "do "))
+        yield f"It is 1/{size} of the right number: {few}?", right / size
+        yield f"It is {size} times the right number: {many}, count here?", right * size
     dense = report.costs["dense"]
     if (
         what == "multiplies"
@@ -317,8 +328,9 @@ def _sizes(array: np.ndarray) -> str:
 def _fitted(answer: Any, y: np.ndarray) -> np.ndarray | None:
     """Return an array, in y's shape where axes of length 1 alone differ; None if it is none."""
     try:
-        array = np.asarray(answer, np.float64)
-    except (TypeError, ValueError):
+        array = np.asarray(answer)
+        array = array if array.dtype == np.float32 else array.astype(np.float64)
+    except (TypeError, ValueError, OverflowError, RuntimeError):
         return None
     return array.reshape(y.shape) if np.squeeze(array).shape == np.squeeze(y).shape else array
 
@@ -344,10 +356,10 @@ def _difference(name: str, got: Any, wanted: ArrayLike) -> str:
 
 
 def _unlike(array: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Return the places where two arrays differ by more than rounding."""
-    rtol = np.sqrt(np.finfo(y.dtype).eps)
-    atol = rtol * np.abs(y[np.isfinite(y)]).max(initial=0)
-    return np.argwhere(~np.isclose(array, y, rtol, atol, equal_nan=True))
+    """Return the places where two arrays differ by more than the coarser one's rounding."""
+    eps = max(np.finfo(array.dtype).eps, np.finfo(y.dtype).eps)
+    atol = 256 * eps * np.abs(y[np.isfinite(y)]).max(initial=0)  # of sums that nearly cancel
+    return np.argwhere(~np.isclose(array, y, np.sqrt(eps), atol, equal_nan=True))
 
 
 def _check_loops(loops: Any, call: Call) -> Verdict:
@@ -363,9 +375,15 @@ def _check_loops(loops: Any, call: Call) -> Verdict:
         return Verdict(False, f"Your function stopped{where}: {_told(error)}.")
     if returned is None:
         return Verdict(None, "No answer yet: your function returns None.")
-    is_pair = isinstance(returned, tuple) and len(returned) == 2
-    y, multiplies = returned if is_pair else (returned, None)
-    verdict, multiplies, report = _check_output(y, call), _plain(multiplies), call.report
+    y, multiplies, report = returned, None, call.report
+    if isinstance(returned, (tuple, list)) and len(returned) == 2:
+        first, second = returned
+        if isinstance(returned, tuple) or _is_number(_plain(second)):  # else two rows
+            y, multiplies = first, _alone(second)
+        swapped = _fitted(second, call.output) if _is_number(_alone(first)) else None
+        if swapped is not None and swapped.shape == call.output.shape:
+            return Verdict(False, "Return the output first, and after it the multiplies.")
+    verdict = _check_output(y, call)
     if not verdict:
         return verdict
     if not _is_number(multiplies):
@@ -379,10 +397,12 @@ def _check_loops(loops: Any, call: Call) -> Verdict:
 
 
 def _told(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).splitlines()[:2])}".rstrip(". ")
+    return f"{type(error).__name__}: {' '.join(str(error).splitlines()[:2])}".rstrip(".: ")
 
 
 def _check_choice(choice: Any, run: Callable[[Any], Any], wanted: dict[str, Any]) -> Verdict:
+    if isinstance(choice, float) and choice.is_integer():
+        choice = int(choice)
     verdict = _tried(choice, run, **wanted)
     with suppress(ValueError):  # it may be no array
         if not verdict and "output" in wanted and np.ndim(choice) > 1:  # is it a turned kernel?

@@ -35,7 +35,7 @@ class Lesson(NamedTuple):
     answer : str
         What follows from it.
     pictures : dict of str to numpy.ndarray (H, W)
-        Values between 0 and 1, with what to write above each.
+        What to write above each, and its values: black at 0, white at 1, and beyond as there.
     """
 
     question: str

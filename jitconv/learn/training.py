@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import gradients
+from .. import checks, gradients
 from ..jit import limited_threads
 
 Back = Callable[[np.ndarray], Any]
@@ -97,6 +97,8 @@ def relu(x: np.ndarray) -> tuple[np.ndarray, Back]:
 
 def pool(x: np.ndarray) -> tuple[np.ndarray, Back]:
     """Keep the largest of each 2×2 pixels, the first of them if several are as large."""
+    if x.shape[2] % 2 or x.shape[3] % 2:
+        raise ValueError(f"x: needs an even height and width for 2×2 pixels, got shape {x.shape}")
     places = [np.s_[:, :, i::2, j::2] for i, j in np.ndindex(2, 2)]
     cells = np.stack([x[place] for place in places])
     largest = cells.argmax(axis=0)
@@ -128,16 +130,21 @@ def flatten(x: np.ndarray) -> tuple[np.ndarray, Back]:
     return x.reshape(len(x), -1, 1, 1), lambda dy: dy.reshape(x.shape)
 
 
-def _same_places(scores: np.ndarray, labels: np.ndarray) -> None:
+def _fitting(scores: np.ndarray, labels: np.ndarray) -> None:
     if labels.shape != (scores.shape[0], *scores.shape[2:]):
         raise ValueError(
             f"labels: needs one for each place of the scores {scores.shape}, got {labels.shape}"
+        )
+    if labels.size and not 0 <= labels.min() <= labels.max() < scores.shape[1]:
+        raise ValueError(
+            f"labels: must be 0 to {scores.shape[1] - 1}, the classes of the scores, "
+            f"got {labels.min()} to {labels.max()}"
         )
 
 
 def cross_entropy(scores: np.ndarray, labels: np.ndarray) -> tuple[float, np.ndarray]:
     """Return how little scores (N, classes, OH, OW) expect labels (N, OH, OW), and the gradient."""
-    _same_places(scores, labels)
+    _fitting(scores, labels)
     shifted = scores - scores.max(axis=1, keepdims=True)
     logs = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
     likely, at = np.exp(logs), np.expand_dims(labels, 1)
@@ -205,7 +212,15 @@ def train(
     Returns
     -------
     list of float
+
+    Raises
+    ------
+    ValueError
+        If x and `wanted` are not as many, or none, or a batch holds no example.
     """
+    if not 0 < len(x) == len(wanted):
+        raise ValueError(f"wanted: needs one for each of the {len(x)} examples, got {len(wanted)}")
+    batch = checks.integer("batch", batch, 1)
     learning = [layer for layer in layers if isinstance(layer, Layer)]
     moments = [{k: (0 * a, 0 * a) for k, a in layer.arrays.items()} for layer in learning]
     order, losses, step = np.random.default_rng(seed), [], 0
@@ -230,7 +245,7 @@ def train(
 def accuracy(layers: Sequence[Callable], x: np.ndarray, labels: np.ndarray) -> float:
     """Return the share of the labels (N, OH, OW) that have the highest score."""
     scores, _ = forward(layers, x)
-    _same_places(scores, labels)
+    _fitting(scores, labels)
     return float((scores.argmax(axis=1) == labels).mean())
 
 
