@@ -609,6 +609,8 @@ def scenes(size: int, chunk: int = 2000) -> Iterator[tuple[str, str]]:
 
     Whole, by two threads of Dask, and by two processes; of a quarter of this size, half and all.
     """
+    for name in ("dask.array", "zarr"):  # which the other processes need
+        importlib.import_module(name)
     ways = {
         "memory": "whole in memory",
         "threads": "two threads",

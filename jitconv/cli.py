@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -75,12 +76,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     part.add_argument(
         "--scene", metavar="SIZE", type=int, help="images up to SIZE×SIZE from disk, block by block"
     )
-    bench_command.add_argument(
-        "--json", type=Path, default=Path("bench.json"), help="where the numbers go (%(default)s)"
-    )
-    bench_command.add_argument(
-        "--save", type=Path, default=Path("bench.png"), help="where the figure goes (%(default)s)"
-    )
+    bench_command.add_argument("--json", type=Path, help="where the numbers go (bench.json)")
+    bench_command.add_argument("--save", type=Path, help="where the figure goes (bench.png)")
     networks_command = commands.add_parser(
         "networks", help="list the networks of the papers, or show one layer by layer"
     )
@@ -133,6 +130,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader, head for example, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except KeyboardInterrupt:
+        parser.exit(130, f"{parser.prog} {options.command}: interrupted\n")
     except (ImportError, MemoryError, OSError, TypeError, ValueError) as error:
         parser.exit(2, f"{parser.prog} {options.command}: error: {error}\n")
 
@@ -175,6 +174,7 @@ def _networks(options: argparse.Namespace) -> int:
 
     if options.save:
         _check_figure(options.save)
+    checks.integer("--seed", options.seed, 0)
     known = networks.CATALOGUE
     if options.network is None:
         if options.run:
@@ -237,7 +237,7 @@ def _measure(options: argparse.Namespace) -> int:
     show(done.total())
     print(*["", done.title, *done.summary()] if shown else [done], sep="\n")
     if options.json:
-        text = json.dumps(done.to_dict(), indent=1)
+        text = json.dumps(done.to_dict(), indent=1, allow_nan=False)
         _write(options.json, lambda part: part.write_text(text, "utf8"))
     if options.markdown:
         _write(options.markdown, lambda part: part.write_text(done.to_markdown() + "\n", "utf8"))
@@ -259,6 +259,8 @@ def _bench(options: argparse.Namespace) -> int:
     from . import bench  # with its peers it takes long to import
     from .plots.roofline import plot_roofline
 
+    if (options.sweep or options.scene) is not None and (options.json or options.save):
+        raise ValueError("--sweep, --scene: print their numbers; they take no --json and no --save")
     if options.sweep is not None:
         if options.sweep < 1:
             raise ValueError(f"--sweep: must be 1 layer or more, got {options.sweep}")
@@ -271,6 +273,14 @@ def _bench(options: argparse.Namespace) -> int:
         for name, value in bench.scenes(options.scene):
             print(f"{name:56} {value}", flush=True)
         return 0
+    backward = (f"{name} backward" for name in bench.BACKWARD)
+    known = list(dict.fromkeys([*bench.VARIANTS, *bench.LAYERS, *backward]))
+    if options.only not in (None, *known):
+        raise ValueError(f"--only: must be one of {', '.join(known)}, got {options.only!r}")
+    options.json, options.save = (
+        options.json or Path("bench.json"),
+        options.save or Path("bench.png"),
+    )
     _check_figure(options.save)
     _check_place("--json", options.json)
     peak, bandwidth = bench.machine()
@@ -281,8 +291,6 @@ def _bench(options: argparse.Namespace) -> int:
     for layer in bench.layers(bench.installed(), options.only):
         rows.append(bench.row(layer, peak, bandwidth))
         print(align.format(*bench.cells(rows[-1])), flush=True)
-    if not rows:
-        raise ValueError(f"--only: there is no variant {options.only!r}")
     print("", *BENCH_LEGEND, "", "geometric mean of × peer", sep="\n")
     for name, value in bench.summary(rows):
         print(f"{name:56} {value}")
@@ -315,12 +323,13 @@ def _check_figure(path: Path) -> None:
 
 
 def _check_place(option: str, path: Path) -> None:
-    if (
-        path.is_dir()
-        or not path.resolve().parent.is_dir()
-        or not os.access(path.resolve().parent, os.W_OK)
-    ):
+    place = path if _is_device(path) else path.resolve().parent
+    if path.is_dir() or not place.exists() or not os.access(place, os.W_OK):
         raise ValueError(f"{option}: cannot write {path}; its folder must exist and be writable")
+
+
+def _is_device(path: Path) -> bool:  # or a pipe
+    return path.exists() and not path.is_file() and not path.is_dir()
 
 
 def _write(path: Path, write: Callable[[Path], object]) -> None:
@@ -328,9 +337,15 @@ def _write(path: Path, write: Callable[[Path], object]) -> None:
 
     So no half-written file is ever left under its name.
     """
+    if _is_device(path):
+        write(path)
+        return
+    path = path.resolve()  # of a link, the file that it names
     part = path.with_name(f".{os.getpid()}{path.suffix}")
     try:
         write(part)
+        if path.exists():
+            shutil.copymode(path, part)
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)

@@ -130,7 +130,15 @@ def test_bench_refuses_a_place_it_cannot_write(option, tmp_path, capsys):
 def test_bench_names_an_unknown_variant(capsys):
     with pytest.raises(SystemExit):
         cli.main(["bench", "--only", "fourier"])
-    assert "there is no variant 'fourier'" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "--only: must be one of standard, dilated, transposed," in error
+    assert "depthwise backward" in error
+
+
+def test_bench_says_which_parts_make_no_files(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["bench", "--sweep", "1", "--json", "sweep.json"])
+    assert "take no --json and no --save" in capsys.readouterr().err
 
 
 def test_a_scene_is_filtered_from_disk_to_disk(tmp_path):

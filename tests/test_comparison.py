@@ -150,6 +150,15 @@ def test_any_file_name_can_be_drawn(photo, tmp_path, name):
     assert cli.main(["compare", photo(name), "--save", str(tmp_path / "figure.png")]) == 0
 
 
+def test_a_photo_of_one_pixel(photo, tmp_path):
+    pixel, line = np.zeros((1, 1, 3)), np.zeros((1, 9, 3))
+    image.imsave(tmp_path / "one.png", pixel)
+    image.imsave(tmp_path / "line.png", line)
+    arguments = "--kernel-size", "2", "--save", str(tmp_path / "figure.png")
+    assert cli.main(["compare", str(tmp_path / "one.png"), *arguments]) == 0
+    assert jitconv.compare(tmp_path / "line.png").photo.shape == (1, 9, 3)
+
+
 def test_values_that_are_not_finite_can_be_drawn(tmp_path):
     x = np.full((1, 9, 9), np.inf, np.float32)
     x[0, :4] = np.nan

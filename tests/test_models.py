@@ -5,6 +5,7 @@ import functools
 import gc
 import importlib
 import json
+import os
 import sys
 import threading
 
@@ -1194,6 +1195,8 @@ def command(shell, tmp_path, monkeypatch):
         "    def forward(self, a, b):\n"
         "        return a @ b\n"
         "two, number = Two(), 3\n"
+        "def stops():\n"
+        "    return {}['size']\n"
     )
     monkeypatch.setattr(sys, "path", [*sys.path])
     yield functools.partial(shell, "measure")
@@ -1216,6 +1219,45 @@ def test_the_command(command, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir() if "__" not in path.name) == [
         "mine.py", "rows.json", "rows.md",
     ]  # fmt: skip
+
+
+def test_an_endless_difference_is_a_word_in_json():
+    assert result.Difference(np.inf, 0.5).to_dict() == {"absolute": "inf", "relative": 0.5}
+
+
+def test_an_input_that_is_given_takes_no_photo(command, tmp_path):
+    np.save(tmp_path / "x.npy", np.ones((1, 3, 4, 4), np.float32))
+    status, _, error = command("mine:net", "--input", "x.npy", "--image", "photo.png")
+    assert status == 2
+    assert "--image: the first input, 0, is given by --input already" in error
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="has no pipes by name")
+def test_the_command_writes_through_links_and_into_pipes(command, tmp_path):
+    (tmp_path / "real.json").write_text("old")
+    (tmp_path / "real.json").chmod(0o600)
+    (tmp_path / "link.json").symlink_to("real.json")
+    os.mkfifo(tmp_path / "pipe")
+    reader = threading.Thread(target=lambda: read.append((tmp_path / "pipe").read_text()))
+    read = []
+    reader.start()
+    arguments = "mine:net", "--input", "1x3x5x5", "--json", "link.json", "--markdown", "pipe"
+    assert command(*arguments)[0] == 0
+    reader.join()
+    assert "| layer | variant |" in read[0]
+    assert (tmp_path / "pipe").is_fifo()
+    assert (tmp_path / "link.json").is_symlink()
+    assert json.loads((tmp_path / "real.json").read_text())["multiplies"] > 0
+    assert (tmp_path / "real.json").stat().st_mode & 0o777 == 0o600
+
+
+def test_an_interrupted_command_says_so(command, monkeypatch):
+    def interrupt(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(words, "prepare", interrupt)
+    status, _, error = command("mine:net", "--input", "1x3x5x5")
+    assert (status, error.endswith(" measure: interrupted\n")) == (130, True)
 
 
 def test_the_command_with_arrays_photos_and_levels(command, tmp_path):
@@ -1242,6 +1284,8 @@ def test_the_command_with_arrays_photos_and_levels(command, tmp_path):
         (["mine:net", "--image", "none.png"], "none.png: there is no such file"),
         (["mine:number", "--input", "1"], "mine:number must make a torch.nn.Module, got int"),
         (["mine:other", "--input", "1"], "MODEL: mine has no other"),
+        (["mine:stops", "--input", "1"], "MODEL: mine:stops raised KeyError: 'size'"),
+        (["mine:net", "--input", "1x-3x5x5"], "--input: must be a shape such as 1x3x224x224"),
         (["nowhere:net", "--input", "1"], "No module named 'nowhere'"),
         (["mine:net", "--input", "1x3x5x5", "--depth", "0"], "--depth: must be at least 1, got 0"),
         (["mine:net", "--input", "1", "--json", "no/a"], "--json: cannot write no/a"),

@@ -179,6 +179,30 @@ def test_the_context_module_sees_more_with_every_layer():
     assert [row.receptive_field for row in large.rows] == fields
 
 
+def test_branches_see_together_what_either_sees():
+    """One looks up and left, the other down and right: two pixels beyond the middle each."""
+    branches = [
+        Layer("a", channels=2, kernel_size=3, padding=((2, 0), (2, 0))),
+        Layer("b", channels=2, kernel_size=3, padding=((0, 2), (0, 2)), inputs=("",)),
+        Layer("c", "add", inputs=("a", "b")),
+        Layer("d", channels=1, kernel_size=2, stride=2),
+        Layer("e", channels=1, kernel_size=(2, 1)),
+    ]
+    network = Network("both", (1, 8, 8), branches)
+    assert [row.receptive_field for row in network.rows] == [3, 3, 5, 6, None]
+
+
+def test_ceil_starts_no_window_beyond_the_image():
+    """As in PyTorch: of 17 pixels with their padding, the ninth window would begin on the 17th."""
+    pools = {"kernel_size": 2, "stride": 2, "padding": 1, "ceil": True}
+    for kind in ("average pool", "max pool"):
+        assert Network("p", (1, 15, 10), [Layer("p", kind, **pools)]).rows[0].output_shape == (
+            1,
+            8,
+            6,
+        )
+
+
 @pytest.mark.parametrize(
     ("G", "mask", "parameters"), [(1, 0, 82_962), (1, 1, 124_443), (4, 0, 331_848)]
 )
@@ -357,6 +381,8 @@ def test_groups_divide_what_they_can():
     done = networks.whatif(networks.alexnet(groups=1), by="grouped", keep=["conv3"])
     assert list(done.exchanged) == ["conv2", "conv4", "conv5"]  # conv1 has three channels
     assert done.after.multiplies == networks.alexnet().multiplies
+    twice = networks.whatif(networks.whatif(networks.mobilenet_v1()).after, "pointwise")
+    assert twice.exchanged["conv1"] == ("conv1/dw1", "conv1")
     back = networks.whatif(networks.alexnet(), "grouped", "standard")
     assert back.after.multiplies == networks.alexnet(groups=1).multiplies
 
@@ -374,3 +400,6 @@ def test_groups_divide_what_they_can():
 def test_what_cannot_be_exchanged(words, options, message):
     with pytest.raises(ValueError, match=message):
         networks.whatif(networks.squeezenet(), *words, **options)
+    for keep in ("conv1", [1]):
+        with pytest.raises(TypeError, match="keep: must be a list of layers' names"):
+            networks.whatif(networks.squeezenet(), keep=keep)

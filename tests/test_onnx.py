@@ -10,6 +10,7 @@ from matplotlib import cbook
 
 from jitconv.costs.report import CountMismatch
 from jitconv.models import layers
+from jitconv.models import shell as shell_words
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -604,6 +605,21 @@ def test_types_that_cannot_be_given_or_passed_on(tmp_path):
         onnxfile._parsed("seq(map(int64,tensor(float)))")
 
 
+def test_a_truth_value_from_the_shell(shell, tmp_path):
+    nodes = [node("Where", ["s", "x", "zero"], ["h"]), node("Conv", ["h", "w"], ["y"])]
+    given = [
+        helper.make_tensor_value_info("x", kinds.FLOAT, [1, 1, 2, 2]),
+        helper.make_tensor_value_info("s", kinds.BOOL, []),
+    ]
+    constants = {"zero": np.zeros(1, np.float32), "w": draw(1, 1, 1, 1)}
+    onnx.save(model(graph(nodes, given, free("y"), constants)), tmp_path / "net.onnx")
+    for word, wanted in (("0", False), ("False", False), ("1", True), ("true", True)):
+        _, inputs, _ = shell_words.prepare("net.onnx", [f"s={word}"], None, 0)
+        assert inputs[1].tolist() is wanted
+    status, _, error = shell("measure", "net.onnx", "--input", "s=2")
+    assert (status, "--input: must be one bool, got '2'" in error) == (2, True)
+
+
 def test_the_command(shell, tmp_path):
     weight = draw(2, 3, 3, 3)
     nodes = [node("Conv", ["x", "w"], ["h"], "conv"), node("Mul", ["h", "scale"], ["y"])]
@@ -630,6 +646,8 @@ def test_the_command(shell, tmp_path):
     for arguments, message in (
         (["net.onnx"], "x takes the shape N×3×H×8; give its sizes, such as --input x=1x3x224x8"),
         (["net.onnx", "--input", "z=1"], "net.onnx has no input z; it has x, scale"),
+        (["net.onnx", "--input", "x=1", "--input", "x=2"], "--input: x is given twice"),
+        (["net.onnx", "--input", "1x3x6x8", "--input", "scale=a"], "must be one float32, got 'a'"),
         (["net.onnx", "--input", "1x2x6x8"], "x: must be float32 (N, 3, H, 8), got float32 (1, 2,"),
         (["broken.onnx"], "broken.onnx is no ONNX model"),
         (["none.onnx"], "No such file or directory: 'none.onnx'"),

@@ -1,5 +1,7 @@
 """Networks run layer by layer, and every layer's counts are its formulas."""
 
+from dataclasses import replace
+
 import naive
 import numba
 import numpy as np
@@ -49,6 +51,15 @@ def test_at_full_size(build):
     if build is networks.mobilenet_v1:  # Howard et al., Table 2: 94.86 % of the multiplies in 1×1
         share = done.by_kind()["pointwise"] / done.multiplies
         assert round(100 * share, 3) == 94.857
+
+
+def test_what_ceil_adds_is_not_in_the_mean():
+    x = np.arange(1.0, 6.0).reshape(1, 1, 5)
+    layer = Layer("p", "average pool", kernel_size=(1, 2), stride=2, padding=((0, 0), (1, 0)))
+    whole = Network("p", (1, 1, 5), [layer]).run(image=x)
+    assert whole.output.tolist() == [[[0.5, 2.5, 4.5]]]  # the padding counts
+    more = Network("p", (1, 1, 5), [replace(layer, padding=0, ceil=True)]).run(image=x)
+    assert more.output.tolist() == [[[1.5, 3.5, 5]]]
 
 
 def test_a_wrong_formula_is_seen():

@@ -62,9 +62,10 @@ def checked(name: str, array: Any) -> da.Array:
         )
     kind = type(da.utils.meta_from_array(array))
     if kind is not np.ndarray:
+        plain = "np.ma.filled, 0" if kind is np.ma.MaskedArray else "np.asarray"
         raise TypeError(
             f"{name}: chunks must be NumPy arrays, got {kind.__name__}; "
-            f"pass {name}.map_blocks(np.asarray)"
+            f"pass {name}.map_blocks({plain})"
         )
     return array
 

@@ -111,8 +111,8 @@ def gaussian(
     [[1, 2, 1], [2, 4, 2], [1, 2, 1]]
     """
     sigma = _odd(size) / 6 if sigma is None else sigma
-    if not isinstance(sigma, numbers.Real) or not sigma > 0:
-        raise ValueError(f"sigma: must be a positive number, got {sigma!r}")
+    if not isinstance(sigma, numbers.Real) or not 1e-100 < sigma < 1e100:
+        raise ValueError(f"sigma: must be a positive number of pixels, got {sigma!r}")
     line = np.exp(-((np.arange(size) - size // 2) ** 2) / (2 * sigma**2))
     return np.outer(line / line.sum(), line / line.sum()).astype(checks.float_type(dtype))
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
 
+from .. import checks
 from ..variants.depthwise import depthwise_conv2d
 from . import filters
 
@@ -29,8 +31,8 @@ def load_image(path: str | Path | None = None, largest: int = 1024) -> tuple[np.
 
     Raises
     ------
-    ValueError
-        If the file is missing or is no image.
+    TypeError, ValueError
+        If the file is missing or is no image, or `largest` is no integer of at least 1.
 
     Examples
     --------
@@ -40,6 +42,7 @@ def load_image(path: str | Path | None = None, largest: int = 1024) -> tuple[np.
     """
     from matplotlib import cbook, image
 
+    largest = checks.integer("largest", largest, 1, math.inf)
     try:
         if path is None:
             path = str(cbook.get_sample_data("grace_hopper.jpg", asfileobj=False))

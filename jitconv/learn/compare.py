@@ -202,7 +202,7 @@ class Job:
         if x is None or isinstance(x, (str, Path)):
             image, source = load_image(x)
             x = feature_maps(image)[np.newaxis]
-            photo = np.moveaxis(image, 0, -1).squeeze()
+            photo = image[0] if len(image) == 1 else np.moveaxis(image, 0, -1)
         else:
             x, _ = checks.image(x)
             if len(x) == 0:

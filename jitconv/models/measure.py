@@ -76,7 +76,7 @@ def measure(
     (55296, {'aten.relu': 1})
     """
     if isinstance(model, (str, os.PathLike)):
-        if Path(model).suffix != ".onnx":
+        if Path(model).suffix.lower() != ".onnx":
             raise ValueError(
                 f"model: a file must be NAME.onnx, got {str(model)!r}; "
                 "of a PyTorch model pass the module itself"

@@ -71,6 +71,10 @@ class Difference(NamedTuple):
                 greatest = float(np.abs(theirs[np.isfinite(theirs)]).max(initial=0))
         return cls(apart, apart / greatest if greatest else apart and math.inf)
 
+    def to_dict(self) -> dict[str, float | str]:
+        """Return both as JSON has them: "inf" is a word there."""
+        return {k: v if math.isfinite(v) else str(v) for k, v in self._asdict().items()}
+
 
 @dataclass(frozen=True)
 class Row:
@@ -381,14 +385,14 @@ class Measured:
         words += ["flop_counter", "seconds", "note"]
         rows = [
             {word: getattr(row, word) for word in words}
-            | {"difference": row.difference and row.difference._asdict()}
+            | {"difference": row.difference and row.difference.to_dict()}
             | {"report": row.report.to_dict()}
             for row in self.rows
         ]
         totals = ["parameters", "multiplies", "multiplies_on_padding", "multiplies_in_bounds"]
         totals += ["macs", "flops", "flop_counter", "seconds", "not_measured", "remarks"]
         found = {word: getattr(self, word) for word in totals}
-        difference = self.difference and self.difference._asdict()
+        difference = self.difference and self.difference.to_dict()
         return {"name": self.name, **found, "difference": difference, "rows": rows}
 
     def plot(self) -> Figure:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -44,7 +45,7 @@ def prepare(
     rng = np.random.default_rng(checks.integer("--seed", seed, 0))
     wanted: dict[str, tuple[np.dtype, Any]] = {}
     loaded: Any = model
-    if model.endswith(".onnx"):
+    if model.lower().endswith(".onnx"):
         found = framework("onnxfile").signature(model)
         wanted = {name: (np.dtype(dtype), shape) for name, dtype, shape in found}
     else:
@@ -53,20 +54,24 @@ def prepare(
             wanted[str(place)] = np.dtype(np.float32), None
         if not wanted:
             raise ValueError("--input: must give the input's shape, such as 1x3x224x224")
-    given = {}
+    given: dict[str, Any] = {}
     for place, word in enumerate(words):
         name, _, text = word.rpartition("=")
         name = name or [*wanted, *map(str, range(place + 1))][place]
         if name not in wanted:
             has = ", ".join(wanted) if isinstance(loaded, str) else "inputs in order, without names"
             raise ValueError(f"--input: {model} has no input {name}; it has {has}")
+        if name in given:
+            raise ValueError(f"--input: {name} is given twice")
         dtype, shape = wanted[name]
-        given[name] = np.array(text, dtype) if shape == () else _read(text)
+        given[name] = _number(text, dtype) if shape == () else _read(text)
     inputs: list[np.ndarray] = []
     said = [f"{model}, as in inference" if ":" in model else model]
     for number, (name, (dtype, shape)) in enumerate(wanted.items()):
         stored = given.get(name, shape)
         if isinstance(stored, np.ndarray):
+            if photo is not None and number == 0:
+                raise ValueError(f"--image: the first input, {name}, is given by --input already")
             inputs.append(stored)
             how = "as given"
         elif photo is not None and number == 0:
@@ -80,15 +85,36 @@ def prepare(
     return loaded, inputs, said
 
 
+def _number(text: str, dtype: np.dtype) -> np.ndarray:
+    words = {"0": False, "false": False, "1": True, "true": True}
+    try:
+        return np.array(words[text.lower()] if dtype.kind == "b" else text, dtype)
+    except (KeyError, ValueError):
+        raise ValueError(f"--input: must be one {dtype}, got {text!r}") from None
+
+
 def _read(text: str) -> Any:
     if text.endswith(".npy"):
-        return np.load(text, allow_pickle=False)
+        try:
+            return np.load(text, allow_pickle=False)
+        except ValueError:
+            raise ValueError(f"--input: {text} holds no array of numbers") from None
     try:
-        return tuple(int(extent) for extent in text.split("x") if text)
+        return tuple(checks.integer("--input", int(n), 0, 2**63) for n in text.split("x") if text)
     except ValueError:
         raise ValueError(
             f"--input: must be a shape such as 1x3x224x224 or a .npy file, got {text!r}"
         ) from None
+
+
+@contextlib.contextmanager
+def _own_code(words: str) -> Iterator[None]:
+    try:
+        yield
+    except ImportError:
+        raise
+    except Exception as error:
+        raise ValueError(f"MODEL: {words} raised {type(error).__name__}: {error}") from error
 
 
 def _torch(words: str) -> Any:
@@ -97,14 +123,16 @@ def _torch(words: str) -> Any:
         raise ValueError(f"MODEL: must be a file.onnx or package.module:name, got {words!r}")
     torch = framework("pytorch").torch
     sys.path.insert(0, os.getcwd())
-    imported = importlib.import_module(module)
+    with _own_code(words):
+        imported = importlib.import_module(module)
     try:
         made = functools.reduce(getattr, name.split("."), imported)
     except AttributeError:
         raise ValueError(f"MODEL: {module} has no {name}") from None
-    if not isinstance(made, torch.nn.Module):
+    if callable(made) and not isinstance(made, torch.nn.Module):
         torch.manual_seed(0)
-        made = made() if callable(made) else made
+        with _own_code(words):
+            made = made()
     if not isinstance(made, torch.nn.Module):
         raise TypeError(f"MODEL: {words} must make a torch.nn.Module, got {type(made).__name__}")
     return made.eval()

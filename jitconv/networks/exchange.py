@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from dataclasses import replace as changed
+from itertools import count
 from typing import Any
 
 from .. import checks, table
@@ -134,19 +135,23 @@ def whatif(
                 f"got {type(network).__name__}"
             )
         network = network.network
+    if isinstance(keep, str) or not all(isinstance(name, str) for name in keep):
+        raise TypeError(f"keep: must be a list of layers' names, got {keep!r}")
     unknown = set(keep) - {layer.name for layer in network.layers}
     if unknown:
         raise ValueError(
             f"keep: {', '.join(sorted(unknown))} is no layer of {network.name}, "
             f"whose layers are {', '.join(layer.name for layer in network.layers)}"
         )
+    taken = {layer.name for layer in network.layers}
     layers: list[Layer] = []
     reads: list[tuple[int, int, int]] = []
     exchanged: dict[str, tuple[str, ...]] = {}
     for row in network.rows:
         now = [row.layer]
         if row.kind == replace and row.layer.name not in keep:
-            now = list(_exchanged(row, by, groups))
+            half = next(n for i in count() if (n := f"{row.layer.name}/dw{i or ''}") not in taken)
+            now = list(_exchanged(row, by, groups, half))
         if now != [row.layer]:
             exchanged[row.layer.name] = tuple(layer.name for layer in now)
         layers += now
@@ -162,17 +167,17 @@ def whatif(
     return WhatIf(network, after, exchanged)
 
 
-def _exchanged(row: Row, by: str, groups: int) -> Iterator[Layer]:
+def _exchanged(row: Row, by: str, groups: int, half: str) -> Iterator[Layer]:
     layer, C = row.layer, row.input_shapes[0][0]
     if by == "depthwise separable":
-        yield changed(layer, name=f"{layer.name}/dw", channels=C, groups=C)
+        yield changed(layer, name=half, channels=C, groups=C)
         yield Layer(
             layer.name,
             channels=layer.channels,
             bias=layer.bias,
             norm=layer.norm,
             relu=layer.relu,
-            inputs=(f"{layer.name}/dw",),
+            inputs=(half,),
         )
     elif by == "standard":
         yield changed(layer, groups=1)

@@ -14,6 +14,10 @@ from ..costs.formula import Costs
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+# What the first output sees, along each axis: from which pixel on, up to which, and how many
+# pixels further the next one looks.
+View = tuple[tuple[int, int, int], ...]
+
 POOLS, JOINS = ("max pool", "average pool"), ("add", "concatenate")
 CONV = {"channels", "kernel_size", "stride", "padding", "dilation", "groups", "bias", "norm"}
 POOL = {"kernel_size", "stride", "padding", "ceil"}
@@ -172,9 +176,9 @@ class Network:
             raise ValueError(f"input_shape: must be (C, H, W), got {input_shape!r}")
         self.name = name
         self.input_shape = tuple(checks.integer("input_shape", n, 1) for n in input_shape)
-        # of each output: its shape, and (field, pixels a step)
-        places: dict[str, tuple[tuple[int, ...], tuple[int | None, int | None]]] = {
-            "": (self.input_shape, (1, 1))
+        # of each output: its shape, and what it sees
+        places: dict[str, tuple[tuple[int, ...], View | None]] = {
+            "": (self.input_shape, ((0, 1, 1), (0, 1, 1)))
         }
         rows, before = [], ""
         for layer in layers:
@@ -217,8 +221,7 @@ class Network:
         """
         network = cls.__new__(cls)
         network.name, network.connected = name, False
-        unseen = (None, None)
-        network.rows = tuple(_place(layer, [(shape, unseen)])[0] for layer, shape in layers)
+        network.rows = tuple(_place(layer, [(shape, None)])[0] for layer, shape in layers)
         network.input_shape = network.rows[0].input_shapes[0] if network.rows else ()
         return network
 
@@ -370,11 +373,23 @@ def summary(networks: Mapping[str, Network]) -> list[str]:
     return table.text(head, rows, "<<>>>><", width=150)
 
 
-def _place(layer: Layer, reads: list[tuple]) -> tuple[Row, tuple[int | None, int | None]]:
-    """Return the layer's row, and what an output sees: (pixels, pixels a step)."""
-    inputs = tuple(shape for shape, _ in reads)
-    views, jumps = zip(*(view for _, view in reads), strict=True)
-    view = (None, None) if None in views else (max(views), max(jumps))
+def _seen(view: View | None) -> int | None:
+    """Return how many pixels high and wide a view is, if it is a square."""
+    sizes = {end - begin for begin, end, _ in view or ()}
+    return sizes.pop() if len(sizes) == 1 else None
+
+
+def _place(layer: Layer, reads: list[tuple]) -> tuple[Row, View | None]:
+    """Return the layer's row, and what its first output sees."""
+    inputs, views = zip(*reads, strict=True)
+    view = None
+    if None not in views:  # all that its inputs see
+        view = tuple(
+            (min(begins), max(ends), max(steps))
+            for begins, ends, steps in (
+                zip(*axis, strict=True) for axis in zip(*views, strict=True)
+            )
+        )
     (C, H, W), operation = inputs[0], layer.operation
     if operation not in TAKES:
         raise ValueError(f"operation: must be one of {', '.join(TAKES)}, got {operation!r}")
@@ -387,14 +402,14 @@ def _place(layer: Layer, reads: list[tuple]) -> tuple[Row, tuple[int | None, int
         if len(sizes) > 1:
             raise ValueError(f"inputs: must be of one size, got {', '.join(map(str, inputs))}")
         M = sum(shape[0] for shape in inputs) if operation == "concatenate" else C
-        return Row(layer, inputs, (M, H, W), receptive_field=view[0]), view
+        return Row(layer, inputs, (M, H, W), receptive_field=_seen(view)), view
     if len(inputs) > 1:
         raise ValueError(f"inputs: must be one layer, got {', '.join(layer.inputs)}")
     if operation == "shuffle":
         checks.divides("groups", checks.integer("groups", layer.groups, 1), C, "the input channels")
-        return Row(layer, inputs, inputs[0], receptive_field=view[0]), view
+        return Row(layer, inputs, inputs[0], receptive_field=_seen(view)), view
     if operation == "global average pool":
-        return Row(layer, inputs, (C, 1, 1)), (None, None)
+        return Row(layer, inputs, (C, 1, 1)), None
 
     if operation in POOLS:
         window = _pool_window(layer, (H, W))
@@ -405,12 +420,14 @@ def _place(layer: Layer, reads: list[tuple]) -> tuple[Row, tuple[int | None, int
         names = ("parameters", "document", "dense", "in bounds")
         costs = {name: int(found[name].value) for name in names}
     if operation in ("transposed", "linear"):
-        view = (None, None)
-    (KH, KW), (SH, SW), (DH, DW) = window.kernel, window.stride, window.dilation
-    if view[0] is not None and view[1] is not None:
-        same = (KH, SH, DH) == (KW, SW, DW)
-        view = (view[0] + (KH - 1) * DH * view[1], view[1] * SH) if same else (None, None)
-    return Row(layer, inputs, (M, *window.output), window, costs, view[0]), view
+        view = None
+    if view is not None:
+        axes = zip(view, window.kernel, window.stride, window.dilation, window.padding, strict=True)
+        view = tuple(
+            (begin - before * step, end + ((K - 1) * D - before) * step, step * S)
+            for (begin, end, step), K, S, D, (before, _) in axes
+        )
+    return Row(layer, inputs, (M, *window.output), window, costs, _seen(view)), view
 
 
 def _pool_window(layer: Layer, size: tuple[int, int]) -> shapes.Window:
@@ -422,8 +439,9 @@ def _pool_window(layer: Layer, size: tuple[int, int]) -> shapes.Window:
     for length, kernel, stride, (before, after) in zip(
         size, window.kernel, window.stride, window.padding, strict=True
     ):
-        left_over = (length + before + after - kernel) % stride
-        ends.append((before, after + (stride - left_over if left_over else 0)))
+        last = -(-(length + before + after - kernel) // stride) * stride
+        last -= stride * (last >= length + before)  # it must begin before the image ends
+        ends.append((before, max(after, last + kernel - length - before)))
     return shapes.window(size, *options, ends)
 
 

@@ -106,7 +106,8 @@ def published(network: Network) -> tuple[Printed, ...]:
     >>> mobilenet_v1().published[0].text
     '569 M'
     """
-    return FIGURES.get((network.name, network.input_shape[-1]), ())
+    width = network.input_shape[-1] if network.rows else 0
+    return FIGURES.get((network.name, width), ())
 
 
 def reconcile(network: Network) -> Reconciliation:

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import ArrayLike
 
-from .. import checks, table
+from .. import checks, shapes, table
 from ..costs.report import ConvResult, CostReport
 from ..images.resample import max_pool2d
 from ..variants import VARIANTS, warm_up
@@ -287,7 +288,13 @@ def _other(row: Row, inputs: list[np.ndarray]) -> np.ndarray:
         return x.mean(axis=(1, 2), keepdims=True)
     if layer.operation == "max pool":
         return max_pool2d(x, window.kernel, stride=window.stride, padding=window.padding)
-    padded = np.pad(x, ((0, 0), *window.padding))
-    views = np.lib.stride_tricks.sliding_window_view(padded, window.kernel, axis=(1, 2))
-    SH, SW = window.stride
-    return views[:, ::SH, ::SW].mean(axis=(3, 4))
+    # pixels and padding count, but not what `ceil` adds after them
+    own = shapes.window(x.shape[1:], layer.kernel_size, layer.stride, layer.padding).padding
+    ones = np.pad(np.ones((1, *x.shape[1:]), x.dtype), ((0, 0), *own), constant_values=1)
+    more = [(0, ends[1] - given[1]) for ends, given in zip(window.padding, own, strict=True)]
+    (SH, SW), padded = window.stride, np.pad(x, ((0, 0), *window.padding))
+    sums, counts = (
+        sliding_window_view(a, window.kernel, axis=(1, 2))[:, ::SH, ::SW].sum(axis=(3, 4))
+        for a in (padded, np.pad(ones, ((0, 0), *more)))
+    )
+    return sums / counts
