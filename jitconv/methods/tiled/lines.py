@@ -417,13 +417,9 @@ def multiply(
     y: np.ndarray,
     groups: int,
     transposed: bool = False,
-    first_row: int = 0,
 ) -> int:
-    """Deal the regions out to jobs, whose outputs begin at `first_row`; return the count."""
+    """Deal the regions out to jobs; return the count."""
     regions, tables, sizes, *_ = planned
-    if first_row:
-        regions = regions.copy()
-        regions["oh"] += first_row
     N, C = x.shape[:2]
     M, K, threads = bias.size, weight.shape[2] * weight.shape[3], numba.get_num_threads()
     images = max(1, N) * groups

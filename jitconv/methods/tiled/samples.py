@@ -111,93 +111,77 @@ def workspace(pixels, like):
 
 
 @njit
-def fill(image, H, W, n, offset, mask, steps, C, oh, ow, size, taps, space, lines, area, counts):
-    # what some taps, from number taps[0] up to taps[1], meet in the outputs of image n from
-    # (oh, ow) on, size[0] rows of size[1]: image: see `interleave_loops`; offset
-    # (N, 2 * G * KH * KW, OH, OW), mask (N, ·, OH, OW) or empty; lines flat (C * KH * KW, area).
-    # Adds to counts (4,): multiplies for corners' weights, for their values, by the mask; samples
-    # outside
-    KH, KW, SH, SW, top, left, DH, DW = steps
-    (rows, width), (places, corners, outsides, factors, beside, square) = size, space
-    K, plane, pixels = KH * KW, (H + 3) * (W + 3), rows * width
-    place, CG = places[:pixels], C * 2 * K // offset.shape[1]  # channels of an offset group
+def fill(image, n, offset, mask, geometry, C, corner, size, taps, space, lines, area):
+    # what some taps, from number taps[0] up to taps[1], meet in the outputs of image n from the
+    # corner on, size[0] rows of size[1].
+    # image flat: see `interleave_loops`; offset (N, 2 * G * KH * KW, OH, OW), mask (N, ·, OH, OW)
+    # or empty; geometry (5, 2): the image's size, the kernel's, stride, padding before, dilation;
+    # lines flat (C * KH * KW, area). Returns the multiplies for the corners' weights, for their
+    # values and by the mask, and how many samples lie outside
+    (H, W), (KH, KW) = (geometry[0, 0], geometry[0, 1]), (geometry[1, 0], geometry[1, 1])
+    SH, SW, (oh, ow), (rows, width) = geometry[2, 0], geometry[2, 1], corner, size
+    (places, corners, outsides, factors, beside, square), K = space, KH * KW
+    place, CG = places[: rows * width], C * 2 * K // offset.shape[1]  # channels of an offset group
+    corner_weights, corner_values, masked, outside = 0, 0, 0, 0
     for tap in range(taps[0], taps[1]):
         g, t = tap // K, tap % K
+        h = oh * SH + t // KW * geometry[4, 0] - geometry[3, 0]
+        w = ow * SW + t % KW * geometry[4, 1] - geometry[3, 1]
         for i in range(rows):
-            h, w = (oh + i) * SH + t // KW * DH - top, ow * SW + t % KW * DW - left
             dy = offset[n, 2 * tap, oh + i, ow : ow + width]
             dx = offset[n, 2 * tap + 1, oh + i, ow : ow + width]
-            a, b = i * width, (i + 1) * width
-            counts[0] += place_samples(
-                dy, dx, h, w, SW, H, W, place[a:b], corners[:, a:b], outsides[a:b]
-            )
+            row = slice(i * width, (i + 1) * width)
+            found = place[row], corners[:, row], outsides[row]
+            corner_weights += place_samples(dy, dx, h + i * SH, w, SW, H, W, *found)
             if mask.size > 0:
-                factors[a:b] = mask[n, tap, oh + i, ow : ow + width]
-        for p in range(pixels):
-            counts[3] += CG * outsides[p]
+                factors[row] = mask[n, tap, oh + i, ow : ow + width]
+        for p in range(place.size):
+            outside += CG * outsides[p]
         c, end = g * CG, (g + 1) * CG
         while c < end:
             _, some = together(c - g * CG, CG)
-            at, to, apart = c * plane, (c * K + t) * area, K * area
+            at, to, apart = c * (H + 3) * (W + 3), (c * K + t) * area, K * area
             given = (image, at, W, place, corners, beside, square, lines, to, apart)
             if some == MOST:
-                counts[1] += most(*given)
+                corner_values += most(*given)
             elif some == FOUR:
-                counts[1] += four(*given)
+                corner_values += four(*given)
             else:
-                counts[1] += one(*given)
+                corner_values += one(*given)
             if mask.size > 0:
                 for i in range(some):
                     line = np.uintp(to + i * apart)
-                    for p in range(pixels):
+                    for p in range(place.size):
                         lines[line + np.uintp(p)] *= factors[p]
-                        counts[2] += 1
+                        masked += 1
             c += some
+    return corner_weights, corner_values, masked, outside
 
 
 @njit(jobs=True)
-def fill_loops(job, images, offset, mask, samples, H, W, KH, KW, SH, SW, top, left, DH, DW, counts):
+def fill_loops(job, images, offset, mask, geometry, samples, counts):
     # A job has its share of the units, each a tap of an image: it fills the tap's lines.
-    # images (N, C * (H + 3) * (W + 3)); offset, mask: see `fill`; samples (N, C * KH * KW, OH, OW);
-    # counts (jobs, 4)
+    # images (N, C * (H + 3) * (W + 3)); offset, mask, geometry: see `fill`;
+    # samples (N, C * KH * KW, OH, OW); counts (jobs, 4)
     (N, R, OH, OW), taps, jobs = samples.shape, offset.shape[1] // 2, len(counts)
-    steps, space = (KH, KW, SH, SW, top, left, DH, DW), workspace(OH * OW, samples)
-    C, size, area = R // (KH * KW), (OH, OW), OH * OW
+    C, area, space = R // (geometry[1, 0] * geometry[1, 1]), OH * OW, workspace(OH * OW, samples)
     for unit in range(N * taps * job // jobs, N * taps * (job + 1) // jobs):
         n, tap = unit // taps, unit % taps
-        lines, some = samples[n].reshape(R * area), (tap, tap + 1)
-        fill(
-            *(images[n], H, W, n, offset, mask, steps, C, 0, 0, size, some, space, lines, area),
-            counts[job],
-        )
+        lines, where = samples[n].reshape(R * area), ((0, 0), (OH, OW), (tap, tap + 1))
+        given = (images[n], n, offset, mask, geometry, C)
+        counted = fill(*given, *where, space, lines, area)
+        for i in range(4):
+            counts[job, i] += counted[i]
 
 
 @njit(jobs=True)
 def sample_loops(
-    job,
-    images,
-    offset,
-    mask,
-    weight,
-    bias,
-    y,
-    groups,
-    H,
-    W,
-    SH,
-    SW,
-    top,
-    left,
-    DH,
-    DW,
-    height,
-    width,
-    counts,
+    job, images, offset, mask, geometry, weight, bias, y, groups, height, width, counts
 ):
     # A job has its share of the units, each of an image and some outputs, height × width at most:
     # it fills lines with samples, and multiplies them, chunk by chunk of the taps.
-    # images (N, C * (H + 3) * (W + 3)); offset, mask: see `fill`; weight (M, C/groups, KH, KW);
-    # bias (M,); y (N, M, OH, OW); counts (jobs, 5)
+    # images (N, C * (H + 3) * (W + 3)); offset, mask, geometry: see `fill`;
+    # weight (M, C/groups, KH, KW); bias (M,); y (N, M, OH, OW); counts (jobs, 5)
     (M, CG, KH, KW), (N, _, OH, OW) = weight.shape, y.shape
     C, MG, R, pixels = CG * groups, M // groups, CG * KH * KW, height * width
     flat_w, flat_y = weight.reshape(weight.size), y.reshape(y.size)
@@ -205,62 +189,69 @@ def sample_loops(
     lines, sums = aligned(groups * R * area, y), aligned(MANY * pixels, y)
     windows, lane_sums = aligned(LANES * TAPS, y), aligned(LANES * LANES * (MG + MANY), y)
     buffers, space = (sums, windows, aligned(0, y), lane_sums), workspace(pixels, y)
-    steps, all_taps = (KH, KW, SH, SW, top, left, DH, DW), (0, offset.shape[1] // 2)
-    taps = np.arange(TAPS).astype(np.uintp)
-    shifts, apart = taps * np.uintp(area), np.uintp(R)
+    taps, apart = np.arange(TAPS).astype(np.uintp), np.uintp(R)
+    shifts = taps * np.uintp(area)
     across, down = (OW + width - 1) // width, (OH + height - 1) // height
     units, jobs = N * down * across, len(counts)
     for unit in range(units * job // jobs, units * (job + 1) // jobs):
         n, oh, ow = unit // (down * across), unit // across % down * height, unit % across * width
-        size = min(height, OH - oh), min(width, OW - ow)
-        fill(
-            *(images[n], H, W, n, offset, mask, steps, C, oh, ow, size, all_taps, space, lines),
-            *(area, counts[job]),
-        )
-        end = size[0] * size[1] // LANES * LANES
-        rest = size[0] * size[1] - end
+        rows, columns = min(height, OH - oh), min(width, OW - ow)
+        given = (images[n], n, offset, mask, geometry, C)
+        where = ((oh, ow), (rows, columns), (0, offset.shape[1] // 2))
+        counted = fill(*given, *where, space, lines, area)
+        for i in range(4):
+            counts[job, i] += counted[i]
+        end = rows * columns // LANES * LANES
+        left = rows * columns - end
         for g in range(groups):
             m, waiting = g * MG, 0
             target = (flat_y, ((n * M + m) * OH + oh) * OW + ow, OH * OW)
-            begin(bias, m, MG, end, rest, lane_sums, target)
+            begin(bias, m, MG, end, left, lane_sums, target)
             for r in range(0, R, TAPS):
                 some, w = min(TAPS, R - r), np.uintp(m * R + r)
                 at, last = (g * R + r) * area, r + some == R
-                read = (lines, at, shifts[:some], flat_w, w, taps[:some], apart, MG, end, rest)
+                read = (lines, at, shifts[:some], flat_w, w, taps[:some], apart, MG, end, left)
                 done, waiting = some_taps(read, True, bias, m, r, last, waiting, buffers, target)
                 counts[job, 4] += done
 
 
+def cut(N: int, R: int, output: tuple[int, int], itemsize: int) -> tuple[int, int]:
+    """Return how many rows and columns of outputs, of R taps each, a unit has.
+
+    They are one run of the output: several rows only if they are whole.
+    """
+    OH, OW = output
+    pixels = min(PIXELS, SAMPLES // (R * itemsize))
+    width = equal(OW, max(LEAST, pixels))
+    if width < OW:
+        return 1, width
+    return equal(OH, max(-(-LEAST // width), min(pixels // width, -(-OH * N // UNITS)))), width
+
+
 def run(call: Deformed) -> tuple[np.ndarray, tuple[Pass, ...]]:
-    """Sample and multiply the outputs piece by piece; all at once if they are few."""
-    (N, C, M), window, groups, mask = call.sizes, call.window, call.groups, call.mask
+    """Sample and multiply the outputs piece by piece; if they are few, sample all of them first."""
+    (N, C, M), window, groups = call.sizes, call.window, call.groups
     (H, W), (OH, OW), (KH, KW) = window.size, window.output, window.kernel
-    R, taps, y = (
-        C * KH * KW,
-        call.offset.shape[1] // 2,
-        empty("output", (N, M, OH, OW), call.x.dtype),
-    )
+    R, taps, threads = C * KH * KW, call.offset.shape[1] // 2, numba.get_num_threads()
+    y = empty("output", (N, M, OH, OW), call.x.dtype)
     images = empty("padded x", (N, C * (H + 3) * (W + 3)), y.dtype)
     interleave_loops(call.x, taps // (KH * KW), images)
-    (top, _), (left, _), threads = *window.padding, numba.get_num_threads()
-    steps = *window.stride, top, left, *window.dilation
-    numbers = min(PIXELS, SAMPLES // (R * y.itemsize))
-    width = equal(OW, max(LEAST, numbers))
-    height = max(-(-LEAST // width), min(numbers // width, -(-OH * N // UNITS)))
-    height = 1 if width < OW else equal(OH, height)  # the outputs of a unit are one run
+    before = [ends[0] for ends in window.padding]
+    geometry = np.array([window.size, window.kernel, window.stride, before, window.dilation])
+    given = images, call.offset, call.mask, geometry
+    height, width = cut(N, R, window.output, y.itemsize)
     units = N * -(-OH // height) * -(-OW // width)
     if units < FEW:
         samples = empty("samples", (N, R, OH, OW), y.dtype)
         counts = np.zeros((min(N * taps, 2 * threads), 4), np.int64)
-        fill_loops(images, call.offset, mask, samples, H, W, KH, KW, *steps, counts)
-        size = (OH, OW)
+        fill_loops(*given, samples, counts)
+        size = window.output
         pixels = Window(size, (1, 1), (1, 1), ((0, 0), (0, 0)), (1, 1), size, size)
         planned = plan(N, R, M, groups, pixels, False, y.itemsize, 1)
         done = multiply(planned, samples, call.weight.reshape(M, -1, 1, 1), call.bias, y, groups)
     else:
         counts = np.zeros((min(units, 2 * threads), 5), np.int64)
-        arrays = images, call.offset, mask, call.weight, call.bias, y
-        sample_loops(*arrays, groups, H, W, *steps, height, width, counts)
+        sample_loops(*given, call.weight, call.bias, y, groups, height, width, counts)
         done = int(counts[:, 4].sum())
     corner_weights, corner_values, masked, outside, *_ = counts.sum(axis=0).tolist()
     # each sample met as many output channels as there were multiplies for a sample
