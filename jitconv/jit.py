@@ -31,10 +31,11 @@ from numba.core.compiler import Compiler
 from numba.core.dispatcher import Dispatcher
 from numba.core.registry import CPUDispatcher
 from numba.extending import intrinsic
+from numba.np.ufunc import parallel
 
 from .version import __version__
 
-__all__ = ["info", "njit", "prange"]
+__all__ = ["get_num_threads", "info", "njit", "prange"]
 
 # Fused multiply-add and nothing else: NaN and Inf survive, and the sum keeps the order in which it
 # is written.
@@ -335,10 +336,24 @@ def njit(
     return launch
 
 
+def get_num_threads() -> int:
+    """Return how many threads the launches of this Python thread use.
+
+    Numba's own function takes two locks each time, to see whether the threads are started.
+
+    Examples
+    --------
+    >>> get_num_threads() == numba.get_num_threads()
+    True
+    """
+    started = parallel._is_initialized
+    return int(parallel._get_num_threads() if started else numba.get_num_threads())
+
+
 @contextlib.contextmanager
 def limited_threads(most: float) -> Iterator[None]:
     """Let the launches of this Python thread use no more threads than that."""
-    before = numba.get_num_threads()
+    before = get_num_threads()
     numba.set_num_threads(int(max(1, min(most, before))))
     try:
         yield
@@ -384,7 +399,7 @@ def info() -> dict[str, str]:
         "python": platform.python_version(),
         **versions,
         "processor": f"{llvmlite.binding.get_host_cpu_name()}, {os.cpu_count()} logical cores",
-        "threads": f"{numba.get_num_threads()} of {numba.config.NUMBA_NUM_THREADS}",
+        "threads": f"{get_num_threads()} of {numba.config.NUMBA_NUM_THREADS}",
         "threading layer": numba.threading_layer() if _launched() else chosen_later,
         "cache": ", ".join(sorted(_cache_folders)) or "none",
     }

@@ -25,7 +25,6 @@ from collections.abc import Collection, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -33,7 +32,7 @@ from .. import shapes
 from ..call import Dense
 from ..costs import formulas
 from ..costs.report import Pass
-from ..jit import njit, prange
+from ..jit import get_num_threads, njit, prange
 from ..methods import run
 from ..methods.tiled.registers import LANES, registers
 from ..sampling import place_samples
@@ -305,7 +304,7 @@ def deform_conv2d(
     }
     counts = {part: 0 for part, runs in ran.items() if runs}
     segments = C // length
-    slices = min(length, -(-numba.get_num_threads() // segments))  # of a segment, for threads
+    slices = min(length, -(-get_num_threads() // segments))  # of a segment, for threads
     height = max(1, BAND // (OW * K * C * dtype.itemsize))
     kept = np.empty(min(height, N * OH) * OW * K * C if "weight" in needed else 0, dtype)
     none, no_columns = np.empty((0, 0, 0, 0), dtype), np.empty((0, 0, 0, 0, 0), dtype)

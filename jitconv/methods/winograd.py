@@ -42,14 +42,13 @@ import itertools
 from collections.abc import Callable
 from typing import NamedTuple
 
-import numba
 import numpy as np
 
 from ..call import Call, Deformed, Dense, empty
 from ..costs import formulas
 from ..costs.formula import Costs
 from ..costs.report import Pass
-from ..jit import njit
+from ..jit import get_num_threads, njit
 from ..variant import Variant
 from .method import Method
 from .tiled.lines import put
@@ -587,7 +586,7 @@ def _memory(size: int, dtype: np.dtype) -> np.ndarray:
 
 def _run(variant: Variant, call: Call) -> tuple[np.ndarray, tuple[Pass, ...]]:
     assert isinstance(call, Dense)
-    (N, C, M), groups, x, threads = call.sizes, call.groups, call.x, numba.get_num_threads()
+    (N, C, M), groups, x, threads = call.sizes, call.groups, call.x, get_num_threads()
     (top, _), (left, _) = call.window.padding
     y = empty("output", (N, M, *call.window.output), x.dtype)
     OH, OW = call.window.output

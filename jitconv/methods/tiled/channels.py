@@ -8,12 +8,11 @@ output.
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
 from ...call import Dense, empty
 from ...costs.report import Pass
-from ...jit import njit
+from ...jit import get_num_threads, njit
 from . import turned
 from .lines import fill, store
 from .regions import plan
@@ -132,7 +131,7 @@ def run(call: Dense) -> tuple[np.ndarray, tuple[Pass, ...]]:
 
     Of a transposed one, too, if they have one output channel each.
     """
-    (N, C, M), window, threads = call.sizes, call.window, numba.get_num_threads()
+    (N, C, M), window, threads = call.sizes, call.window, get_num_threads()
     y = empty("output", (N, M, *window.output), call.x.dtype)
     multiplies, turns = 0, 0
     if window.size[0] * window.size[1] >= LANES and (

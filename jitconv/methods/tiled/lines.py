@@ -31,12 +31,11 @@ from __future__ import annotations
 
 import functools
 
-import numba
 import numpy as np
 
 from ...call import Dense, empty
 from ...costs.report import Pass
-from ...jit import njit
+from ...jit import get_num_threads, njit
 from .regions import TAPS, Plan, plan
 from .registers import BYTES, LANES, MANY, REGISTERS, aligned, move, numbers, registers, spread
 
@@ -421,7 +420,7 @@ def multiply(
     """Deal the regions out to jobs; return the count."""
     regions, tables, sizes, *_ = planned
     N, C = x.shape[:2]
-    M, K, threads = bias.size, weight.shape[2] * weight.shape[3], numba.get_num_threads()
+    M, K, threads = bias.size, weight.shape[2] * weight.shape[3], get_num_threads()
     images = max(1, N) * groups
     parts = parts_of(M // groups, images, planned.work, threads, planned.parts)
     counts = np.zeros(min(images * regions.size * parts, 2 * threads), np.int64)

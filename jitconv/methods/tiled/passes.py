@@ -7,12 +7,11 @@ numbers from where the tap before it does, and the sums stay in registers over a
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
 from ...call import Separated, empty
 from ...costs.report import Pass
-from ...jit import njit
+from ...jit import get_num_threads, njit
 from .registers import aligned, registers
 
 VECTORS = 8  # of sums, which LLVM keeps in registers
@@ -98,7 +97,7 @@ def run_both(call: Separated) -> tuple[np.ndarray, tuple[Pass, ...]]:
     (N, C, _, W), window = call.x.shape, call.window
     (OH, OW), (KH, KW) = window.output, window.kernel
     y = empty("output", (N, C, OH, OW), call.x.dtype)
-    counts = np.zeros((min(N * C * OH, 4 * numba.get_num_threads()), 2), np.int64)
+    counts = np.zeros((min(N * C * OH, 4 * get_num_threads()), 2), np.int64)
     steps = *window.stride, window.padding[0][0], window.padding[1][0], *window.dilation
     pass_loops(call.x, call.column, call.row, y, *steps, counts)
     down, right = counts.sum(axis=0).tolist()

@@ -17,11 +17,10 @@ from __future__ import annotations
 import functools
 import math
 
-import numba
 import numpy as np
 
 from ...costs.report import Pass
-from ...jit import njit
+from ...jit import get_num_threads, njit
 from ...shapes import Window
 from .lines import ONE, WIDE, copy, fill, gather, long, long1, parts_of, short, short1
 from .regions import plan
@@ -241,7 +240,7 @@ def _cuts(channels: int, most: int) -> np.ndarray:
 
 def run(x: np.ndarray, dy: np.ndarray, window: Window, groups: int) -> tuple[np.ndarray, Pass]:
     """Return the gradient of a weight, x (N, C, H, W) and dy (N, M, OH, OW) given."""
-    (N, C), M, threads = x.shape[:2], dy.shape[1], numba.get_num_threads()
+    (N, C), M, threads = x.shape[:2], dy.shape[1], get_num_threads()
     CG, MG, K = C // groups, M // groups, math.prod(window.kernel)
     planned = plan(N, C, M, groups, window, False, dy.itemsize, 1)
     regions, tables, sizes, *_ = planned

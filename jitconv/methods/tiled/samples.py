@@ -6,12 +6,11 @@ they are multiplied as those of a 1×1 convolution.
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
 from ...call import Deformed, empty
 from ...costs.report import Pass
-from ...jit import njit, prange
+from ...jit import get_num_threads, njit, prange
 from ...sampling import place_samples
 from ...shapes import Window
 from .lines import begin, multiply, put, some_taps
@@ -232,7 +231,7 @@ def run(call: Deformed) -> tuple[np.ndarray, tuple[Pass, ...]]:
     """Sample and multiply the outputs piece by piece; if they are few, sample all of them first."""
     (N, C, M), window, groups = call.sizes, call.window, call.groups
     (H, W), (OH, OW), (KH, KW) = window.size, window.output, window.kernel
-    R, taps, threads = C * KH * KW, call.offset.shape[1] // 2, numba.get_num_threads()
+    R, taps, threads = C * KH * KW, call.offset.shape[1] // 2, get_num_threads()
     y = empty("output", (N, M, OH, OW), call.x.dtype)
     images = empty("padded x", (N, C * (H + 3) * (W + 3)), y.dtype)
     interleave_loops(call.x, taps // (KH * KW), images)

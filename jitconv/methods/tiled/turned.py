@@ -16,11 +16,10 @@ from __future__ import annotations
 
 import functools
 
-import numba
 import numpy as np
 
 from ...call import Dense
-from ...jit import njit
+from ...jit import get_num_threads, njit
 from ...shapes import Window
 from .lines import inside, put, store
 from .regions import Plan, plan
@@ -196,7 +195,7 @@ def run(call: Dense, channels: int, y: np.ndarray) -> tuple[Plan, int]:
     N, window = call.sizes[0], call.window
     planned = planned_beside(*call.sizes, window, call.transposed, y.itemsize)
     regions, tables, sizes, *_ = planned
-    units, threads = N * (channels // LANES) * regions.size, numba.get_num_threads()
+    units, threads = N * (channels // LANES) * regions.size, get_num_threads()
     counts = np.zeros(min(units, 2 * threads), np.int64)
     turned_loops(call.x, call.weight, call.bias, y, channels, regions, tables, sizes, counts)
     return planned, sum(counts.tolist())

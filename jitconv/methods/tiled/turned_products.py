@@ -11,11 +11,10 @@ apart and added in order: so the gradient has the same bits on any number of thr
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
 from ...costs.report import Pass
-from ...jit import njit
+from ...jit import get_num_threads, njit
 from ...shapes import Window
 from . import products
 from .regions import TAPS as SHORT
@@ -122,7 +121,7 @@ def turned_product_loops(job, x, dy, partial, channels, regions, tables, sizes, 
 def run(x: np.ndarray, dy: np.ndarray, window: Window) -> tuple[np.ndarray, Pass]:
     """Return the gradient of a depthwise weight, x (N, C, H, W) and dy (N, M, OH, OW) given."""
     (N, C), M, K = x.shape[:2], dy.shape[1], window.kernel[0] * window.kernel[1]
-    channels, threads = C // LANES * LANES, numba.get_num_threads()
+    channels, threads = C // LANES * LANES, get_num_threads()
     planned = planned_beside(N, C, M, window, False, dy.itemsize)
     regions, tables, sizes, *_ = planned
     blocks = channels // LANES
