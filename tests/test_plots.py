@@ -33,7 +33,7 @@ from jitconv.plots.geometry import (
 )
 from jitconv.plots.networks import plot_networks
 from jitconv.plots.steps import show_steps
-from jitconv.plots.style import KERNEL, STYLE, cells, label_lines, panel
+from jitconv.plots.style import KERNEL, STYLE, cells, label_lines, panel, short
 from jitconv.variants import VARIANTS
 
 rng = np.random.default_rng(0)
@@ -62,7 +62,7 @@ def test_steps_are_drawn_with_their_sums(variant):
         "depthwise separable": 12,
     }.get(variant, 0)
     last = figure.axes[-1].texts[-1].get_text()
-    assert last.endswith(f"= {y.flat[-1]:.3g} ")
+    assert last.endswith(f"= {short(y.flat[-1])} ")
 
 
 @pytest.mark.parametrize(("part", "K"), [("input", 4), ("weight", 3)])
@@ -111,6 +111,48 @@ def test_the_whole_kernel_is_shown_at_every_multiply():
     for ax in figure.axes:
         shown = [text.get_text() for text in ax.texts]
         assert [shown.count(f"{number}") for number in range(11, 20)] == [1] * 9
+
+
+def test_each_offset_group_has_its_own_crosses():
+    x, offset = np.arange(18.0).reshape(2, 3, 3), np.zeros((16, 2, 2))
+    offset[8:] = 1
+    figure = show_steps("deformable", x, offset, np.ones((1, 2, 2, 2)), backend="grid")
+    first, second = (line.get_xydata() for line in figure.axes[0].lines)
+    down = x.shape[1] + 2 + 0.6  # a channel with its ring and a gap
+    np.testing.assert_allclose(second, first + (1, 1 + down))
+
+
+def test_cells_and_sums_write_numbers_that_are_true():
+    written = {-0.125: "−0.125", -0.0585: "−0.059", 0.00123: "0.0012", 1234: "1234", 123456: "123456",
+               -123456: "−1.2e5", 1234567: "1.23e6", -0.0: "0", 1e-5: "1e−5", np.inf: "inf"}  # fmt: skip
+    figure = show_steps("pointwise", np.reshape([*written], (1, 5, 2)), [[1.0]], backend="grid")
+    figure.draw_without_rendering()
+    texts = [text.get_text() for text in figure.axes[-1].texts]
+    assert texts[:10] == texts[11:21] == [*written.values()]
+    assert "y[0, 1, 1] = 1234·1 = 1234 " in figure.axes[3].texts[-1].get_text()
+
+
+@pytest.mark.parametrize(("size", "kernel", "scale"), [(3, 2, 1), (3, 2, 1e5), (9, 7, 1)])
+def test_numbers_fit_in_their_cells_or_are_left_out(size, kernel, scale):
+    x, weight = (
+        rng.normal(scale=scale, size=(1, size, size)),
+        rng.normal(size=(1, 1, kernel, kernel)),
+    )
+    figure = show_steps("standard", x, weight, backend="grid")
+    figure.draw_without_rendering()
+    ax = figure.axes[-1]
+    (left, _), (right, _) = ax.transData.transform([(0, 0), (1, 0)])
+    *numbers, _ = (
+        text for text in ax.texts if text.get_text() not in ("input", "kernel", "output")
+    )
+    assert bool(numbers) == (size == 3)
+    assert all(text.get_window_extent().width < right - left for text in numbers)
+
+
+def test_pictures_of_a_batch_name_the_image():
+    figure = show_steps("standard", np.ones((2, 1, 2, 2)), np.ones((1, 1, 2, 2)), backend="grid")
+    sums = [ax.texts[-1].get_text().partition(" =")[0] for ax in figure.axes]
+    assert sums == ["y[0, 0, 0, 0]", "y[1, 0, 0, 0]"]
 
 
 def test_words_that_are_none():

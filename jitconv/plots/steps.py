@@ -21,7 +21,7 @@ from ..tracing import TRACED, Place, Step, trace
 from ..variants import VARIANTS
 from .html import Html
 from .stepper import looks, stepper, window_of
-from .style import INK, INPUT, KERNEL, OUTPUT, PADDING, SAMPLE
+from .style import INK, INPUT, KERNEL, OUTPUT, PADDING, SAMPLE, short
 
 
 class Stage(NamedTuple):
@@ -34,7 +34,7 @@ class Stage(NamedTuple):
     letters: list[str]  # of the weight's axes, as its formula writes them
     y: np.ndarray  # (N, M, OH, OW)
     steps: list[Step]
-    points: dict[Place, list[tuple[float, ...]]]  # output: where it takes samples
+    points: dict[Place, np.ndarray]  # output: where it takes samples (groups, taps, 2)
     corners: dict[Place, dict[Place, float]]  # output: pixels' share in its samples
 
     @property
@@ -80,6 +80,18 @@ class Frame(NamedTuple):
     done: dict[tuple[int, ...], float]
 
 
+class Size(NamedTuple):
+    """How large the pictures are, in cells, and a cell in points."""
+
+    width: float
+    height: float
+    cell: float
+
+    def font(self, letters: int = 1) -> float:
+        """Return the points of a text that a cell holds."""
+        return min(9, self.cell * 0.33, self.cell * 1.3 / letters)
+
+
 def show_steps(
     variant: str,
     x: ArrayLike,
@@ -106,7 +118,7 @@ def show_steps(
         picture for each output, or for each multiply.
     backend : {"html", "grid", "gif"}
         A page that plays, to step through and to point at; all pictures on one sheet; or an
-        animation's bytes.
+        animation's bytes. In pictures, cells too small for their numbers are empty.
     ask : bool
         Whether the page lets one predict the next number or place before it is shown.
     frames : int
@@ -148,8 +160,13 @@ def show_steps(
         )
     width = max(_layout(stage)[-1] for stage in stages)
     height = max(_height(stage) for stage in stages)
+    numbers = [number for stage in stages for number in (*stage.x.flat, *stage.weight.flat)]
+    numbers += [number for frame in shown for number in frame.done.values()]
+    longest = max(len(_fitted(number)) for number in numbers)
     if backend == "grid":
         columns = min(len(shown), max(1, round(36 / width)))
+        if columns > 2 and longest > 5:
+            columns -= 1  # wider cells
         if columns > 2 and len(shown) == (columns - 1) * 2:
             columns -= 1  # two full rows
         rows = math.ceil(len(shown) / columns)
@@ -161,14 +178,14 @@ def show_steps(
         for ax in list(panels.flat)[len(shown) :]:
             ax.remove()
         for frame, ax in zip(shown, panels.flat, strict=False):
-            _draw(ax, frame, (width, height), 9 * 72 / columns / width)
+            _draw(ax, frame, Size(width, height, 9 * 72 / columns / width), longest)
         return figure
     figure, ax = plt.subplots(figsize=(7, 7 * height / width), dpi=80, layout="constrained")
     plt.close(figure)
 
     def update(number: int) -> list:
         ax.clear()
-        _draw(ax, shown[number], (width, height), 7 * 72 / width)
+        _draw(ax, shown[number], Size(width, height, 7 * 72 / width), longest)
         return []
 
     movie = animation.FuncAnimation(figure, update, frames=len(shown), interval=700)
@@ -203,7 +220,7 @@ def _stages(variant: str, x: ArrayLike, arrays: tuple, options: dict) -> Iterato
             made = np.zeros(1 + np.max([step.output for step in mine], axis=0))
             for step in mine:
                 made[step.output] = step.sum
-        points: dict[Place, list[tuple[float, ...]]] = {}
+        points: dict[Place, np.ndarray] = {}
         corners: dict[Place, dict[Place, float]] = {}
         positions = [given[n] for n, array in record.arrays.items() if array.role == "positions"]
         if positions:
@@ -222,13 +239,13 @@ def _batch(array: np.ndarray) -> np.ndarray:
 
 def _points(
     x: np.ndarray, offset: np.ndarray, weight: np.ndarray, output: tuple[int, ...], options: dict
-) -> dict[Place, list[tuple[float, ...]]]:
-    """Return where each output takes its samples, by the offsets of the first group."""
-    window = window_of(x, weight, options)
+) -> dict[Place, np.ndarray]:
+    """Return where each output takes its samples, by the offsets of each group."""
+    window, taps = window_of(x, weight, options), range(offset.shape[1] // 2)
     return {
-        (n, m, *place): [
-            looks(offset, window, (n, *place), tap) for tap in range(weight[0, 0].size)
-        ]
+        (n, m, *place): np.reshape(
+            [looks(offset, window, (n, *place), tap) for tap in taps], (-1, weight[0, 0].size, 2)
+        )
         for n, m, *place in np.ndindex(output)
     }
 
@@ -285,19 +302,22 @@ def _height(stage: Stage) -> float:
     return max(stage.x.shape[1] * _block(stage), M * (OH + 0.6)) + 1 + 0.45 * min(6, lines + 1)
 
 
-def _draw(ax: Axes, frame: Frame, size: tuple[float, float], points: float) -> None:
+def _draw(ax: Axes, frame: Frame, size: Size, longest: int) -> None:
     stage, output, steps = frame.stage, frame.output, frame.steps
     (_, C, H, W), (_, M, OH, OW), (KH, KW) = stage.x.shape, stage.y.shape, stage.kernel
     kernel_at, output_at, _ = _layout(stage)
-    small = {"fontsize": max(4, min(9, points * 0.33)), "ha": "center", "va": "center"}
+    inside = {"ha": "center", "va": "center", "color": INK}
+    written, around = size.font(longest) > 3.8, max(4, size.font())
     images = [step.around[0] for step in steps if step.around and len(step.around) == 4]
     n = images[0] if images else output[0]
 
     def cell(row, column, value, face="white", style="-"):
         box = {"facecolor": face, "edgecolor": "#999999", "linewidth": 0.6, "linestyle": style}
         ax.add_patch(Rectangle((column, row), 1, 1, zorder=1 + (style == "-"), **box))
-        if value is not None:
-            ax.text(column + 0.5, row + 0.5, _short(value), zorder=3, color=INK, **small)
+        if value is not None and written:
+            text = _fitted(value)
+            font = size.font(len(text))
+            ax.text(column + 0.5, row + 0.5, text, zorder=3, fontsize=font, **inside)
 
     above, _, left, _ = stage.ring()
     met: dict[Place, str] = {}
@@ -323,10 +343,11 @@ def _draw(ax: Axes, frame: Frame, size: tuple[float, float], points: float) -> N
                     shown = used.get((kh, kw)) or (held[kh, kw], "white")
                     cell(top - above + kh, kernel_at + kw, *shown)
             if stage.points:
-                where = np.array(stage.points[output])
+                groups = stage.points[output]
+                where = groups[c * len(groups) // C]
                 where = where[((where > -1) & (where < (H, W))).all(axis=1)]
                 rows, columns = top + where[:, 0] + 0.5, left + where[:, 1] + 0.5
-                ax.plot(columns, rows, "+", color=SAMPLE, markersize=points * 0.3, zorder=5)
+                ax.plot(columns, rows, "+", color=SAMPLE, markersize=size.cell * 0.3, zorder=5)
     for beyond in met:
         c, h, w = beyond or (0, 0, 0)
         cell(c * _block(stage) + above + h, left + w, 0, f"{PADDING}55", ":")
@@ -344,21 +365,17 @@ def _draw(ax: Axes, frame: Frame, size: tuple[float, float], points: float) -> N
     bottom = max(C * _block(stage), M * (OH + 0.6))
     middles = left + W / 2, kernel_at + KW / 2, output_at + OW / 2
     for word, place in zip(stage.titles, middles, strict=True):
-        ax.text(place, -0.25, word, ha="center", va="bottom", fontsize=small["fontsize"], color=INK)
-    style: dict[str, Any] = {"ha": "left", "va": "top", "color": INK, "wrap": True}
-    target = steps[0].target
+        ax.text(place, -0.25, word, ha="center", va="bottom", fontsize=around, color=INK)
+    name, _, place = steps[0].target.partition("[")
     if stage.titles[2] == "output":
         name = "y" if stage.name == "kernel" else f"{stage.name}, y"
-        target = f"{name}[{target.partition('[')[2]}"
-    ax.text(
-        0,
-        bottom,
-        _sum(target, steps, int(size[0] * 3.3)),
-        fontsize=small["fontsize"],
-        **style,
-    )
-    ax.set_xlim(-0.1, size[0])
-    ax.set_ylim(size[1] - 0.6, -1)
+    if len(stage.y) > 1:
+        place = f"{', '.join(map(str, output))}]"
+    text = _sum(f"{name}[{place}", steps, int(size.width * 3.3))
+    style: dict[str, Any] = {"ha": "left", "va": "top", "color": INK, "wrap": True}
+    ax.text(0, bottom, text, fontsize=around, **style)
+    ax.set_xlim(-0.1, size.width)
+    ax.set_ylim(size.height - 0.6, -1)
     ax.set_aspect("equal")
     ax.set_axis_off()
 
@@ -366,11 +383,11 @@ def _draw(ax: Axes, frame: Frame, size: tuple[float, float], points: float) -> N
 def _sum(target: str, steps: list[Step], width: int) -> str:
     """Write the sum out with its numbers, in lines of so many letters."""
     before = steps[0].sum - steps[0].value * steps[0].factor
-    words = [f"{target} ="] + ([f"{before:.3g} +"] if abs(before) > 1e-9 else [])
+    words = [f"{target} ="] + ([f"{short(before)} +"] if abs(before) > 1e-9 else [])
     products = [f"{_signed(step.value)}·{_signed(step.factor)}" for step in steps]
     words += [product + " +" for product in products[:-1]] + [
         products[-1],
-        f"= {steps[-1].sum:.3g}",
+        f"= {short(steps[-1].sum)}",
     ]
     lines = [""]
     for word in words:
@@ -380,10 +397,11 @@ def _sum(target: str, steps: list[Step], width: int) -> str:
     return "\n".join(lines)
 
 
-def _short(number: float) -> str:
-    text = f"{number:.3g}"
-    return text if len(text) < 6 else f"{number:.1g}"
+def _fitted(number: float) -> str:
+    """Write a number of a cell, in as many digits as six letters hold."""
+    texts = [short(number, digits) for digits in (3, 2, 1)]
+    return next((text for text in texts if len(text) <= 6), texts[-1])
 
 
 def _signed(number: float) -> str:
-    return f"({number:.3g})" if number < 0 else f"{number:.3g}"
+    return f"({short(number)})" if number < 0 else short(number)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import re
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
@@ -72,6 +73,13 @@ def panel(ax: Axes | None, size: tuple[float, float]) -> tuple[Figure, Axes]:
     return ax.figure.figure, ax
 
 
+def short(number: float, digits: int = 3) -> str:
+    """Write a number in so many digits, or in all before the point where six letters hold them."""
+    whole = abs(number) >= 10 ** (digits - 1) and -1e5 < number < 1e6
+    text = f"{number:.0f}" if whole else f"{number + 0.0:.{digits}g}"  # and no −0
+    return re.sub(r"e\+?(-?)0*", r"e\1", text).replace("-", "−")
+
+
 def cells(
     ax: Axes, values: np.ndarray, colour: str, inches: float, limit: float | None = None
 ) -> bool:
@@ -91,7 +99,7 @@ def cells(
     ax.tick_params(which="both", length=0)
     ax.set_xticks([])
     ax.set_yticks([])
-    texts = [f"{value:.3g}".replace("-", "−") for value in values.flat]
+    texts = [short(value) for value in values.flat]
     written = max(map(len, texts)) * 0.7 * TEXT < 72 * inches
     if written:
         for (row, column), text in zip(np.ndindex(H, W), texts, strict=True):
