@@ -158,7 +158,7 @@ def trace(variant: str, x: ArrayLike, *arrays: ArrayLike, **options: Any) -> lis
         What the variant's function takes after x: weights, before them the offset of a deformable
         convolution. For a gradient, x and weight.
     **options
-        Its keywords.
+        Its keywords; `method` can be "direct" or "auto" alone.
 
     Returns
     -------
@@ -168,7 +168,8 @@ def trace(variant: str, x: ArrayLike, *arrays: ArrayLike, **options: Any) -> lis
     Raises
     ------
     TypeError, ValueError
-        As the variant's function; or if there is no such variant, or more than 200,000 multiplies.
+        As the variant's function; or if there is no such variant, the method has other loops than
+        the textbook's, or there are more than 200,000 multiplies.
 
     Examples
     --------
@@ -193,6 +194,8 @@ def trace(variant: str, x: ArrayLike, *arrays: ArrayLike, **options: Any) -> lis
     """
     if variant not in TRACED:
         raise ValueError(f"variant: must be one of {', '.join(TRACED)}, got {variant!r}")
+    if (method := options.get("method", "direct")) not in ("direct", "auto"):
+        raise ValueError(f"method: the loops traced are the textbook's, 'direct', got {method!r}")
     record, options = TRACED[variant], {**options, "method": "direct"}
     report = record.function(x, *arrays, **options).report
     if report.multiplies > LIMIT:

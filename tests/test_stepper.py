@@ -178,6 +178,19 @@ def test_a_page_is_one_piece():
     )
 
 
+def test_a_page_has_finite_numbers_and_pictures_have_all():
+    x = np.ones((1, 3, 3))
+    x[0, 0, 0] = np.inf
+    with pytest.raises(ValueError, match="hold nan or inf; write backend='grid'"):
+        show_steps("standard", x, np.ones((1, 1, 2, 2)))
+    show_steps("standard", x, np.ones((1, 1, 2, 2)), backend="grid")
+
+
+def test_the_code_of_a_tile_is_for_readers():
+    played = play("standard", np.ones((1, 6, 6)), np.ones((1, 1, 3, 3)), method="winograd")
+    assert "noqa" not in str(played["sources"])
+
+
 def test_what_is_too_large_is_refused():
     with pytest.raises(ValueError, match=r"takes 9,216 multiplies, and 1 to 5,000 can be"):
         show_steps("standard", np.ones((4, 10, 10)), np.ones((4, 4, 3, 3)))

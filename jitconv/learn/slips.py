@@ -34,8 +34,8 @@ class Call:
 
     @functools.cached_property
     def steps(self) -> list[Step]:
-        """Each multiply; a ValueError if there are too many."""
-        return trace(self.record.name, *self.arrays, **self.options)
+        """Each multiply of the textbook's loops; a ValueError if there are too many."""
+        return trace(self.record.name, *self.arrays, **{**self.options, "method": "direct"})
 
     def run(self, *arrays: np.ndarray, **changed: Any) -> ConvResult:
         """Run it with other arrays, all of them, or with other options."""

@@ -63,7 +63,13 @@ def element(kind: str, plays: Any = None, *inside: str, **data: str) -> str:
     Its keys are its own: JupyterLab takes none of them for a shortcut.
     """
     if plays is not None:
-        data["trace"] = json.dumps(plays, separators=(",", ":"))
+        try:
+            data["trace"] = json.dumps(plays, separators=(",", ":"), allow_nan=False)
+        except ValueError as error:
+            raise ValueError(
+                "backend: a page adds finite numbers alone, and these hold nan or inf; "
+                "write backend='grid'"
+            ) from error
         for letter, entity in ("&", "&amp;"), ("'", "&#39;"), ("<", "&lt;"):
             data["trace"] = data["trace"].replace(letter, entity)
     given = "".join(f" data-{name}='{value}'" for name, value in data.items())

@@ -20,8 +20,8 @@ from ..variants.front_door import conv2d
 from .loops import code_lines
 
 
-def products(V, U, P):  # noqa: D103
-    # what the loops over channels and tiles do for one of each: V, U, P (6, 6)
+def products(V, U, P):
+    """Do what the loops over channels and tiles do for one of each: V, U, P (6, 6)."""
     for i in range(6):
         for j in range(6):
             P[i, j] += V[i, j] * U[i, j]
