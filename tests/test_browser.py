@@ -381,3 +381,34 @@ def test_options_are_chosen_and_their_formula_follows(show):
     page.get_by_role("combobox", name="padding").select_option("0")
     assert "reaches over 5 = 2·(3 − 1) + 1 pixels" in page.locator(".refused").inner_text()
     assert not page.locator(".stage").is_visible()
+
+
+def test_numbers_of_cells_are_true_and_fit(show):
+    x = np.array([[[1234567, 123456, 1e12], [-123456.5, -0.0585, 0.00123], [7, 1e-9, 1234]]])
+    page = show(show_steps("standard", x, [[[[1.0]]]]))
+    page.keyboard.press("Tab")
+    page.keyboard.press("End")
+    shown = ["1.23e6", "123456", "1e12", "−1.2e5", "−0.059", "0.0012", "7", "1e−9", "1234"]
+    assert texts(page, "input x") == texts(page, "output y") == shown
+    wide = "all => all.map(e => e.getBBox().width - e.parentNode.querySelector('rect').width.baseVal.value)"
+    for other in (page, show(show_steps("standard", X + 996, KERNEL))):
+        assert max(other.locator(".cell > text:first-of-type").evaluate_all(wide)) < -2
+
+
+def test_a_step_is_said_also_while_a_cell_is_chosen(show):
+    page = show(show_steps("standard", X, KERNEL))
+    page.locator("figure:has(figcaption:text-is('input x')) .cell").nth(5).click()
+    said = page.locator("[aria-live]")
+    assert said.text_content().startswith("x[0, 1, 1] is 5; meets ")
+    page.get_by_label("on (right arrow)").click()
+    assert said.text_content().startswith("1 of 36: y[0, 0, 0] plus 0 times 1 is 0")
+
+
+def test_badges_of_what_has_landed_stay_in_their_cells(show):
+    page = show(show_steps("transposed", X[:, :3, :3] + 90, np.ones((1, 1, 3, 3))))
+    page.keyboard.press("Tab")
+    page.keyboard.press("End")
+    inside = "all => all.every(e => e.getBBox().x >= 0 && e.getBBox().x + e.getBBox().width <= 32)"
+    assert page.locator(".landed").evaluate_all(inside)
+    page.locator(".legend summary").click()
+    assert "×2 in the corner of an output" in page.locator(".legend").inner_text()

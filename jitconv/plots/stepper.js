@@ -10,6 +10,7 @@
   const LEGEND = [
     "Pale cells belong to the window; thick frames mark the numbers that are multiplied, and the sum that they go to; hatched cells are padding.",
     "Point at a cell, or choose it: dashed frames with a dot mark what it meets. Underlined variables have just changed.",
+    "\u00d72 in the corner of an output: two pixels have landed on it so far.",
     "x[channel, row, column], y[channel, row, column], kernels [output, input, row, column], transposed ones [input, output, \u2026], all from 0; n is the image of a batch.",
     "M output and C input channels, of which each output meets C/g where there are g groups; K\u00b2 or KH\u00b7KW taps; H\u00b7W and OH\u00b7OW pixels of x and y; V taps that land in the image.",
     "Where the loops pad, ih and iw are places in the padded image: iw is where the window begins, and kw is added when it is read.",
@@ -31,12 +32,16 @@
     return made;
   }
 
-  const minus = (text) => text.replace("-", "\u2212");
+  const minus = (text) => text.replaceAll("-", "\u2212");
+  // In so many digits, and never fewer than stand before the point.
+  const plain = (number, digits) =>
+    String(Number(number.toPrecision(Math.max(digits, String(Math.trunc(Math.abs(number))).length))));
+  const power = (number, digits) => Number(number.toPrecision(digits)).toExponential().replace("e+", "e");
   const short = (number, room) => {
-    const texts = [3, 2, 1].map((digits) => String(Number(number.toPrecision(digits))));
-    return minus(texts.find((text) => text.length <= room) ?? texts[2]);
+    const texts = [plain(number, 3), plain(number, 2), power(number, 3), power(number, 2), plain(number, 1), power(number, 1)];
+    return minus(texts.find((text) => text.length <= room) ?? texts[5]);
   };
-  const long = (number) => minus(String(Number(number.toPrecision(4))));
+  const long = (number) => minus(plain(number, 4));
   const signed = (number) => (number < 0 ? `(${long(number)})` : long(number));
   const product = (step) => `${signed(step[A])}\u00b7${signed(step[B])}`;
   // A step may end a line of a transform: then it has [what the line makes, which cells it reads].
@@ -68,12 +73,23 @@
           }))
         )
       );
-      this.side = trace.steps.every((step) => Number.isInteger(step[A])) ? 32 : 42; // of a cell
+      this.side = this.numbers().every((number) => Number.isInteger(number) && Math.abs(number) < 1000) ? 32 : 42;
       this.layered = trace.panels.map((panel) => panel.blocks.some((b) => b.cells.some((c) => c[4])));
       this.link();
       this.build();
       this.arrange();
       this.go(0);
+    }
+
+    // What its cells hold at first, and more than any of their sums can come to.
+    numbers() {
+      const sums = {};
+      for (const step of this.trace.steps) {
+        sums[step[TARGET]] ??= Math.abs(this.trace.starts[step[TARGET]] ?? 0);
+        sums[step[TARGET]] += Math.abs(step[A] * step[B]);
+      }
+      const given = this.cells.map((cell) => cell.value ?? 0);
+      return [...given, ...Object.values(sums), ...this.trace.steps.flatMap(makes).map(([, number]) => number)];
     }
 
     // Which steps made the numbers that a step reads, and so what reaches what.
@@ -182,7 +198,7 @@
         element("rect", { class: "mark", x: 3, y: 3, width: side - 6, height: side - 6 }),
         element("text", { x: side / 2, y: side / 2 }),
         element("circle", { cx: side - 6, cy: 6, r: 2.5 }),
-        element("text", { class: "landed", x: side - 5, y: 7 })
+        element("text", { class: "landed", x: 2, y: 6 })
       );
       return Object.assign(cell, { group }).group;
     }
@@ -363,7 +379,7 @@
       if (this.question?.kind === "place") return this.answer(cell);
       this.pinned = this.pinned === cell ? null : cell;
       this.light(this.pinned);
-      this.say();
+      this.say(this.lit);
     }
 
     walk(event, panel) {
@@ -376,7 +392,7 @@
         const there = here && mine.find((cell) => cell.block === here.block && cell.row === here.row + down && cell.column === here.column + along);
         const on = mine[(mine.indexOf(here) + (down + along) + mine.length) % mine.length];
         this.light(this.cells.indexOf(there || (here ? on : mine[0])));
-        this.say();
+        this.say(this.lit);
       } else return;
       event.preventDefault();
       event.stopPropagation();
@@ -541,8 +557,9 @@
         cell.group.setAttribute("class", ["cell", ...Object.keys(classes).filter((name) => classes[name])].join(" "));
         cell.group.style.display = this.shown(cell) ? "" : "none";
         const text = cell.group.querySelector("text");
-        text.textContent = value === undefined ? (next.has(n) ? "?" : "") : short(value, this.side > 40 ? 6 : 5);
-        text.classList.toggle("tight", text.textContent.length > 4);
+        text.textContent = value === undefined ? (next.has(n) ? "?" : "") : short(value, this.side > 40 ? 6 : 4);
+        const { length } = text.textContent;
+        text.style.fontSize = `${length > 5 ? 10 : length > (this.side > 40 ? 4 : 2) ? 11 : 13}px`;
         cell.group.querySelector(".landed").textContent = landed[n]?.size > 1 ? `\u00d7${landed[n].size}` : "";
       });
       this.marks();
@@ -643,21 +660,21 @@
         : over ? `${praise}That is all.${score}` : "Say what comes before it is shown.";
     }
 
-    // The step in words, or what the chosen cell meets.
-    say() {
+    // The step in words, or what a cell meets.
+    say(cell = null) {
       const { steps } = this.trace;
       const step = this.step();
       const values = this.values(this.at);
       const named = (n) => this.cells[n]?.name || "a share";
       let words = "";
-      if (this.lit !== null) {
-        const value = values[this.lit] === undefined ? "not known yet" : long(values[this.lit]);
-        const sum = steps.filter((other) => other[TARGET] === this.lit);
+      if (cell !== null) {
+        const value = values[cell] === undefined ? "not known yet" : long(values[cell]);
+        const sum = steps.filter((other) => other[TARGET] === cell);
         const met = [...new Set(sum.length
           ? sum.map((other) => `${named(other[VALUE])} with ${named(other[FACTOR])}`)
-          : [...this.meets(this.lit)].map(named).filter((name) => name !== "padding"))];
+          : [...this.meets(cell)].map(named).filter((name) => name !== "padding"))];
         const more = met.length > 12 ? `; and ${met.length - 12} more` : "";
-        words = `${named(this.lit)} is ${value}; meets ${met.slice(0, 12).join("; ") || "nothing"}${more}.`;
+        words = `${named(cell)} is ${value}; meets ${met.slice(0, 12).join("; ") || "nothing"}${more}.`;
       } else if (step && !this.asks) {
         const read = step[PADDED] ? "padding" : named(step[VALUE]);
         words = `${this.at} of ${this.order.length}: ${named(step[TARGET])} plus ${long(step[A])} times ${long(step[B])} is ${long(values[step[TARGET]])}; ${read} times ${named(step[FACTOR])}.`;
