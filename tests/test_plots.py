@@ -1,6 +1,7 @@
 """Every picture is drawn without a warning, on small, rectangular and one-channel cases, and shows what it says."""
 
 import dataclasses
+import io
 import itertools
 
 import matplotlib as mpl
@@ -503,6 +504,24 @@ def test_two_steps_stand_side_by_side():
     figure.draw_without_rendering()
     first, second = (ax.get_position() for ax in figure.axes)
     assert first.x1 <= second.x0
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda: show_steps("standard", np.ones((1, 2, 3)), np.ones((1, 1, 2, 2)), backend="grid"),
+        lambda: plot_matrix(np.ones((1, 1, 2, 2)), (1, 3, 3)),
+        lambda: plot_costs([conv2d(np.ones((1, 5, 5)), np.ones((1, 1, 3, 3))).report]),
+        lambda: plot_networks([networks.squeezenet()]),
+    ],
+)
+def test_pictures_are_the_same_in_a_dark_style(draw):
+    saved = []
+    for style in ("default", "dark_background"):
+        with pyplot.style.context(style):
+            draw().savefig(file := io.BytesIO())
+        saved.append(file.getvalue())
+    assert saved[0] == saved[1]
 
 
 def test_texts_have_the_sizes_of_the_style_and_none_is_cut_off():

@@ -9,7 +9,7 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from .costs import plot_costs
-from .style import WIDTH, styled
+from .style import WIDTH, kept, styled
 
 
 @styled
@@ -28,11 +28,10 @@ def plot_comparison(comparison: Any) -> Figure:
     matplotlib.figure.Figure
         Not shown; save it with ``figure.savefig``.
     """
-    # pyplot teaches notebooks to show figures; closed, so that none is shown twice
     rows = -(-(1 + len(comparison.rows)) // 5)
     heights = 1.75 * rows, 0.8 + 0.3 * len(comparison.rows)
     figure = plt.figure(figsize=(WIDTH, sum(heights)), layout="constrained")
-    plt.close(figure)
+    kept(figure)  # pyplot teaches notebooks to show figures
     [[pictures], [bars]] = figure.subfigures(2, 1, height_ratios=heights, squeeze=False)
     title = comparison.title.encode("latin-1", "replace").decode("latin-1")  # what the font has
     figure.suptitle(title, parse_math=False)

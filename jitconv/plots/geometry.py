@@ -20,7 +20,20 @@ from ..variants import VARIANTS
 from ..variants.dilated import dilated_conv2d
 from ..variants.front_door import conv2d
 from ..variants.transposed import convolution_matrix
-from .style import FORMULA, INK, INPUT, KERNEL, OUTPUT, PADDING, WIDTH, cells, panel, sheet, styled
+from .style import (
+    FORMULA,
+    INK,
+    INPUT,
+    KERNEL,
+    OUTPUT,
+    PADDING,
+    WIDTH,
+    cells,
+    kept,
+    panel,
+    sheet,
+    styled,
+)
 
 
 @styled
@@ -273,7 +286,7 @@ def plot_matrix(
         width_ratios=wide,
         height_ratios=(low, high - low),
     )
-    plt.close(figure)
+    kept(figure)
     shown = {"convolution": matrix, "transposed": matrix.T}
     box: dict[str, Any] = {"fill": False, "edgecolor": INK, "linewidth": 1.8, "clip_on": False}
     for name, values in shown.items():

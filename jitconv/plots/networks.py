@@ -10,7 +10,7 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
-from .style import GROUPS, INK, MEASURED, WIDTH, sheet, styled
+from .style import GROUPS, INK, MEASURED, WIDTH, kept, sheet, styled
 
 _ALL, _SOME, _ONE, _FLAT = GROUPS  # of the channels, or of the taps, that meet
 KINDS = {  # colour, and a hatch for print in grey
@@ -104,7 +104,7 @@ def plot_networks(networks: Sequence[Any]) -> Figure:
     ordered = sorted(networks, key=lambda network: network.multiplies)
     heights = 2.8, 0.8 + 0.26 * len(ordered)
     figure = plt.figure(figsize=(WIDTH, sum(heights)), layout="constrained")
-    plt.close(figure)
+    kept(figure)
     [[above], [below]] = figure.subfigures(2, 1, height_ratios=heights, squeeze=False)
     upper, lower = above.subplots(), below.subplots()
     places = np.array([(network.multiplies, max(1, network.parameters)) for network in ordered])

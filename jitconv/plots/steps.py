@@ -21,7 +21,7 @@ from ..tracing import TRACED, Place, Step, trace
 from ..variants import VARIANTS
 from .html import Html
 from .stepper import looks, stepper, window_of
-from .style import INK, INPUT, KERNEL, OUTPUT, PADDING, SAMPLE, short
+from .style import INK, INPUT, KERNEL, OUTPUT, PADDING, SAMPLE, kept, short, styled
 
 
 class Stage(NamedTuple):
@@ -92,6 +92,7 @@ class Size(NamedTuple):
         return min(9, self.cell * 0.33, self.cell * 1.3 / letters)
 
 
+@styled
 def show_steps(
     variant: str,
     x: ArrayLike,
@@ -174,14 +175,14 @@ def show_steps(
         figure, panels = plt.subplots(
             rows, columns, figsize=size, squeeze=False, dpi=100, layout="constrained"
         )
-        plt.close(figure)
+        kept(figure)
         for ax in list(panels.flat)[len(shown) :]:
             ax.remove()
         for frame, ax in zip(shown, panels.flat, strict=False):
             _draw(ax, frame, Size(width, height, 9 * 72 / columns / width), longest)
         return figure
     figure, ax = plt.subplots(figsize=(7, 7 * height / width), dpi=80, layout="constrained")
-    plt.close(figure)
+    kept(figure)
 
     def update(number: int) -> list:
         ax.clear()

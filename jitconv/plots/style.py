@@ -13,6 +13,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 # Okabe and Ito's colours, told apart by everyone; each has one meaning
 INPUT, KERNEL, OUTPUT, PADDING = "#0072b2", "#e69f00", "#009e73", "#999999"
@@ -32,6 +33,11 @@ STYLE: dict[Any, Any] = {
     "ytick.labelsize": TEXT,
     "legend.fontsize": TEXT,
     "legend.frameon": False,
+    "axes.grid": False,
+    **dict.fromkeys(("figure.facecolor", "axes.facecolor"), "white"),
+    **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor"), "black"),
+    **dict.fromkeys(("xtick.color", "ytick.color", "patch.edgecolor"), "black"),
+    "savefig.facecolor": "auto",
 }
 
 
@@ -40,7 +46,7 @@ Drawn = TypeVar("Drawn")
 
 
 def styled(draw: Callable[Given, Drawn]) -> Callable[Given, Drawn]:
-    """Let a function draw in these type sizes, whatever is set elsewhere."""
+    """Let a function draw in these type sizes and colours, whatever is set elsewhere."""
 
     @functools.wraps(draw)
     def drawn(*args: Given.args, **options: Given.kwargs) -> Drawn:
@@ -62,14 +68,23 @@ def sheet(
     figure, panels = plt.subplots(
         rows, columns, figsize=size, layout="constrained", squeeze=False, **options
     )
-    plt.close(figure)  # so that a notebook does not show it twice
-    return figure, panels
+    return kept(figure), panels
+
+
+def kept(figure: Figure) -> Figure:
+    """Return a figure that no notebook shows twice, and that is white whatever is set elsewhere."""
+    plt.close(figure)
+    whole: dict[str, Any] = {"transform": figure.transFigure, "zorder": -1, "color": "white"}
+    paper = figure.add_artist(Rectangle((0, 0), 1, 1, **whole))  # `savefig` has a colour of its own
+    paper.set_in_layout(False)
+    return figure
 
 
 def panel(ax: Axes | None, size: tuple[float, float]) -> tuple[Figure, Axes]:
     """Return the panel and its figure: a new one of so many inches where there is none."""
     if ax is None:
         _, [[ax]] = sheet(1, 1, size)
+    ax.set_facecolor("white")
     return ax.figure.figure, ax
 
 
