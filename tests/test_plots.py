@@ -186,6 +186,19 @@ def test_the_map_holds_every_multiply_in_bounds(variant):
     plot_multiply_map(variant, *arrays, **options).draw_without_rendering()
 
 
+def test_a_map_prints_counts_in_full():
+    figure = plot_multiply_map("standard", np.ones((64, 2, 2)), np.ones((16, 64, 1, 1)))
+    assert [text.get_text() for text in figure.axes[0].texts] == ["1024"] * 4
+
+
+@pytest.mark.parametrize(("size", "kernel"), [((30, 1), (7, 1)), ((1, 30), (1, 7))])
+def test_a_narrow_map_has_room_for_its_title(size, kernel):
+    figure = plot_multiply_map(
+        "standard", np.ones((1, *size)), np.ones((1, 1, *kernel)), padding="same"
+    )
+    assert_none_is_cut_off(figure)
+
+
 def test_the_map_of_a_transposed_convolution_is_a_checkerboard():
     counts = multiply_map("transposed", np.ones((1, 3, 3)), np.ones((1, 1, 3, 3)), stride=2)
     assert counts[1:4, 1:4].tolist() == [[1, 2, 1], [2, 4, 2], [1, 2, 1]]
@@ -291,6 +304,18 @@ def test_the_effective_kernel_is_the_zero_stuffed_one(weight, dilations):
         np.testing.assert_array_equal(np.nan_to_num(shown), zero_stuffed_kernel(weight, rate))
 
 
+def test_effective_kernels_have_room_for_titles_and_scale():
+    figure = plot_effective_kernel(np.ones((3, 3)), range(1, 9))
+    figure.draw_without_rendering()
+    titles = [ax.title.get_window_extent() for ax in figure.axes[:8]]
+    assert all(left.x1 < right.x0 for left, right in itertools.pairwise(titles))
+    assert figure.axes[7].get_title() == "rate 8\n9 weights\nsee 17×17"
+    assert plot_effective_kernel([[1.0]]).axes[0].get_title() == "rate 1\n1 weight sees 1×1"
+    flat = plot_effective_kernel(rng.normal(size=(1, 7)))
+    assert_none_is_cut_off(flat)
+    assert flat.axes[-1].get_window_extent().height > 80
+
+
 def test_cells_hold_their_numbers_and_a_scale_that_fits():
     _, ax = panel(None, (3, 3))
     assert cells(ax, np.array([[1.0, 0], [0.125, 3]]), KERNEL, 0.5)
@@ -320,8 +345,15 @@ def test_a_matrix_too_large_for_numbers_has_a_scale(size, bars):
 def test_a_row_of_the_matrix_is_the_kernel_in_its_place():
     weight = np.arange(1.0, 13).reshape(2, 1, 2, 3)
     (row,) = (ax for ax in plot_matrix(weight, (1, 3, 4)).axes if "row" in ax.get_title())
-    assert row.get_title() == "row 2, folded to the 3×4 of the image"
-    np.testing.assert_array_equal(row.images[0].get_array(), [[0] * 4, [1, 2, 3, 0], [4, 5, 6, 0]])
+    assert row.get_title() == "row 3, folded to the 3×4 of the image"
+    np.testing.assert_array_equal(row.images[0].get_array(), [[0] * 4, [0, 1, 2, 3], [0, 4, 5, 6]])
+
+
+def test_the_middle_row_of_the_matrix_is_that_of_the_middle_output():
+    weight = np.ones((2, 3, 3, 3))
+    (row,) = (ax for ax in plot_matrix(weight, (3, 6, 6)).axes if "row" in ax.get_title())
+    assert row.get_title() == "row 10, channel 0 of 3, as the 6×6 of the image"  # of 4×4
+    assert row.images[0].get_array()[2:5, 2:5].all()
 
 
 def test_an_effective_kernel_needs_one_kernel_and_a_rate():
@@ -506,6 +538,12 @@ def test_two_steps_stand_side_by_side():
     assert first.x1 <= second.x0
 
 
+def assert_none_is_cut_off(figure):
+    figure.draw_without_rendering()
+    drawn, (wide, high) = figure.get_tightbbox(), figure.get_size_inches()
+    assert max(-drawn.x0, -drawn.y0, drawn.x1 - wide, drawn.y1 - high) < 0.03
+
+
 @pytest.mark.parametrize(
     "draw",
     [
@@ -546,8 +584,7 @@ def test_texts_have_the_sizes_of_the_style_and_none_is_cut_off():
         assert sizes <= {STYLE["font.size"], STYLE["axes.titlesize"]}
         ticks = {word.get_fontsize() for ax in figure.axes for word in ax.get_xticklabels()}
         assert ticks <= {STYLE["xtick.labelsize"]}
-        drawn, (wide, high) = figure.get_tightbbox(), figure.get_size_inches()
-        assert max(-drawn.x0, -drawn.y0, drawn.x1 - wide, drawn.y1 - high) < 0.03, "cut off"
+        assert_none_is_cut_off(figure)
     assert dict(mpl.rcParams) == before
 
 

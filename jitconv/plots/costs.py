@@ -347,11 +347,13 @@ def plot_multiply_map(
     """
     counts = multiply_map(variant, x, *arrays, **options)
     OH, OW = counts.shape
-    figure, ax = panel(ax, (0.6 + 3.6 * min(1, OW / OH), 0.7 + 3.6 * min(1, OH / OW)))
+    title = f"{variant}: {counts.sum():,} multiplies in bounds"
+    wide, high = (3.6 * min(1, side / max(OH, OW)) for side in (OW, OH))
+    figure, ax = panel(ax, (max(0.6 + wide, 0.085 * len(title)), 0.7 + max(high, 0.9)))
     if not cells(ax, counts, OUTPUT, 3.6 / max(OH, OW)):
         ticks = MaxNLocator(integer=True)
         figure.colorbar(ax.images[0], ax=ax, label="multiplies in bounds", ticks=ticks)
-    ax.set_title(f"{variant}: {counts.sum():,} multiplies in bounds")
+    ax.set_title(title)
     ax.set_xlabel("output column")
     ax.set_ylabel("output row")
     return figure

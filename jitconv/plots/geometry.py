@@ -222,8 +222,12 @@ def plot_effective_kernel(weight: ArrayLike, dilations: Sequence[int] = (1, 2, 4
         kernels.append(y[0, ::-1, ::-1])
     high, columns = max(map(len, kernels)), [kernel.shape[1] for kernel in kernels]
     inches = min(0.42, 5 / high, (WIDTH - 1.4) / sum(columns))
-    titles = [f"{weight.size} weights see {len(kernel)}×{kernel.shape[1]}" for kernel in kernels]
-    wide = [max(0.074 * len(t), inches * n) for t, n in zip(titles, columns, strict=True)]
+    see = "1 weight sees" if weight.size == 1 else f"{weight.size} weights see"
+    if len(kernels) > 4:
+        see = see.replace(" see", "\nsee")  # narrower titles
+    titles = [f"{see} {len(kernel)}×{kernel.shape[1]}" for kernel in kernels]
+    letters = [max(map(len, title.split("\n"))) for title in titles]
+    wide = [max(0.08 * most, inches * n) for most, n in zip(letters, columns, strict=True)]
     size = sum(wide) + 0.12 * len(wide), inches * high + 0.5
     figure, [panels] = sheet(1, len(wide), size, width_ratios=wide)
     for rate, kernel, title, ax in zip(dilations, kernels, titles, panels, strict=True):
@@ -231,7 +235,7 @@ def plot_effective_kernel(weight: ArrayLike, dilations: Sequence[int] = (1, 2, 4
         ax.set_title(f"rate {rate}\n{title}")
         ax.set_anchor("N")
     if not written:
-        figure.set_figwidth(size[0] + 0.9)
+        figure.set_size_inches(size[0] + 0.9, max(size[1], 1.6))
         figure.colorbar(ax.images[0], ax=panels, label="weight", panchor=False)
     return figure
 
@@ -271,8 +275,9 @@ def plot_matrix(
     'convolution: 4 × 9, 56% zeros'
     """
     matrix = convolution_matrix(weight, input_shape, stride=stride, padding=padding)
-    (rows, columns), (_, H, W) = matrix.shape, input_shape
-    chosen = rows // len(np.asarray(weight)) // 2
+    (rows, columns), (C, H, W) = matrix.shape, input_shape
+    OH, OW = shapes.window((H, W), np.shape(weight)[2:], stride=stride, padding=padding).output
+    chosen = OH // 2 * OW + OW // 2
     inches = min(0.2, (WIDTH - 1.2) / (rows + columns))
     low = min(rows, columns)
     high = max(rows, columns, low + H + 8)
@@ -290,9 +295,9 @@ def plot_matrix(
     shown = {"convolution": matrix, "transposed": matrix.T}
     box: dict[str, Any] = {"fill": False, "edgecolor": INK, "linewidth": 1.8, "clip_on": False}
     for name, values in shown.items():
-        ax, (OH, OW) = panels[name], values.shape
+        ax, size = panels[name], " × ".join(map(str, values.shape))
         written = cells(ax, values, KERNEL, inches)
-        ax.set_title(f"{name}: {OH} × {OW}, {np.mean(values == 0):.0%} zeros")
+        ax.set_title(f"{name}: {size}, {np.mean(values == 0):.0%} zeros")
         ax.set_xlabel("input pixel")
         ax.set_ylabel("output pixel")
         ax.set_anchor("N")
@@ -300,7 +305,8 @@ def plot_matrix(
     panels["transposed"].add_patch(Rectangle((chosen - 0.5, -0.5), 1, columns, **box))
     row = matrix[chosen, : H * W].reshape(H, W)
     cells(panels["row"], row, KERNEL, inches, np.abs(matrix).max())
-    panels["row"].set_title(f"row {chosen}, folded to the {H}×{W} of the image")
+    part = f"channel 0 of {C}, as the" if C > 1 else "folded to the"
+    panels["row"].set_title(f"row {chosen}, {part} {H}×{W} of the image")
     if not written:
         figure.colorbar(ax.images[0], ax=[*panels.values()], label="weight", panchor=False)
     return figure
