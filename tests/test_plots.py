@@ -13,6 +13,7 @@ from matplotlib import pyplot
 from jitconv import (
     Pass,
     cli,
+    compare,
     conv2d,
     filters,
     grouped_conv2d,
@@ -33,6 +34,8 @@ from jitconv.plots.geometry import (
     plot_winograd_tiles,
 )
 from jitconv.plots.networks import plot_networks
+from jitconv.plots.panels import plot_panels
+from jitconv.plots.roofline import plot_roofline
 from jitconv.plots.steps import show_steps
 from jitconv.plots.style import KERNEL, STYLE, cells, label_lines, panel, short
 from jitconv.variants import VARIANTS
@@ -232,6 +235,31 @@ def test_a_factor_is_written_beside_the_bar():
         "0 ✓",
         "576 ✓",
     ]
+
+
+def test_long_names_are_shortened_and_mathematics_is_text():
+    report = conv2d(np.ones((1, 5, 5)), np.ones((1, 1, 3, 3)), padding=1).report
+    half = conv2d(np.ones((1, 5, 5)), np.ones((2, 1, 3, 3)), padding=1).report
+    names = ["module.layers.0.blocks.3.depthwise", "a" * 75, "$x_i$"]
+    figure = plot_costs([report, half, report], names)
+    figure.draw_without_rendering()
+    labels = figure.axes[0].get_yticklabels()
+    assert [label.get_text() for label in labels] == [
+        "module.l…s.3.depthwise",
+        "a" * 8 + "…" + "a" * 13,
+        "$x_i$",
+    ]
+    assert not labels[2].get_parse_math()
+    assert figure.axes[0].texts[1].get_text().endswith("the first × 2")
+    assert_none_is_cut_off(figure)
+
+
+def test_a_cost_curve_of_one_value_or_of_many():
+    reports = [conv2d(np.ones((1, 5, 5)), np.ones((1, 1, 1, 1))).report] * 40
+    one = plot_cost_curve([1], reports[:1], "channels").axes[0]
+    assert one.get_title() == "standard: measured = formula at the one value"
+    many = plot_cost_curve(range(40), reports, "channels").axes[0]
+    assert many.get_xticks().tolist() == [*range(0, 40, 4)]
 
 
 def test_a_cost_curve_holds_what_was_counted():
@@ -515,7 +543,8 @@ def test_networks_are_drawn_side_by_side():
     assert upper.lines[0].get_ydata().tolist() == [3_576_704, 1_248_424]
     assert sum(bar.get_width() for bar in lower.patches) == pytest.approx(200)
     plot_networks(built[:1]).draw_without_rendering()
-    plot_networks(built[:1] * 2).draw_without_rendering()
+    twice = plot_networks([*built, built[0]])
+    assert [text.get_text() for text in twice.axes[0].texts] == ["1", "2, 3"]
     with pytest.raises(ValueError, match="networks: must hold at least one"):
         plot_networks([])
 
@@ -560,6 +589,24 @@ def test_pictures_are_the_same_in_a_dark_style(draw):
             draw().savefig(file := io.BytesIO())
         saved.append(file.getvalue())
     assert saved[0] == saved[1]
+
+
+def test_panels_of_any_shape_make_a_figure_of_some_inches():
+    figure = plot_panels({"tall": np.ones((1000, 1)), "wide": np.ones((1, 1000))})
+    assert max(figure.get_size_inches()) < 12
+    with pytest.raises(ValueError, match="pictures: must hold at least one"):
+        plot_panels({})
+
+
+def test_a_roofline_shows_the_slowest():
+    row = {"intensity": 1, "gflops": 0.4, "variant": "standard", "ratio": 2, "peer": "torch"}
+    assert plot_roofline([row], 100, 20).axes[0].get_ylim()[0] < 0.2
+    assert plot_roofline([{**row, "gflops": 40}], 100, 20).axes[0].get_ylim()[0] == 1
+
+
+def test_an_even_image_is_grey():
+    ax = compare(np.full((3, 40, 40), 0.5)).plot().axes[0]
+    assert ax.images[0].norm(0.5) == 0.5
 
 
 def test_texts_have_the_sizes_of_the_style_and_none_is_cut_off():

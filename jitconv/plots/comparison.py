@@ -40,16 +40,22 @@ def plot_comparison(comparison: Any) -> Figure:
     for ax in panels:
         ax.set_axis_off()
     first, *others = panels
-    first.imshow(_middle(comparison.photo), cmap="gray", interpolation="nearest")
+    style: dict[str, Any] = {"cmap": "gray", "interpolation": "nearest"}
+    first.imshow(_middle(comparison.photo), **_limits(comparison.photo, (0, 100)), **style)
     first.set_title("input")
     for ax, row in zip(others, comparison.rows, strict=False):
-        finite = row.preview[np.isfinite(row.preview)].astype(np.float64)
-        low, high = np.percentile(finite, (1, 99)) if finite.size else (0, 1)
-        ax.imshow(_middle(row.preview), cmap="gray", vmin=low, vmax=high, interpolation="nearest")
+        ax.imshow(_middle(row.preview), **_limits(row.preview, (1, 99)), **style)
         ax.set_title(row.report.variant)
 
     plot_costs([row.report for row in comparison.rows], ax=bars.subplots())
     return figure
+
+
+def _limits(picture: np.ndarray, percentiles: tuple[int, int]) -> dict[str, float]:
+    """Return what is black and what is white; where all is alike, so that it is grey."""
+    finite = picture[np.isfinite(picture)].astype(np.float64)
+    low, high = np.percentile(finite, percentiles) if finite.size else (0, 1)
+    return {"vmin": low, "vmax": high} if low < high else {"vmin": low - 1, "vmax": low + 1}
 
 
 def _middle(picture: np.ndarray, panel: int = 300) -> np.ndarray:

@@ -74,6 +74,7 @@ def plot_costs(
             f"reports: must be one or more, with a name each, "
             f"got {len(reports)} and {len(names)} names"
         )
+    names = [name if len(name) < 23 else f"{name[:8]}…{name[-13:]}" for name in names]
     figure, ax = panel(ax, (WIDTH, 0.8 + 0.3 * len(reports)))
     places, measured = np.arange(len(reports)), [report.multiplies for report in reports]
     formulas = {name: [float(report.value(name)) for report in reports] for name in FORMULAS}
@@ -90,16 +91,19 @@ def plot_costs(
     for place, report in enumerate(reports):
         largest = max(report.multiplies, *(formulas[name][place] for name in FORMULAS))
         text = f"{report.multiplies:,} {'✓' if report.agrees else '✗'}"
-        text += _factor(report.multiplies, measured[0], names[0])
-        ax.annotate(text, (largest, place), (9, 0), textcoords="offset points", va="center")
+        first = names[0] if "…" not in names[0] else "the first"
+        text += _factor(report.multiplies, measured[0], first)
+        beside: dict[str, Any] = {"textcoords": "offset points", "va": "center"}
+        ax.annotate(text, (largest, place), (9, 0), parse_math=False, **beside)
     ax.set_xlim(left=0)
     ax.set_ylim(len(reports) - 0.45, -0.55)
-    ax.set_yticks(places, names)
+    ax.set_yticks(places, names, parse_math=False)
     ax.set_xlabel("multiplies")
     ax.xaxis.set_major_formatter(EngFormatter(sep=" "))
     ax.tick_params(axis="y", length=0)
     ax.spines[["top", "right"]].set_visible(False)
-    ax.legend(handles=handles, loc="lower left", bbox_to_anchor=(0, 1), ncols=4, borderaxespad=0)
+    close: dict[str, Any] = {"borderaxespad": 0, "columnspacing": 1, "handlelength": 1.4}
+    ax.legend(handles=handles, loc="lower left", bbox_to_anchor=(0, 1), ncols=4, **close)
     return figure
 
 
@@ -180,13 +184,16 @@ def plot_cost_curve(
         if "in bounds" in words and in_bounds != measured:
             text += "\n(grey: on padding)"
         ax.plot(values, formula, dashes, color=FORMULA, linewidth=1.2, label=text)
-    ax.plot(values, measured, "o", color=MEASURED, markersize=5, label="\n= ".join([name, *same]))
+    dots: dict[str, Any] = {"color": MEASURED, "markersize": 5, "clip_on": False}
+    ax.plot(values, measured, "o", label="\n= ".join([name, *same]), **dots)
     right = sum(report.agrees for report in reports)
-    share = f"all {right}" if right == len(reports) else f"{right} of {len(reports)}"
-    ax.set_title(f"{reports[0].variant}: measured = formula at {share} values")
+    share = f"{right} of {len(reports)} values"
+    if right == len(reports):
+        share = f"all {right} values" if right > 1 else "the one value"
+    ax.set_title(f"{reports[0].variant}: measured = formula at {share}")
     ax.set_xlabel(label)
     ax.set_ylabel("multiplies")
-    ax.set_xticks(values)
+    ax.set_xticks(values[:: -(-len(values) // 10)])
     ax.set_ylim(bottom=0)
     ax.yaxis.set_major_formatter(EngFormatter(sep=" "))
     label_lines(ax)

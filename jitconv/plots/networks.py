@@ -110,11 +110,12 @@ def plot_networks(networks: Sequence[Any]) -> Figure:
     places = np.array([(network.multiplies, max(1, network.parameters)) for network in ordered])
     upper.plot(*places.T, "o", color=MEASURED, markersize=5)
     style = {"va": "center", "ha": "center"}
-    for number, place in enumerate(places, 1):  # written on the side where no neighbour is
+    for place in np.unique(places, axis=0):  # written on the side where no neighbour is
+        numbers = ", ".join(str(n) for n, p in enumerate(places, 1) if (p == place).all())
         away = np.log(place) - np.log(places)
         away = (away / (1e-6 + (away**2).sum(axis=1, keepdims=True)) ** 1.5).sum(axis=0)
         side = 10 * away / np.linalg.norm(away) if away.any() else (10, 0)
-        upper.annotate(f"{number}", place, side, textcoords="offset points", **style)
+        upper.annotate(numbers, place, side, textcoords="offset points", **style)
     upper.set_xscale("log")
     upper.set_yscale("log")
     upper.margins(0.06, 0.12)

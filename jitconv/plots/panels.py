@@ -24,14 +24,21 @@ def plot_panels(pictures: Mapping[str, np.ndarray]) -> Figure:
     matplotlib.figure.Figure
         Not shown.
 
+    Raises
+    ------
+    ValueError
+        If there is none.
+
     Examples
     --------
     >>> figure = plot_panels({"one": np.zeros((8, 8))})
     >>> figure.axes[0].get_title()
     'one'
     """
+    if not pictures:
+        raise ValueError("pictures: must hold at least one")
     wide = min(3, WIDTH / len(pictures))
-    high = max(len(picture) / picture.shape[1] for picture in pictures.values())
+    high = min(3, max(len(picture) / picture.shape[1] for picture in pictures.values()))
     lines = 1 + max(title.count("\n") for title in pictures)
     figure, [panels] = sheet(
         1, len(pictures), (wide * len(pictures), (wide - 0.1) * high + 0.06 + 0.19 * lines)

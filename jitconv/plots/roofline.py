@@ -47,7 +47,7 @@ def plot_roofline(rows: list[dict[str, Any]], peak: float, bandwidth: float) -> 
         xlabel="executed multiplies per byte of input, weight and output",
         ylabel="GFLOP/s",
         xlim=(left, intensity[-1]),
-        ylim=(1, 2.5 * peak),
+        ylim=(min(1, ax.dataLim.y0 / 2), 2.5 * peak),
         title="Filled: jitconv; hollow: the same work by torch, OpenCV or SciPy",
     )
     ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), borderaxespad=0)
