@@ -286,7 +286,7 @@ def plot_matrix(
     places.append(["row", "transposed"] if rows < columns else ["convolution", "row"])
     figure, panels = plt.subplot_mosaic(
         places,
-        figsize=(inches * sum(wide) + 1, inches * high + 0.7),
+        figsize=(inches * sum(wide) + 1, inches * high + 0.85),
         layout="constrained",
         width_ratios=wide,
         height_ratios=(low, high - low),

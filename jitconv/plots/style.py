@@ -11,7 +11,7 @@ from typing import Any, ParamSpec, TypeVar
 import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap, to_rgb
+from matplotlib.colors import LinearSegmentedColormap, to_rgb, to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
@@ -71,12 +71,20 @@ def sheet(
     return kept(figure), panels
 
 
+class Paper(Rectangle):
+    """A figure's white ground, which `savefig` cannot colour, but leave out as transparent."""
+
+    def draw(self, renderer: Any) -> None:  # noqa: D102
+        figure: Any = self.figure
+        if to_rgba(figure.get_facecolor())[3]:
+            super().draw(renderer)
+
+
 def kept(figure: Figure) -> Figure:
     """Return a figure that no notebook shows twice, and that is white whatever is set elsewhere."""
     plt.close(figure)
-    whole: dict[str, Any] = {"transform": figure.transFigure, "zorder": -1, "color": "white"}
-    paper = figure.add_artist(Rectangle((0, 0), 1, 1, **whole))  # `savefig` has a colour of its own
-    paper.set_in_layout(False)
+    paper = Paper((0, 0), 1, 1, transform=figure.transFigure, zorder=-1, color="white")
+    figure.add_artist(paper).set_in_layout(False)
     return figure
 
 
