@@ -10,7 +10,7 @@ import numpy as np
 
 from ...call import Deformed, empty
 from ...costs.report import Pass
-from ...jit import get_num_threads, njit, prange
+from ...jit import get_num_threads, njit
 from ...sampling import place_samples
 from ...shapes import Window
 from .lines import begin, multiply, put, some_taps
@@ -37,15 +37,16 @@ def together(c, channels):
     return c, 1
 
 
-@njit(parallel=True)
-def interleave_loops(x, G, beside):
+@njit(jobs=True)
+def interleave_loops(job, x, G, beside, jobs):
     # x (N, C, H, W); beside (N, C * (H + 3) * (W + 3)): one zero above and left, two below and
-    # right, the pixels of some channels of an offset group side by side
-    N, C, H, W = x.shape
-    plane, flat = H * W, x.reshape(x.size)
-    for job in prange(N * (H + 3)):
-        n, h, c = job // (H + 3), job % (H + 3), 0
-        target, square = beside[n], aligned(LANES * LANES, x)
+    # right, the pixels of some channels of an offset group side by side; jobs (jobs,), each of
+    # which has its share of the rows
+    (N, C, H, W), many = x.shape, jobs.size
+    plane, flat, square = H * W, x.reshape(x.size), aligned(LANES * LANES, x)
+    rows = N * (H + 3)
+    for place in range(rows * job // many, rows * (job + 1) // many):
+        n, h, c, target = place // (H + 3), place % (H + 3), 0, beside[place // (H + 3)]
         while c < C:
             _, channels = together(c % (C // G), C // G)
             row = c * (H + 3) * (W + 3) + h * (W + 3) * channels
@@ -129,11 +130,12 @@ def fill(image, n, offset, mask, geometry, C, corner, size, taps, space, lines, 
         for i in range(rows):
             dy = offset[n, 2 * tap, oh + i, ow : ow + width]
             dx = offset[n, 2 * tap + 1, oh + i, ow : ow + width]
-            row = slice(i * width, (i + 1) * width)
-            found = place[row], corners[:, row], outsides[row]
+            a = i * width
+            found = place[a:], corners[:, a:], outsides[a:]
             corner_weights += place_samples(dy, dx, h + i * SH, w, SW, H, W, *found)
             if mask.size > 0:
-                factors[row] = mask[n, tap, oh + i, ow : ow + width]
+                for j in range(width):
+                    factors[a + j] = mask[n, tap, oh + i, ow + j]
         for p in range(place.size):
             outside += CG * outsides[p]
         c, end = g * CG, (g + 1) * CG
@@ -234,7 +236,7 @@ def run(call: Deformed) -> tuple[np.ndarray, tuple[Pass, ...]]:
     R, taps, threads = C * KH * KW, call.offset.shape[1] // 2, get_num_threads()
     y = empty("output", (N, M, OH, OW), call.x.dtype)
     images = empty("padded x", (N, C * (H + 3) * (W + 3)), y.dtype)
-    interleave_loops(call.x, taps // (KH * KW), images)
+    interleave_loops(call.x, taps // (KH * KW), images, np.zeros(2 * threads))
     before = [ends[0] for ends in window.padding]
     geometry = np.array([window.size, window.kernel, window.stride, before, window.dilation])
     given = images, call.offset, call.mask, geometry
