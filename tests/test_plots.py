@@ -382,6 +382,7 @@ def test_the_middle_row_of_the_matrix_is_that_of_the_middle_output():
     (row,) = (ax for ax in plot_matrix(weight, (3, 6, 6)).axes if "row" in ax.get_title())
     assert row.get_title() == "row 10, channel 0 of 3, as the 6×6 of the image"  # of 4×4
     assert row.images[0].get_array()[2:5, 2:5].all()
+    assert_none_is_cut_off(plot_matrix(np.ones((1, 1, 3, 3)), (1, 6, 6)))
 
 
 def test_an_effective_kernel_needs_one_kernel_and_a_rate():
