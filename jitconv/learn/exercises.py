@@ -245,9 +245,9 @@ def _other_numbers(what: str, call: Call) -> Iterator[tuple[str, Any]]:
     }.items():
         factors.setdefault(size, []).append(f"{name} = {size}")
     for size, names in factors.items():
-        few, many = (f"{ask}{f', or {ask}'.join(names)}" for ask in ("did you count ", "do "))
-        yield f"It is 1/{size} of the right number: {few}?", right / size
-        yield f"It is {size} times the right number: {many}, count here?", right * size
+        few, many = ", or did you count ".join(names), ", or do ".join(names)
+        yield f"It is 1/{size} of the right number: did you count {few}?", right / size
+        yield f"It is {size} times the right number: do {many}, count here?", right * size
     dense = report.costs["dense"]
     if (
         what == "multiplies"
