@@ -83,7 +83,7 @@ class Paper(Rectangle):
 def kept(figure: Figure) -> Figure:
     """Return a figure that no notebook shows twice, and that is white whatever is set elsewhere."""
     plt.close(figure)
-    paper = Paper((0, 0), 1, 1, transform=figure.transFigure, zorder=-1, color="white")
+    paper = Paper((-1, -1), 3, 3, transform=figure.transFigure, zorder=-1, color="white")
     figure.add_artist(paper).set_in_layout(False)
     return figure
 
