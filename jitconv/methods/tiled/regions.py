@@ -89,10 +89,14 @@ def lines_of(rows: Strip) -> tuple[int, int]:
     return min(rows.per_output, reach + 1), reach // rows.per_output
 
 
-def vectors(pixels: int) -> float:
-    """Return how many vectors take about as long as so many pixels: those left over are slow."""
+def vectors(pixels: int, outputs: int) -> float:
+    """Return how many vectors take about as long as so many pixels of some output channels.
+
+    Those left over are slow, and slower where no tile of MANY channels meets them together.
+    """
     whole, left = divmod(pixels, LANES)
-    return whole + (1.3 + 0.07 * left if left else 0)
+    each = 0.05 + (2 + 0.3 * (outputs % MANY)) / outputs
+    return whole + (1.3 + each * left if left else 0)
 
 
 def cost(strips: list[list[Strip]], in_order: bool) -> float:
@@ -104,7 +108,7 @@ def cost(strips: list[list[Strip]], in_order: bool) -> float:
             besides = 1.25  # for the region's lines
             if pixels % LANES > 0 and not in_order:
                 besides += 1.5  # for laying the last pixels' weights side by side
-            total += rows.taps * columns.taps * (vectors(pixels) + besides)
+            total += rows.taps * columns.taps * (vectors(pixels, 100) + besides)
     return total
 
 
@@ -126,12 +130,21 @@ def strips_of(window: Window, transposed: bool) -> list[list[Strip]]:
 
 
 def cut_to_cache(
-    rows: Strip, columns: Strip, channels: int, own: bool, numbers: int, most: int, few: int
+    rows: Strip,
+    columns: Strip,
+    channels: int,
+    outputs: int,
+    own: bool,
+    numbers: int,
+    most: int,
+    few: int,
+    pieces: int,
 ) -> tuple[int, int, int]:
     """Return how many input channels at a time, rows and columns a region of two strips has.
 
     Its lines hold no more than so many numbers, and it has at most so many pixels. For threads to
-    share, the rows are cut into a few at least.
+    share, the rows are cut into a few at least; images, groups, blocks of output channels and other
+    strips cut each region into so many pieces besides.
     """
     phase, halo = lines_of(rows)
     copies = 1 if own else max(1, columns.taps * phase)  # lines of a channel
@@ -148,12 +161,19 @@ def cut_to_cache(
         width = equal(columns.outputs, max(6 * LANES, width))
     height = max(least, min(most // width, numbers // (step * copies * width) - halo))
     height = equal(rows.outputs, min(height, max(least, -(-rows.outputs // few))))
+
+    def slower(height: int) -> float:
+        # about how long the slower of two threads takes, in vectors of all taps
+        regions = -(-rows.outputs // height)
+        last, units = rows.outputs - (regions - 1) * height, regions * pieces
+        met = max(vectors(some * width, outputs) for some in (height, last))
+        filled = 0 if own else copies * (height + halo) * width / LANES
+        per_number = 6 / max(1, outputs * rows.taps * columns.taps)  # about six multiplies
+        return (units + (units % 2 if units < 10 else 0)) * (met + filled * per_number)
+
     # a few rows more may fill vectors, but leave fewer for the last region and its thread
     fill = LANES // math.gcd(LANES, width)
-    height = min(
-        range(height, min(rows.outputs, height + fill - 1) + 1),
-        key=lambda some: -(-rows.outputs // some) * vectors(some * width),
-    )
+    height = min(range(height, min(rows.outputs, height + fill - 1) + 1), key=slower)
     return step, height, width
 
 
@@ -224,10 +244,13 @@ def plan(
     own = share == 1 and K == 1 and window.stride == (1, 1) and window.output == window.size
     own = own and not transposed and (CG < DEEP or N * C * H * W * itemsize <= LARGE)
     units = max(1, min(UNITS, N * M * CG * K * OH * OW // WORK))
-    few = -(-units // max(1, N * groups * -(-MG // MANY)))
-    axes, pieces = strips_of(window, transposed), []
+    blocks = max(1, N) * groups * -(-MG // MANY)
+    few, axes, pieces = -(-units // blocks), strips_of(window, transposed), []
+    blocks *= len(axes[0]) * len(axes[1])
     for rows, columns in itertools.product(*axes):
-        step, height, width = cut_to_cache(rows, columns, CG, own, numbers, share * PIXELS, few)
+        step, height, width = cut_to_cache(
+            rows, columns, CG, MG, own, numbers, share * PIXELS, few, blocks
+        )
         for a in range(0, rows.outputs, height):
             some = rows.some(a, min(height, rows.outputs - a))
             for b in range(0, columns.outputs, width):
