@@ -133,6 +133,59 @@ def test_products(name):
     assert all(row.multiplies == forward.multiplies for row in gradients)
 
 
+EXPERTS = {  # of three, which share an axis of 12: rows, columns, or what is summed over
+    "rows": ((12, 4), (3, 4, 8)),
+    "columns": ((3, 4, 8), (8, 12)),
+    "sums": ((4, 12), (12, 8)),
+}
+
+
+@pytest.mark.parametrize("layout", EXPERTS)
+@pytest.mark.parametrize("ends", [(5, 9, 12), (0, 12, 12)])
+def test_each_expert_of_a_mixture_is_a_row(layout, ends):
+    factors = [torch.randn(*shape, requires_grad=True) for shape in EXPERTS[layout]]
+    multiply = functools.partial(F.grouped_mm, offs=torch.tensor(ends, dtype=torch.int32))
+    expected = multiply(*factors)
+    dy = torch.randn(*expected.shape)
+    wanted = torch.autograd.grad(expected, factors, dy)
+    with jitconv.measuring() as measured:
+        y = multiply(*factors)
+        grads = torch.autograd.grad(y, factors, dy)
+    for made, other in zip((y, *grads), (expected, *wanted), strict=True):
+        torch.testing.assert_close(made, other)
+    shares = [4 * 8 * n for n in np.diff((0, *ends)) if n]
+    assert [row.multiplies for row in measured.rows] == shares * 3
+    roles = [row.role for row in measured.rows[:: len(shares)]]
+    assert roles[0] == "forward"
+    assert sorted(roles[1:]) == ["input gradient", "weight gradient"]
+    assert measured.verify().difference.relative < 1e-6
+    assert not measured.not_measured
+
+
+def test_products_of_as_many_matrices_may_come_as_those_of_experts():
+    measured = jitconv.measure(F.grouped_mm, torch.randn(3, 4, 8), torch.randn(3, 8, 4))
+    assert [row.multiplies for row in measured.rows] == [3 * 4 * 8 * 4]
+
+
+def test_parameters_of_experts_are_those_that_tokens_met():
+    class Experts(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.randn(3, 4, 8))
+
+        def forward(self, x, ends):
+            return F.grouped_mm(x, self.weight, offs=ends)
+
+    ends = torch.tensor([5, 5, 12], dtype=torch.int32)
+    for compare in (True, False):
+        measured = jitconv.measure(Experts(), torch.randn(12, 4), ends, compare=compare)
+        assert [row.name for row in measured.rows] == ["Experts"] * 2
+        assert measured.parameters == 2 * 4 * 8
+        assert measured.flop_counter == 0
+    with pytest.raises(RuntimeError, match="matrix batch sizes"):
+        jitconv.measure(Experts(), torch.randn(12, 4), ends[:2])
+
+
 MASK = torch.zeros(5, 6, dtype=torch.float64)
 MASK[0], MASK[2, 3] = -torch.inf, -2.0
 

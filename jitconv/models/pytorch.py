@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -268,7 +269,7 @@ def _readable(value: Any) -> bool:  # and anything but a tensor
     return not isinstance(value, torch.Tensor) or (
         type(value).__torch_dispatch__ is torch.Tensor.__torch_dispatch__
         and value.layout is torch.strided
-        and value.dtype in FLOATS
+        and (value.dtype in FLOATS or (value.dtype == torch.int32 and value.ndim == 1))
         and not value.is_meta
         and value.numel() > 0
     )
@@ -503,6 +504,43 @@ def _product(
     return y
 
 
+def _shares(
+    mode: Answers,
+    func: Any,
+    a: torch.Tensor,
+    b: torch.Tensor,
+    offs: torch.Tensor | None = None,
+    bias: torch.Tensor | None = None,
+    out_dtype: torch.dtype | None = None,
+) -> Any:
+    # A mixture of experts: each multiplies a share of the rows of a, and in gradients of the
+    # columns of b or of what is summed over. offs: where the shares end. Each is a row.
+    if not _alike(a, b) or a.dtype == torch.float64 or bias is not None or out_dtype is not None:
+        return NotImplemented
+    if offs is None:
+        return _matrices(mode, func, a, b)
+    ends, every = [0, *offs.tolist()], slice(None)
+    shared = b.shape[1] if a.ndim == 3 else a.shape[0 if b.ndim == 3 else 1]
+    experts = {len(offs), *(len(factor) for factor in (a, b) if factor.ndim == 3)}
+    if len(experts) > 1 or [*ends, shared] != sorted([*ends, shared]):
+        return NotImplemented
+    theirs = func(a, b, offs) if mode.compare else None
+    shape = a.shape[-2], b.shape[-1]
+    y = a.new_zeros((len(offs), *shape) if a.ndim == b.ndim else shape)
+    place = mode.place(a, b, tuple(y.shape))
+    for i, (begin, end) in enumerate(itertools.pairwise(ends)):
+        some = slice(begin, end)
+        rows, columns, where = {
+            (2, 3): (some, i, some),
+            (3, 2): (i, (every, some), (every, some)),
+            (2, 2): ((every, some), some, i),
+        }[a.ndim, b.ndim]
+        if end > begin:
+            factors, expected = (a[rows], b[columns]), None if theirs is None else theirs[where]
+            y[where] = _product(mode, func, factors, place, *factors, expected)
+    return y
+
+
 def _linear(name: str, n: int, k: int, m: int, bias: bool) -> AsData:
     return Layer(name, channels=m, bias=bias), (k, n, 1)
 
@@ -607,6 +645,7 @@ ANSWERS: dict[str, Callable[..., Any]] = {
         f"aten.{name}.default": _matrices
         for name in ("mm", "addmm", "bmm", "baddbmm", "mv", "addmv", "dot")
     },
+    "aten._grouped_mm.default": _shares,
     "aten._scaled_dot_product_flash_attention_for_cpu.default": _attention,
     "aten._scaled_dot_product_flash_attention_for_cpu_backward.default": _attention_backward,
 }
