@@ -414,6 +414,6 @@ def biases(bias: object, M: int, dtype: np.dtype, name: str = "bias") -> np.ndar
     bias = floats(name, bias, dtype)
     if bias.shape != (M,):
         raise ValueError(
-            f"{name}: needs one value an output channel, shape ({M},), got shape {bias.shape}"
+            f"{name}: needs one value per output channel, shape ({M},), got shape {bias.shape}"
         )
     return bias

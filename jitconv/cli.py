@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--groups",
         type=int,
         metavar="G",
-        help="of the grouped convolution (default: 2 where that divides)",
+        help="of the grouped convolution (default: the least from 2 on that divides)",
     )
     command.add_argument(
         "--save", type=Path, metavar="FILE", help="write a figure: PNG, PDF, SVG …"
@@ -71,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--only", metavar="VARIANT", help='the layers of one variant, or of "… backward"'
     )
     part.add_argument(
-        "--sweep", metavar="COUNT", type=int, help="so many random layers: means, and the worst"
+        "--sweep", metavar="COUNT", type=int, help="this many random layers: means, and the worst"
     )
     part.add_argument(
         "--scene", metavar="SIZE", type=int, help="images up to SIZE×SIZE from disk, block by block"
@@ -98,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         action="append",
         default=[],
         metavar="[NAME=]1x3x224x224",
-        help="shape of a random input, or a .npy file that holds it; once for each input",
+        help="shape of a random input, or a .npy file with the input; once for each input",
     )
     measure_command.add_argument(
         "--image", metavar="PHOTO", help="a photo for the first input, resized to its shape"

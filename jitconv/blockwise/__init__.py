@@ -3,7 +3,7 @@
 Every function takes what the function of the same name in `jitconv` takes, but for x, which is a
 Dask array. Each block of outputs reads its chunk of x and a halo of pixels around it, gets zeros
 only where it touches the true border, and is a call of the ordinary function. What the blocks
-count is added up, and held against the formulas of the whole image.
+count is added up, and compared with the formulas of the whole image.
 
 >>> import dask, dask.array, numpy as np
 >>> from jitconv import blockwise

@@ -148,7 +148,7 @@ class CostReport:
 
         Each pass names the formula that its multiplies must equal; those that are not on padding
         must equal the count in bounds, of each part and of the whole, unless a method multiplies
-        something else than pixels: then the whole must equal the formula of that method. The
+        something other than pixels: then the whole must equal the formula of that method. The
         parameters held must be those of the formula. It vouches for the counts, not for the
         output's values.
 

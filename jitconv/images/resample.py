@@ -1,6 +1,6 @@
 """Changing the size of images without weights.
 
-The document holds these methods against strided and transposed convolutions.
+The document compares these methods with strided and transposed convolutions.
 """
 
 from __future__ import annotations

@@ -22,8 +22,8 @@ def measure(
 ) -> Measured:
     """Run a PyTorch or ONNX model with its layers on jitconv's loops, and count.
 
-    Convolutions and matrix products are answered by the loops of the variant that they are; the
-    model goes on with that output. What jitconv has no loops for runs as it did, and is listed.
+    Convolutions and matrix products are computed by the loops of the matching variant; the
+    model goes on with that output. What jitconv has no loops for runs as before, and is listed.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""One room a section of the document: the idea, the loops, the public function, the record.
+"""A room per section of the document: the idea, the loops, the public function, the record.
 
 Extents are upper case, and the index that walks one is its lower-case letter: N images, C input
 channels, M output channels, H × W input, OH × OW output, KH × KW kernel; ih, iw stand in the input,

@@ -48,9 +48,9 @@ def conv2d(
     groups : int
         Parts into which the channels are cut; each output channel sees one.
     method : {'auto', 'direct', 'tiled', 'winograd'}
-        The textbook loops of the variant's own file, tiles that stay in registers, or whichever
-        of the two should be faster; or Winograd's fewer multiplies, for 3×3 kernels with stride 1
-        and dilation 1. "auto" never takes these, since they round several times worse, and spread
+        "direct": the textbook loops of the variant's own file; "tiled": tiles that stay in
+        registers, which "auto" takes; "winograd": fewer multiplies, for 3×3 kernels with stride 1
+        and dilation 1, which "auto" never takes, since it rounds several times worse, and spreads
         one NaN or infinity over a tile of 4×4 outputs.
 
     Returns
