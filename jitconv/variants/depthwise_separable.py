@@ -1,8 +1,8 @@
 """Depthwise separable convolution (깊이별 분리 가능 컨볼루션), §6 of docs/document.md.
 
 Two convolutions in a row: depthwise filters in space, channel by channel; pointwise (1×1) then
-mixes the channels. Together they cost 1/M + 1/K² of the standard convolution. The loops are those of
-`depthwise.py` and `pointwise.py`, run one after the other.
+mixes the channels. Together they cost 1/M + 1/K² of the standard convolution. The loops are those
+of `depthwise.py` and `pointwise.py`, run one after the other.
 """
 
 from __future__ import annotations
