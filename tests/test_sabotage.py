@@ -119,7 +119,7 @@ TILED = {  # call: {what is broken in the loops over lines: (pattern, replacemen
             "one channel less": (r"R = some \*", "R = (some - 1) *"),
             "a region left out": (r"range\(units \* job // jobs,", "range(units * job // jobs + 1,"),
             "an output channel left out": (r"m1 - m0, region", "m1 - m0 - 1, region"),
-            "pixels that are left left out": (r"left = pixels - end", "left = 0"),
+            "pixels that are left left out": (r"left, end = pixels % LANES", "left, end = 0"),
             "counted twice": (r"multiplies \+= 1", "multiplies += 2"),
         },
     ),

@@ -439,7 +439,8 @@ def winograd_loops(
     CG, MG, TH, TW = C // groups, M // groups, (OH + 3) // 4, (OW + 3) // 4
     in_sizes, out_sizes = (N, C, H, W, top, left, TH, TW, groups), (M, OH, OW, TH, TW)
     tiles, fours = N * TH * TW, (N * TH * TW + 3) // 4
-    B, D, parts, per_group = blocks.shape[0], depths.shape[0], cuts.size - 1, -(-CG // LANES)
+    all_blocks, all_depths = blocks.shape[0], depths.shape[0]
+    parts, per_group = cuts.size - 1, -(-CG // LANES)
     chunks, bands, own_tiles = groups * per_group, -(-tiles // TILES), u.size > 0
     flat_x, flat_w, flat_y = x.reshape(x.size), weight.reshape(weight.size), y.reshape(y.size)
     pixels, patches = aligned((4 * TILES + 2 + 2 * LANES) * LANES, y), aligned(36 * V_STEP, y)
@@ -465,7 +466,8 @@ def winograd_loops(
             continue
         if stage == WEIGHTS:
             piece, c = unit // QUARTERS, unit % QUARTERS * LANES
-            g, b, d = piece // (B * D), piece // D % B, piece % D
+            d, b = piece % all_depths, piece // all_depths % all_blocks
+            g = piece // all_depths // all_blocks
             of_weights += transform_weights(
                 *(flat_w, CG, g * MG + blocks[b, 0], blocks[b, 1], depths[d, 0] + c),
                 *(max(0, min(LANES, depths[d, 1] - c)), kernels, u),
@@ -489,8 +491,9 @@ def winograd_loops(
             g = part // parts
             for b in range(cuts[part % parts], cuts[part % parts + 1]):
                 m, width = g * MG + blocks[b, 0], blocks[b, 1]
-                for d in range(D):
-                    c0, some, to = depths[d, 0], depths[d, 1], ((g * B + b) * D + d) * u_depth
+                for d in range(all_depths):
+                    c0, some = depths[d, 0], depths[d, 1]
+                    to = ((g * all_blocks + b) * all_depths + d) * u_depth
                     if not own_tiles:
                         of_weights += transform_weights(
                             flat_w, CG, m, width, c0, some, kernels, u, to

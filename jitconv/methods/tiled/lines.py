@@ -1,13 +1,14 @@
 """Every variant fills lines; one loop multiplies them.
 
 The textbook loops fetch an input and an output from memory for every multiply. Here the same
-multiplies are done on numbers that stay in the processor's registers, in three steps:
+multiplies are done on numbers that stay in the processor's registers, in three steps, to which
+notebook 11 comes one by one:
 
 1. *Fill.* For each input channel and each column of taps the image's rows are copied once, shifted
    to where that column meets them, zeros where it meets padding. Such a line holds, as one run of
    memory, what a tap meets in all outputs of a region, row after row; the tap below it meets the
    same line, some rows further. A 1×1 kernel without stride or padding needs no copy: the image is
-   its own line. Only large images with many channels are copied, which is faster.
+   its own line (but a large one with many channels comes faster by lines).
 2. *Multiply.* The sums of some output channels × some neighbouring pixels, a tile, stay in
    registers while the loop goes over all taps (c, kh, kw):
 
@@ -30,6 +31,7 @@ Depthwise ones share the lines, but not this loop, since no two output channels 
 from __future__ import annotations
 
 import functools
+from typing import NamedTuple
 
 import numpy as np
 
@@ -42,6 +44,28 @@ from .registers import BYTES, LANES, MANY, REGISTERS, aligned, move, numbers, re
 # vectors of pixels in a long tile of MANY, of four, of three, and of one output channels; longer
 # ones were slower, though they fill the registers better
 WIDE, FOUR, THREE, ONE = (2, 3, 2, 4) if REGISTERS > 16 else (2, 2, 4, 8)
+
+
+class Factors(NamedTuple):
+    """Some taps, as they meet some pixels and some output channels."""
+
+    lines: np.ndarray  # flat, where pixel p meets tap r at `at` + shifts[r] + p
+    at: int
+    shifts: np.ndarray
+    weight: np.ndarray  # flat, where that tap of channel i lies at w + i * apart + taps[r]
+    w: int
+    apart: int
+    taps: np.ndarray
+    channels: int
+    pixels: int
+
+
+class Outputs(NamedTuple):
+    """Where those pixels and channels lie."""
+
+    y: np.ndarray  # flat, where pixel p of channel i lies at `at` + i * plane + p
+    at: int
+    plane: int
 
 
 def make_tile(CHANNELS, VECTORS):
@@ -102,7 +126,7 @@ def make_dots(CHANNELS):
 
 # tiles of several vectors of pixels, and of one
 long, short, dots = make_tile(MANY, WIDE), make_tile(MANY, 1), make_dots(MANY)
-long4, short4 = make_tile(4, FOUR), make_tile(4, 1)
+long4, short4 = (long, short) if MANY == 4 else (make_tile(4, FOUR), make_tile(4, 1))
 long3, short3 = make_tile(3, THREE), make_tile(3, 1)
 long1, short1, dots1 = make_tile(1, ONE), make_tile(1, 1), make_dots(1)
 
@@ -130,11 +154,10 @@ def add(sums, channels, long_pixels, middle, end, bias, m, c0, y, at, plane):
 
 
 @njit
-def tiles(read, sums, bias, m, c0, target):
-    # All pixels that fill vectors, before number `end`, of some output channels, from number m on.
-    # lines flat, where pixel p meets tap r at `at` + shifts[r] + p; y flat, where pixel p of
-    # channel i lies at to + i * plane + p; weight: see `make_tile`; sums, c0: see `add`
-    (lines, at, shifts, weight, w, taps, apart, channels, end, _), (y, to, plane) = read, target
+def tiles(factors, sums, bias, m, c0, outputs):
+    # All pixels that fill vectors, before number `end`; sums, c0: see `add`; bias from m on
+    (lines, at, shifts, weight, w, apart, taps, channels, pixels), (y, to, plane) = factors, outputs
+    end = pixels // LANES * LANES
     multiplies, zero, stop, i = 0, np.intp(0), at + end, 0
     while i < channels:
         many, vectors = 1, ONE
@@ -144,8 +167,8 @@ def tiles(read, sums, bias, m, c0, target):
             many, vectors = 3, THREE
         elif channels - i >= 4:
             many, vectors = 4, FOUR
-        pixels = numbers(vectors, y.itemsize)  # of a long tile
-        whole, v = end // pixels * pixels, w + np.uintp(i) * apart
+        size = numbers(vectors, y.itemsize)  # pixels of a long tile
+        whole, v = end // size * size, w + np.uintp(i) * apart
         middle, k = at + whole, many * whole  # where short tiles begin, and their sums
         if many == MANY:
             multiplies += long(lines, at, middle, shifts, weight, v, taps, apart, sums, zero)
@@ -159,7 +182,7 @@ def tiles(read, sums, bias, m, c0, target):
         else:
             multiplies += long1(lines, at, middle, shifts, weight, v, taps, apart, sums, zero)
             multiplies += short1(lines, middle, stop, shifts, weight, v, taps, apart, sums, k)
-        add(sums, many, pixels, whole, end, bias, m + i, c0, y, to + i * plane, plane)
+        add(sums, many, size, whole, end, bias, m + i, c0, y, to + i * plane, plane)
         i += many
     return multiplies
 
@@ -183,12 +206,13 @@ def add_up(sums, at, channels, y, to, plane):
 
 
 @njit
-def last_pixels(read, in_order, windows, packed, sums, enough, target):
-    # The pixels that are left, too few for a vector, from number `end` on; read, target: see
-    # `tiles`. in_order: a channel's taps lie side by side in the weight, else they are copied to
-    # packed (MANY, R). filled: windows (left, R), what the taps meet, and sums (channels, left,
-    # LANES), of each lane, which are added to y and cleared if they are of enough taps
-    (lines, at, shifts, weight, w, taps, apart, channels, end, left), (y, to, plane) = read, target
+def last_pixels(factors, in_order, windows, packed, sums, enough, outputs):
+    # The pixels that are left, too few for a vector. in_order: a channel's taps lie side by side in
+    # the weight, else they are copied to packed (MANY, R). filled: windows (left, R), what the taps
+    # meet, and sums (channels, left, LANES), of each lane, which are added to y and cleared if they
+    # are of enough taps
+    (lines, at, shifts, weight, w, apart, taps, channels, pixels), (y, to, plane) = factors, outputs
+    left, end = pixels % LANES, pixels // LANES * LANES
     R, multiplies, at, to = shifts.size, 0, at + end, to + end
     whole = R // LANES * LANES  # taps that fill vectors
     for i in range(channels):  # the other taps, one by one
@@ -222,35 +246,22 @@ def last_pixels(read, in_order, windows, packed, sums, enough, target):
 
 
 @njit
-def begin(bias, m, channels, end, left, lane_sums, target):
-    # the outputs of the last pixels are their bias yet, and the lanes' sums zero; `add` does others
-    (y, to, plane), zero = target, np.intp(0)
-    for i in range(channels):
-        put(bias[m + i], y, to + i * plane + end, left)
-    put(y.dtype.type(0), lane_sums, zero, channels * left * LANES)
-
-
-@njit
-def some_taps(read, in_order, bias, m, c0, last, waiting, buffers, target):
+def some_taps(factors, in_order, bias, m, c0, last, waiting, buffers, outputs):
     # all pixels of some output channels, for the taps of some input channels, from number c0 up to,
     # perhaps, the last; returns the count, and how many taps now wait in the lanes' sums
-    (_, _, shifts, _, _, _, _, _, _, left), (sums, windows, packed, lane_sums) = read, buffers
-    multiplies = tiles(read, sums, bias, m, c0, target)
+    left, (sums, windows, packed, lane_sums) = factors.pixels % LANES, buffers
+    if c0 == 0:  # the last pixels are their bias yet, and the lanes' sums zero; `add` does others
+        (y, to, plane), waiting = outputs, 0
+        for i in range(factors.channels):
+            put(bias[m + i], y, to + i * plane + factors.pixels - left, left)
+        put(y.dtype.type(0), lane_sums, np.intp(0), factors.channels * left * LANES)
+    multiplies = tiles(factors, sums, bias, m, c0, outputs)
     if left > 0:
-        waiting += shifts.size // LANES * LANES
+        waiting += factors.shifts.size // LANES * LANES
         enough = waiting >= LANES * TAPS or (waiting > 0 and last)
-        multiplies += last_pixels(read, in_order, windows, packed, lane_sums, enough, target)
+        multiplies += last_pixels(factors, in_order, windows, packed, lane_sums, enough, outputs)
         waiting = 0 if enough else waiting
     return multiplies, waiting
-
-
-@njit
-def clear(target, to, count):
-    # in whole vectors: up to LANES - 1 numbers more are cleared
-    for first in range(0, count, LANES):
-        k = np.uintp(to + first)
-        for j in range(LANES):
-            target[k + np.uintp(j)] = 0
 
 
 @njit
@@ -291,6 +302,7 @@ def fill(x, channel, some, H, W, region, lines):
     # x flat (·, H, W); lines flat (some, TW, row_phases, size)
     SH, SW, rows, width = region["SH"], region["SW"], region["rows"], region["width"]
     line, apart = np.intp(0), region["TW"] * region["row_phases"] * region["size"]
+    zero = lines.dtype.type(0)
     for kw in range(region["TW"]):
         w = region["iw"] + kw * region["DW"]
         left, right = inside(w, SW, width, W)
@@ -304,9 +316,9 @@ def fill(x, channel, some, H, W, region, lines):
             for c in range(some):
                 at = ((channel + c) * H + h + top * SH) * W + w + left * SW
                 to = c * apart + line
-                clear(lines, to, top * width)
+                put(zero, lines, to, top * width)
                 copy(x, at, SH * W, SW, lines, to + top * width + left, width, run, runs)
-                clear(lines, to + bottom * width, (rows - bottom) * width)
+                put(zero, lines, to + bottom * width, (rows - bottom) * width)
                 for k in range(width - count):  # beside the image; a run left other pixels there
                     j = k if k < left else k + count
                     for i in range(top, bottom):
@@ -331,17 +343,15 @@ def store(kept, region, channel, some, OH, OW, y):
 
 
 @njit(jobs=True)
-def line_loops(
-    job, x, weight, bias, y, K, per_m, per_c, regions, tables, sizes, groups, parts, counts
-):
+def line_loops(job, x, weight, bias, y, transposed, regions, tables, sizes, groups, parts, counts):
     # A job has its share of the units, each of an image, a group, a part of the group's output
     # channels, and a region: it fills lines, chunk by chunk of the input channels, and multiplies.
-    # x (N, C, H, W); weight (·, ·, KH, KW), whose output channels lie per_m apart, input channels
-    # per_c; K taps; bias (M,); y (N, M, OH, OW); regions, tables, sizes: see `Plan`; output
-    # channels are cut into parts; counts (jobs,)
-    N, C, H, W = x.shape
-    M, OH, OW = y.shape[1:]
-    CG, MG, apart = C // groups, M // groups, np.uintp(per_m)
+    # x (N, C, H, W); weight (M, C/groups, KH, KW), or (C, M/groups, KH, KW) if transposed;
+    # bias (M,); y (N, M, OH, OW); regions, tables, sizes: see `Plan`; output channels are cut into
+    # parts; counts (jobs,)
+    (N, C, H, W), (M, OH, OW) = x.shape, y.shape[1:]
+    CG, MG, K = C // groups, M // groups, weight.shape[2] * weight.shape[3]
+    per_m, per_c = (K, MG * K) if transposed else (CG * K, K)  # from channel to channel
     flat_x, flat_w, flat_y = x.reshape(x.size), weight.reshape(weight.size), y.reshape(y.size)
     lines, kept = aligned(sizes[0], y), aligned(sizes[1] + LANES, y)
     windows, lane_sums = aligned(sizes[2], y), aligned(sizes[3], y)
@@ -355,14 +365,11 @@ def line_loops(
         part, g, n = rest % parts, rest // parts % groups, rest // parts // groups
         m0, m1 = blocks * part // parts * MANY, min(MG, blocks * (part + 1) // parts * MANY)
         m, channels, pixels = g * MG + m0, m1 - m0, region["height"] * region["width"]
-        end = pixels // LANES * LANES
-        left = pixels - end
         out, corner, plane = kept, 0, pixels
         if region["contiguous"]:
             out, plane = flat_y, OH * OW
             corner = ((n * M + m) * OH + region["oh"]) * OW + region["ow"]
-        buffers, target = (sums, windows, packed, lane_sums), (out, corner, plane)
-        begin(bias, m, channels, end, left, lane_sums, target)
+        buffers, outputs = (sums, windows, packed, lane_sums), Outputs(out, corner, plane)
         waiting = 0
         for c0 in range(0, CG, region["step"]):
             some, c = min(region["step"], CG - c0), n * C + g * CG + c0
@@ -374,9 +381,11 @@ def line_loops(
                 values, base = flat_x, c * H * W + region["ih"] * W
             else:
                 fill(flat_x, c, some, H, W, region, lines)
-            read = (values, base, shifts, flat_w, w, taps, apart, channels, end, left)
-            ordered, last = region["in_order"] == 1, c0 + some == CG
-            done, waiting = some_taps(read, ordered, bias, m, c0, last, waiting, buffers, target)
+            apart, ordered, last = np.uintp(per_m), region["in_order"] == 1, c0 + some == CG
+            factors = Factors(values, base, shifts, flat_w, w, apart, taps, channels, pixels)
+            done, waiting = some_taps(
+                factors, ordered, bias, m, c0, last, waiting, buffers, outputs
+            )
             multiplies += done
         if not region["contiguous"]:
             store(kept, region, n * M + m, channels, OH, OW, flat_y)
@@ -419,13 +428,11 @@ def multiply(
 ) -> int:
     """Deal the regions out to jobs; return the count."""
     regions, tables, sizes, *_ = planned
-    N, C = x.shape[:2]
-    M, K, threads = bias.size, weight.shape[2] * weight.shape[3], get_num_threads()
+    N, M, threads = len(x), bias.size, get_num_threads()
     images = max(1, N) * groups
     parts = parts_of(M // groups, images, planned.work, threads, planned.parts)
     counts = np.zeros(min(images * regions.size * parts, 2 * threads), np.int64)
-    steps = (K, M // groups * K) if transposed else (C // groups * K, K)
-    line_loops(x, weight, bias, y, K, *steps, regions, tables, sizes, groups, parts, counts)
+    line_loops(x, weight, bias, y, transposed, regions, tables, sizes, groups, parts, counts)
     return sum(counts.tolist())
 
 

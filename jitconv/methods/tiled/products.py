@@ -131,14 +131,15 @@ def turn_lines(lines, base, shifts, pixels, windows):
 
 
 @njit
-def add_tiles(sums, channels, long_taps, middle, end, dweight, w, apart, taps, side_by_side):
-    # sums flat, of long tiles up to the middle tap, then of short ones, onto dweight flat
+def add_tiles(sums, channels, long_taps, middle, end, dweight, w, apart, taps, in_order):
+    # sums flat, of long tiles up to the middle tap, then of short ones, onto dweight flat, where
+    # they lie in order, or each where taps say
     r, k = np.intp(0), np.uintp(0)
     while r < end:
         some = long_taps if r < middle else LANES
         for i in range(channels):
             first = w + np.uintp(i) * apart
-            if side_by_side:
+            if in_order:
                 first += taps[np.uintp(r)]
                 for j in range(some):
                     dweight[first + np.uintp(j)] += sums[k + np.uintp(j)]
@@ -150,25 +151,26 @@ def add_tiles(sums, channels, long_taps, middle, end, dweight, w, apart, taps, s
 
 
 @njit
-def turned(read, sums, target, side_by_side):
-    # windows flat (pixels, R): what each tap meets, in whole vectors; dy flat: channel i's pixels
-    # from at + i * plane on; dweight flat: tap r of channel i at w + i * apart + taps[r]
-    (windows, R, in_order, dy, at, plane, channels), (dweight, w, apart, taps) = read, target
+def turned(read, sums, target, in_order):
+    # windows flat (pixels, R): what each tap meets, in whole vectors; rows: 0, 1, 2 … of them;
+    # dy flat: channel i's pixels from at + i * plane on; dweight flat: tap r of channel i at
+    # w + i * apart + taps[r]
+    (windows, R, rows, dy, at, plane, channels), (dweight, w, apart, taps) = read, target
     end, multiplies, m = R // LANES * LANES, 0, np.intp(0)
-    shifts, none = np.uintp(R) * in_order, np.intp(0)
+    shifts, zero = np.uintp(R) * rows, np.intp(0)
     while m < channels:
         a, v = np.uintp(at + m * plane), w + np.uintp(m) * apart
         now, vectors = (MANY, WIDE) if channels - m >= MANY else (1, ONE)
         long_taps = numbers(vectors, dy.itemsize)
         middle, p = end // long_taps * long_taps, np.uintp(plane)
-        f, k = none + middle, now * middle
+        k = now * middle
         if now == MANY:
-            multiplies += long(windows, none, f, shifts, dy, a, in_order, p, sums, none)
-            multiplies += short(windows, f, end, shifts, dy, a, in_order, p, sums, k)
+            multiplies += long(windows, zero, middle, shifts, dy, a, rows, p, sums, zero)
+            multiplies += short(windows, middle, end, shifts, dy, a, rows, p, sums, k)
         else:
-            multiplies += long1(windows, none, f, shifts, dy, a, in_order, p, sums, none)
-            multiplies += short1(windows, f, end, shifts, dy, a, in_order, p, sums, k)
-        add_tiles(sums, now, long_taps, middle, end, dweight, v, apart, taps, side_by_side)
+            multiplies += long1(windows, zero, middle, shifts, dy, a, rows, p, sums, zero)
+            multiplies += short1(windows, middle, end, shifts, dy, a, rows, p, sums, k)
+        add_tiles(sums, now, long_taps, middle, end, dweight, v, apart, taps, in_order)
         m += now
     return multiplies
 
@@ -186,7 +188,7 @@ def product_loops(job, x, dy, dweight, regions, tables, sizes, groups, cuts, par
     most = np.diff(cuts).max() * K
     sums = aligned(max(CHANNELS * TAPS * LANES, MANY * most), dy)
     windows = aligned(few * most, dy)
-    in_order = np.arange(few).astype(np.uintp)
+    rows = np.arange(few).astype(np.uintp)
     jobs, own, chunks = counts.size, sizes[0] == 0, cuts.size - 1
     block = MANY if few > 0 else CHANNELS
     blocks, apart = (MG + block - 1) // block, np.uintp(CG * K)
@@ -217,8 +219,8 @@ def product_loops(job, x, dy, dweight, regions, tables, sizes, groups, cuts, par
                 target = (flat_dw, np.uintp(m0 * CG * K + c0 * K), apart, taps)
                 if few > 0:
                     turn_lines(values, base, shifts, pixels, windows)
-                    rows = (windows, R, in_order[:pixels], source, at, plane, m1 - m0)
-                    multiplies += turned(rows, sums, target, region["in_order"] == 1)
+                    read = (windows, R, rows[:pixels], source, at, plane, m1 - m0)
+                    multiplies += turned(read, sums, target, region["in_order"] == 1)
                     first = R // LANES * LANES  # the other taps are too few for a vector
                 a, p = np.uintp(at), np.uintp(plane)
                 read = (source, a, p, values, base, shifts, m1 - m0, pixels)

@@ -26,10 +26,10 @@ UNITS, WORK = 16, 2**17
 # output has at most TINY pixels and at most INSIDE of the taps lie in the image.
 SAVED, TINY, INSIDE = 0.2, 2 * LANES, 0.6
 
-# A strip of rows, a strip of columns, and what follows from them: rows of a line, numbers from one
-# line to the next, lines of a column of taps (one for each remainder modulo SH that its taps have),
-# input channels at a time, which row of the tables lists the taps, whether those lie side by side
-# in the weight, whether the outputs are one run of y.
+# The fields of a strip of rows and of one of columns, and what follows from them: rows of a line,
+# numbers from one line to the next, lines of a column of taps (one for each remainder modulo SH
+# that its taps have), input channels at a time, which row of the tables lists the taps, whether
+# those lie side by side in the weight, whether the outputs are one run of y.
 REGION = np.dtype(
     [
         (name, np.intp)

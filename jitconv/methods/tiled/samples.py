@@ -13,7 +13,7 @@ from ...costs.report import Pass
 from ...jit import get_num_threads, njit
 from ...sampling import place_samples
 from ...shapes import Window
-from .lines import begin, multiply, put, some_taps
+from .lines import Factors, Outputs, multiply, put, some_taps
 from .regions import PIXELS, TAPS, UNITS, equal, plan
 from .registers import LANES, MANY, aligned, move, transpose
 from .turned import turn_back
@@ -40,8 +40,8 @@ def together(c, channels):
 @njit(jobs=True)
 def interleave_loops(job, x, G, beside, jobs):
     # x (N, C, H, W); beside (N, C * (H + 3) * (W + 3)): one zero above and left, two below and
-    # right, the pixels of some channels of an offset group side by side; jobs (jobs,), each of
-    # which has its share of the rows
+    # right, the pixels of some channels of an offset group side by side; jobs (jobs,): only says
+    # how many there are, each with its share of the rows
     (N, C, H, W), many = x.shape, jobs.size
     plane, flat, square = H * W, x.reshape(x.size), aligned(LANES * LANES, x)
     rows = N * (H + 3)
@@ -186,7 +186,7 @@ def sample_loops(
     (M, CG, KH, KW), (N, _, OH, OW) = weight.shape, y.shape
     C, MG, R, pixels = CG * groups, M // groups, CG * KH * KW, height * width
     flat_w, flat_y = weight.reshape(weight.size), y.reshape(y.size)
-    area = (pixels // LANES + 2) * LANES  # of a line
+    area = (pixels // LANES + 1) * LANES  # of a line
     lines, sums = aligned(groups * R * area, y), aligned(MANY * pixels, y)
     windows, lane_sums = aligned(LANES * TAPS, y), aligned(LANES * LANES * (MG + MANY), y)
     buffers, space = (sums, windows, aligned(0, y), lane_sums), workspace(pixels, y)
@@ -202,17 +202,18 @@ def sample_loops(
         counted = fill(*given, *where, space, lines, area)
         for i in range(4):
             counts[job, i] += counted[i]
-        end = rows * columns // LANES * LANES
-        left = rows * columns - end
         for g in range(groups):
             m, waiting = g * MG, 0
-            target = (flat_y, ((n * M + m) * OH + oh) * OW + ow, OH * OW)
-            begin(bias, m, MG, end, left, lane_sums, target)
+            outputs = Outputs(flat_y, ((n * M + m) * OH + oh) * OW + ow, OH * OW)
             for r in range(0, R, TAPS):
                 some, w = min(TAPS, R - r), np.uintp(m * R + r)
                 at, last = (g * R + r) * area, r + some == R
-                read = (lines, at, shifts[:some], flat_w, w, taps[:some], apart, MG, end, left)
-                done, waiting = some_taps(read, True, bias, m, r, last, waiting, buffers, target)
+                factors = Factors(
+                    lines, at, shifts[:some], flat_w, w, apart, taps[:some], MG, rows * columns
+                )
+                done, waiting = some_taps(
+                    factors, True, bias, m, r, last, waiting, buffers, outputs
+                )
                 counts[job, 4] += done
 
 
