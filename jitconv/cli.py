@@ -214,6 +214,8 @@ def _measure(options: argparse.Namespace) -> int:
     for option, path in (("--json", options.json), ("--markdown", options.markdown)):
         if path is not None:
             _check_place(option, path)
+    if options.json is not None and options.json == options.markdown:
+        raise ValueError(f"--json, --markdown: must be two files, got {options.json} for both")
     if options.depth is not None:
         checks.integer("--depth", options.depth, 1)
     model, inputs, said = shell.prepare(options.model, options.input, options.image, options.seed)

@@ -1145,6 +1145,35 @@ def test_pictures_and_what_if():
         done.after.run()
 
 
+def test_what_if_is_for_one_image_however_many_were_measured():
+    model = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 8, 3), torch.nn.Flatten(), torch.nn.Linear(8 * 36, 5)
+    )
+    one, three = (networks.whatif(jitconv.measure(model, torch.ones(n, 3, 8, 8))) for n in (1, 3))
+    assert three.saving == one.saving
+    assert three.before.multiplies == one.before.multiplies == 36 * 8 * 27 + 8 * 36 * 5
+
+
+def test_what_runs_later_is_not_measured_and_that_is_said():
+    class Later(torch.nn.Module):
+        def forward(self, x):
+            yield x + 1
+
+    measured = jitconv.measure(Later(), torch.ones(2))
+    assert not measured.not_measured
+    assert pytorch.NOTHING in str(measured)
+    assert pytorch.NOTHING not in str(jitconv.measure(torch.relu, torch.ones(2)))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of TorchScript
+def test_a_frozen_script_is_in_no_mode():
+    script = torch.jit.script(torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3)).eval())
+    x = torch.ones(1, 3, 5, 5)
+    measured = jitconv.measure(torch.jit.freeze(script), x).verify()
+    assert measured.multiplies == 9 * 4 * 27
+    torch.testing.assert_close(measured.output, script(x))
+
+
 def test_rows_of_a_shared_layer_have_names_of_their_own_as_data():
     names = [layer.name for layer in jitconv.measure(Net(), torch.ones(1, 3, 8, 8)).network.layers]
     assert names == ["Net.stem.0", "Net.twice", "Net.twice (2)", "Net.head"]

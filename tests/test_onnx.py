@@ -591,6 +591,68 @@ def test_a_node_that_cannot_run_is_named(measure, monkeypatch):
         run(node("Add", ["x", "z"], ["y"]))
 
 
+def test_options_that_exclude_each_other(measure):
+    def run(**options):
+        made = node("Conv", ["x", "w"], ["y"], **options)
+        measure([made], {"x": draw(1, 2, 5, 5)}, {"w": draw(1, 2, 3, 3)}, same=False)
+
+    for word in ("VALID", "SAME_UPPER"):
+        with pytest.raises(ValueError, match=r"ONNXRuntimeError|pads exclude each other"):
+            run(auto_pad=word, pads=[1, 1, 1, 1])
+    with pytest.raises(ValueError, match=r"ONNXRuntimeError|kernel_shape: must be the weight's"):
+        run(kernel_shape=[2, 2])
+
+
+def sparse(name, places):
+    values = helper.make_tensor(name, kinds.FLOAT, (2,), [2.0, 3.0])
+    where = helper.make_tensor("", kinds.INT64, np.shape(places), np.ravel(places))
+    return helper.make_sparse_tensor(values, where, (3, 2))
+
+
+@pytest.mark.parametrize("places", [[1, 4], [(0, 1), (2, 0)]])
+@pytest.mark.parametrize("stored", [True, False])
+def test_a_sparse_constant_has_its_zeros(tmp_path, places, stored):
+    x, path = draw(4, 3), tmp_path / "net.onnx"
+    weight = sparse("w", places)
+    nodes = [node("MatMul", ["x", "w"], ["y"])]
+    if not stored:
+        nodes.insert(0, node("Constant", [], ["w"], sparse_value=weight))
+    made = graph(nodes, [info("x", x)], free("y"))
+    made.sparse_initializer.extend([weight] * stored)
+    onnx.save(model(made), path)
+    measured = onnxfile.run(path, [x]).verify()
+    np.testing.assert_allclose(measured.output[0], x @ [[0, 2], [0, 0], [3, 0]], rtol=1e-6)
+    assert (measured.multiplies, measured.parameters) == (4 * 3 * 2, 3 * 2)
+
+
+def test_numbers_of_the_file_that_cannot_be_read(tmp_path):
+    made = graph([node("Add", ["x", "w"], ["y"])], free("x"), free("y"), {"w": draw(3)})
+    made.initializer[0].raw_data = b"12345"
+    onnx.save(model(made), tmp_path / "net.onnx")
+    with pytest.raises(ValueError, match="w: the file's numbers cannot be read: "):
+        onnxfile.run(tmp_path / "net.onnx", [draw(3)])
+    made = graph([node("Relu", ["x"], ["y"])], free("x"), free("y"))
+    made.input[0].type.tensor_type.elem_type = 77
+    onnx.save(model(made), tmp_path / "net.onnx")
+    with pytest.raises(ValueError, match="x: has no type that is known"):
+        onnxfile.run(tmp_path / "net.onnx", [draw(3)])
+
+
+def test_attention_is_its_two_products(tmp_path):
+    inputs = {word: draw(1, heads, 5, 8) for word, heads in (("q", 4), ("k", 2), ("v", 2))}
+    nodes = [
+        *[node("Neg", [word], [f"-{word}"]) for word in inputs],
+        node("Attention", ["-q", "-k", "-v"], ["y"], is_causal=1),
+    ]
+    made = graph(nodes, [info(*given) for given in inputs.items()], free("y"))
+    imports = [helper.make_opsetid("", 23)]
+    onnx.save(helper.make_model(made, opset_imports=imports, ir_version=10), tmp_path / "net.onnx")
+    measured = onnxfile.run(tmp_path / "net.onnx", inputs).verify()
+    session = onnxruntime.InferenceSession(tmp_path / "net.onnx")
+    np.testing.assert_allclose(measured.output[0], session.run(None, inputs)[0], atol=1e-6)
+    assert [row.multiplies for row in measured.rows] == [4 * 5 * 5 * 8] * 2
+
+
 def test_types_that_cannot_be_given_or_passed_on(tmp_path):
     kind = helper.make_sequence_type_proto(helper.make_tensor_type_proto(kinds.FLOAT, None))
     made = graph(

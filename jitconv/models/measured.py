@@ -264,13 +264,18 @@ class Measured:
     def network(self) -> Network:
         """The layers that have weights, as data: what `networks.whatif` reads.
 
-        For one image of a batch; the rows of a linear layer, of all images, are its pixels.
+        For one image of a batch. The rows of a linear layer are its pixels: of one image, if the
+        convolutions say how many there are, else of all.
         """
         seen: dict[str, int] = {}
         placed = []
+        convolved = {row.input_shape[0] for row in self.rows if "conv" in row.operation.lower()}
+        images = convolved.pop() if len(convolved) == 1 else 1
         for row in self.rows:
             if row.find_layer is not None:
                 layer, plane = row.find_layer()
+                if "conv" not in row.operation.lower() and plane[1] % images == 0:
+                    plane = (plane[0], plane[1] // images, plane[2])
                 seen[row.name] = seen.get(row.name, 0) + 1
                 name = row.name if seen[row.name] == 1 else f"{row.name} ({seen[row.name]})"
                 placed.append((replace(layer, name=name), plane))

@@ -124,7 +124,25 @@ def _load(path: File, weights: bool = True) -> Any:
         raise ValueError(f"{path} is no ONNX model: it names no set of operations")
     if model.functions:
         model = onnx.inliner.inline_local_functions(model, convert_version=True)
+    if any(_operation(node) == "Attention" for node in model.graph.node):  # by its two products
+        which = [("", "Attention")]
+        model = onnx.inliner.inline_selected_functions(model, which, inline_schema_functions=True)
     return model
+
+
+def _array(name: str, stored: Any) -> np.ndarray:
+    """Return what a tensor of the file holds, a sparse one with its zeros."""
+    try:
+        if isinstance(stored, onnx.SparseTensorProto):
+            values, places = map(numpy_helper.to_array, (stored.values, stored.indices))
+            array = np.zeros(tuple(stored.dims), values.dtype)
+            array[
+                np.unravel_index(places, array.shape) if places.ndim == 1 else tuple(places.T)
+            ] = values
+            return array
+        return numpy_helper.to_array(stored)
+    except (IndexError, TypeError, ValueError) as error:
+        raise ValueError(f"{name}: the file's numbers cannot be read: {error}") from error
 
 
 def _inputs(graph: Any, optional: bool = False) -> dict[str, tuple[np.dtype, Shape]]:
@@ -140,7 +158,10 @@ def _inputs(graph: Any, optional: bool = False) -> dict[str, tuple[np.dtype, Sha
         # some exporters write 0 or −1 for a free size
         sizes = [d.dim_value if d.dim_value > 0 else d.dim_param or "?" for d in kind.shape.dim]
         shape = tuple(sizes) if kind.HasField("shape") else None
-        found[given.name] = helper.tensor_dtype_to_np_dtype(kind.elem_type), shape
+        try:
+            found[given.name] = helper.tensor_dtype_to_np_dtype(kind.elem_type), shape
+        except KeyError:
+            raise ValueError(f"{given.name}: has no type that is known") from None
     return found
 
 
@@ -193,12 +214,13 @@ class Interpreter:
         Each value is forgotten when its last reader has it.
         """
         stored = {tensor.name: tensor for tensor in graph.initializer}
+        stored |= {tensor.values.name: tensor for tensor in graph.sparse_initializer}
         outputs = [output.name for output in graph.output]
         readers = Counter([*outputs, *(name for node in graph.node for name in _reads(node))])
 
         def read(name: str) -> Value:
             if name not in values and name in stored:
-                values[name] = Value(numpy_helper.to_array(stored[name]), object())
+                values[name] = Value(_array(name, stored[name]), object())
             if name not in values:
                 raise ValueError(f"{name}: is read, but no node before makes it")
             readers[name] -= 1
@@ -223,8 +245,8 @@ class Interpreter:
         try:
             if operation in ANSWERS and (answered := self._answered(operation, node, given)):
                 found, row = answered
-            elif operation == "Constant" and "value" in options:
-                found = [Value(numpy_helper.to_array(options["value"]))]
+            elif operation == "Constant" and {"value", "sparse_value"} & {*options}:
+                found = [Value(_array(word, stored)) for word, stored in options.items()]
             else:
                 found = self._run(node, given)
         except (*ERRORS, NotImplementedError, TypeError, ValueError) as error:
@@ -370,7 +392,7 @@ def _options(node: Any) -> dict[str, Any]:
 
 
 def _name(node: Any) -> str:
-    return node.name or next(filter(None, node.output))
+    return node.name or next(filter(None, node.output), node.op_type)
 
 
 def _operation(node: Any) -> str:
@@ -395,6 +417,7 @@ def _reads(node: Any) -> list[str]:
 def _captured(graph: Any) -> list[str]:
     """Return the names that a body reads from the graphs around it."""
     made = {given.name for given in (*graph.initializer, *graph.input)}
+    made.update(given.values.name for given in graph.sparse_initializer)
     made.update(name for node in graph.node for name in node.output)
     read = [name for node in graph.node for name in _reads(node)]
     read += [output.name for output in graph.output]
@@ -408,6 +431,11 @@ def _window(given: Mapping[str, Any], x: Any, weight: Any, transposed: bool = Fa
     ends = np.reshape(given.get("pads", [0] * 2 * axes), (2, axes))  # before, after
     extra = np.array(given.get("output_padding", [0] * axes))
     word, size, total = given.get("auto_pad", b"NOTSET").decode(), D * (K - 1) + 1, None
+    if word != "NOTSET" and ends.any():
+        raise ValueError(f"auto_pad: {word} and pads exclude each other")
+    if "kernel_shape" in given and given["kernel_shape"] != K.tolist():
+        wrong = given["kernel_shape"]
+        raise ValueError(f"kernel_shape: must be the weight's, {K.tolist()}, got {wrong}")
     if transposed:
         size = (H - 1) * S + size + extra
         if "output_shape" in given:

@@ -36,6 +36,7 @@ FUSED_ELSEWHERE = (
     "without gradients, modules of attention may run as one operation, for which FlopCounterMode "
     "has no formula: it prints less then; padded tokens, which that may skip, are computed here"
 )
+NOTHING = "nothing was calculated: what runs later, or in another thread, is not measured"
 IN_TRAINING = "in training mode: batch statistics are the framework's, and change"
 CPU = torch.device("cpu")
 HALF = (torch.float16, torch.bfloat16)
@@ -65,7 +66,9 @@ def run(
         name, quiet = type(model).__name__, torch.no_grad()
     with measuring(compare, each, name) as measured, quiet:
         measured.output = model(*tensors)
-    if isinstance(model, torch.nn.Module) and model.training:
+    if not measured.rows and not measured.not_measured:
+        measured.remarks.append(NOTHING)
+    if getattr(model, "training", False) is True:  # a frozen one is in no mode
         measured.remarks.append(IN_TRAINING)
     return measured
 
