@@ -266,6 +266,27 @@ def test_regions_cover_every_output_once():
         assert 4 * sizes[0] <= 2**21
 
 
+@pytest.mark.parametrize(
+    ("C", "M", "size", "K"), [(8, 8, (22, 257), 6), (256, 4, (64, 64), 3), (117, 24, (46, 51), 3)]
+)
+def test_regions_are_cut_so_that_two_threads_have_as_much_to_do(C, M, size, K):
+    window = shapes.window(size, K, 1, "same", 1)
+    heights = regions.plan(1, C, M, 1, window, False, 4, 1).regions["height"]
+    half = len(heights) // 2
+    assert half > 0
+    assert heights[:half].sum() == pytest.approx(heights[half:].sum(), rel=0.2)
+
+
+def test_a_region_has_no_more_rows_than_fill_the_cache():
+    rows, columns = (
+        regions.strips_of(shapes.window((500, 300), 3), False)[axis][0] for axis in (0, 1)
+    )
+    _, highest, width = regions.cut_to_cache(rows, columns, 64, False, 2**17, 4096)
+    for outputs in (1, 3, 64):
+        height = regions.cut_for_threads(rows, columns, 64, outputs, False, highest, width, 1)
+        assert height <= highest * 17 / 16 + 1
+
+
 def test_threads_share_what_takes_long():
     even, uneven = ((9, 1),) * 4, ((1, 1), (1, 1), (9, 1), (1, 1))
     assert lines.parts_of(64, 1, even, 2, 1) == lines.parts_of(64, 2, uneven, 2, 1) == 1

@@ -15,13 +15,13 @@ from .registers import LANES, MANY
 from .strips import Strip, convolution, phases
 
 TAPS = 320  # taps whose sums stay in registers before they are added to the output
-LINES = 480 * 2**10  # bytes of lines: half of the second-level cache
-PIXELS = 4096  # of a region, at most
+LINES = 480 * 2**10  # bytes of lines, about: half of the second-level cache
+PIXELS = 4096  # of a region, about, at most
 # A 1×1 kernel has lines if a group has so many channels, and all images more than so many bytes.
 DEEP, LARGE = 64, 2**23
-# A call is cut into at least UNITS pieces, regions × blocks of channels, for threads to share,
-# unless a piece would then have fewer than WORK multiplies.
-UNITS, WORK = 16, 2**17
+# Measured, in cycles: a number of a line, a line besides, and a region. A call is cut so that the
+# times that so many threads take add up to the least.
+FILLING, LINE, UNIT, THREADS = 0.375, 60, 3000, (1, 2, 4, 8)
 # Taps outside the image are left out where that saves at least SAVED of the time, or where the
 # output has at most TINY pixels and at most INSIDE of the taps lie in the image.
 SAVED, TINY, INSIDE = 0.2, 2 * LANES, 0.6
@@ -129,25 +129,19 @@ def strips_of(window: Window, transposed: bool) -> list[list[Strip]]:
     return cut if tiny or cost(cut, False) <= (1 - SAVED) * cost(whole, not transposed) else whole
 
 
-def cut_to_cache(
-    rows: Strip,
-    columns: Strip,
-    channels: int,
-    outputs: int,
-    own: bool,
-    numbers: int,
-    most: int,
-    few: int,
-    pieces: int,
-) -> tuple[int, int, int]:
-    """Return how many input channels at a time, rows and columns a region of two strips has.
+def copies_of(rows: Strip, columns: Strip, own: bool) -> int:
+    """Return how many lines a channel has."""
+    return 1 if own else max(1, columns.taps * lines_of(rows)[0])
 
-    Its lines hold no more than so many numbers, and it has at most so many pixels. For threads to
-    share, the rows are cut into a few at least; images, groups, blocks of output channels and other
-    strips cut each region into so many pieces besides.
+
+def cut_to_cache(
+    rows: Strip, columns: Strip, channels: int, own: bool, numbers: int, most: int
+) -> tuple[int, int, int]:
+    """Return how many input channels at a time, rows and columns a region of two strips may have.
+
+    Its lines hold about so many numbers, and it has about so many pixels, at most.
     """
-    phase, halo = lines_of(rows)
-    copies = 1 if own else max(1, columns.taps * phase)  # lines of a channel
+    halo, copies = lines_of(rows)[1], copies_of(rows, columns, own)
     step = min(channels, max(1, TAPS // max(1, rows.taps * columns.taps)))
     if LANES < step < channels:
         step -= step % LANES  # the taps of a pixel then fill vectors
@@ -160,21 +154,49 @@ def cut_to_cache(
         width = numbers // (step * copies * (least + halo)) // LANES * LANES
         width = equal(columns.outputs, max(6 * LANES, width))
     height = max(least, min(most // width, numbers // (step * copies * width) - halo))
-    height = equal(rows.outputs, min(height, max(least, -(-rows.outputs // few))))
-
-    def slower(height: int) -> float:
-        # about how long the slower of two threads takes, in vectors of all taps
-        regions = -(-rows.outputs // height)
-        last, units = rows.outputs - (regions - 1) * height, regions * pieces
-        met = max(vectors(some * width, outputs) for some in (height, last))
-        filled = 0 if own else copies * (height + halo) * width / LANES
-        per_number = 6 / max(1, outputs * rows.taps * columns.taps)  # about six multiplies
-        return (units + (units % 2 if units < 10 else 0)) * (met + filled * per_number)
-
-    # a few rows more may fill vectors, but leave fewer for the last region and its thread
-    fill = LANES // math.gcd(LANES, width)
-    height = min(range(height, min(rows.outputs, height + fill - 1) + 1), key=slower)
     return step, height, width
+
+
+def cut_for_threads(
+    rows: Strip,
+    columns: Strip,
+    channels: int,
+    outputs: int,
+    own: bool,
+    highest: int,
+    width: int,
+    pieces: int,
+) -> int:
+    """Return how many rows a region has: as many as the cache allows, or fewer.
+
+    Images, groups and other strips cut all that is one region into so many pieces besides.
+    """
+    halo, copies, whole = lines_of(rows)[1], copies_of(rows, columns, own), rows.outputs
+    pieces *= -(-columns.outputs // width)
+
+    def cycles(height: int, parts: int) -> float:
+        # of a region and one of some parts of the output channels, for each of which lines are
+        # filled anew
+        lines = 0 if own else copies * ((height + halo) * width * FILLING + LINE)
+        tiles = outputs * rows.taps * columns.taps * vectors(height * width, outputs)
+        return channels * (lines + tiles / parts) + UNIT
+
+    def time(height: int) -> float:
+        # of the slowest thread, for each number of threads with the best number of parts
+        count, times = -(whole // -height), []
+        for parts in (parts for parts in THREADS if parts <= -(-outputs // MANY)):
+            each, last = (cycles(h, parts) for h in (height, whole - (count - 1) * height))
+            units, mean = count * pieces * parts, (each * (count - 1) + last) / count
+            times.append([max(each, -(units // -threads) * mean) for threads in THREADS])
+        return sum(map(min, zip(*times, strict=True)))
+
+    least = -(whole // -highest)
+    heights = {  # a few rows more may fill vectors
+        min(whole, highest + max(1, highest // 16), -(whole // -count) + more)
+        for count in range(least, min(whole, least + 2 * max(THREADS)) + 1)
+        for more in range(LANES // math.gcd(LANES, width))
+    }
+    return min(sorted(heights, reverse=True), key=time)
 
 
 def described(
@@ -243,14 +265,11 @@ def plan(
     # a 1×1 kernel meets the image as it is; but many channels of a large one come faster row by row
     own = share == 1 and K == 1 and window.stride == (1, 1) and window.output == window.size
     own = own and not transposed and (CG < DEEP or N * C * H * W * itemsize <= LARGE)
-    units = max(1, min(UNITS, N * M * CG * K * OH * OW // WORK))
-    blocks = max(1, N) * groups * -(-MG // MANY)
-    few, axes, pieces = -(-units // blocks), strips_of(window, transposed), []
-    blocks *= len(axes[0]) * len(axes[1])
+    axes, pieces = strips_of(window, transposed), []
+    others = max(1, N) * groups * len(axes[0]) * len(axes[1])
     for rows, columns in itertools.product(*axes):
-        step, height, width = cut_to_cache(
-            rows, columns, CG, MG, own, numbers, share * PIXELS, few, blocks
-        )
+        step, highest, width = cut_to_cache(rows, columns, CG, own, numbers, share * PIXELS)
+        height = cut_for_threads(rows, columns, CG, MG, own, highest, width, others)
         for a in range(0, rows.outputs, height):
             some = rows.some(a, min(height, rows.outputs - a))
             for b in range(0, columns.outputs, width):

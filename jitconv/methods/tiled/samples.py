@@ -14,7 +14,7 @@ from ...jit import get_num_threads, njit
 from ...sampling import place_samples
 from ...shapes import Window
 from .lines import Factors, Outputs, multiply, put, some_taps
-from .regions import PIXELS, TAPS, UNITS, equal, plan
+from .regions import PIXELS, TAPS, equal, plan
 from .registers import LANES, MANY, aligned, move, transpose
 from .turned import turn_back
 
@@ -23,7 +23,7 @@ from .turned import turn_back
 MOST, FOUR = 32, 4
 SAMPLES = 768 * 2**10  # bytes of the samples of a unit: three quarters of the second-level cache
 LEAST = 6 * LANES  # pixels of a unit: of fewer, too many fill no tile
-FEW = 4  # units: fewer are too few for threads to share
+UNITS, FEW = 16, 4  # for threads to share: so many if that goes; fewer than FEW are too few
 BLOCK = 128  # pixels that are sampled before they are turned into lines
 
 
