@@ -192,9 +192,10 @@ def trace(variant: str, x: ArrayLike, *arrays: ArrayLike, **options: Any) -> lis
     dx[0, 0, 1] += 1 · 20 → 40
     dx[0, 0, 2] += 2 · 20 → 40
     """
-    if variant not in TRACED:
+    if not isinstance(variant, str) or variant not in TRACED:
         raise ValueError(f"variant: must be one of {', '.join(TRACED)}, got {variant!r}")
-    if (method := options.get("method", "direct")) not in ("direct", "auto"):
+    method = options.get("method", "direct")
+    if not isinstance(method, str) or method not in ("direct", "auto"):
         raise ValueError(f"method: the loops traced are the textbook's, 'direct', got {method!r}")
     record, options = TRACED[variant], {**options, "method": "direct"}
     report = record.function(x, *arrays, **options).report

@@ -373,6 +373,11 @@ CASES = {  # name: (call, error, what the message must hold)
         ValueError,
         "method: .*'tiled'.*'fast'",
     ),
+    "a method that is no word": (
+        lambda: jitconv.conv2d(X, W, method=np.ones(2)),
+        ValueError,
+        "method: must be one of 'auto'",
+    ),
     "output too large": (
         lambda: jitconv.conv_transpose2d(X, zeros(4, 8, 3, 3), stride=10**6),
         ValueError,

@@ -296,6 +296,8 @@ def stops(x, weight):
         (lambda x, w: naive(x, w)[::-1], "✗ Return the output first, and after it the multiplies."),
         (lambda x, w: [[1, 2], [3]], "✗ y is no array of numbers; it should have shape (4, 8, 8)."),
         (lambda x, w: "y", "✗ y is no array of numbers"),
+        (lambda x, w: (naive(x, w)[0] + 5j, 4608), "✗ y is no array of numbers"),
+        (lambda x, w: (np.ma.array(naive(x, w)[0], mask=True), 4608), "✗ y is no array of numbers"),
         (stops, "✗ Your function stopped in line "),
         (stops, ", return x[2], 1: IndexError: index 2 is out of bounds for axis 0 with size 2."),
         (lambda x: x, "✗ Your function stopped: TypeError: <lambda>() takes 1 positional argument"),

@@ -186,10 +186,10 @@ def test_bad_arguments():
         gradients.conv2d(dy.astype(np.float32), x, weight)
     with pytest.raises(TypeError, match="dy: must be float32 or float64, got int"):
         gradients.conv2d(dy.astype(int), x, weight)
-    for needs in ("x", ["y"], ("weight", "x", "offset")):
+    for needs in ("x", ["y"], ("weight", "x", "offset"), 1, [[1]]):
         with pytest.raises(ValueError, match="needs: must hold some of 'x', 'weight', 'bias'"):
             gradients.conv2d(dy, x, weight, needs=needs)
-    for method in ("winograd", "fast", None):
+    for method in ("winograd", "fast", None, np.ones(2)):
         with pytest.raises(ValueError, match="method: must be one of 'auto', 'direct', 'tiled'"):
             gradients.conv2d(dy, x, weight, method=method, needs=["weight"])
     with pytest.raises(ValueError, match="groups: 2 does not divide 3"):

@@ -221,6 +221,8 @@ def test_costs_are_drawn_for_every_report():
         assert drawn == [getattr(r, count, None) or r.value(count) for r in reports]
     for points, formula in zip(figure.axes[0].collections, ("document", "in bounds"), strict=True):
         assert points.get_offsets()[:, 0].tolist() == [r.value(formula) for r in reports]
+    with pytest.raises(TypeError, match=r"reports: must be CostReports, .* got ConvResult"):
+        plot_costs([conv2d(np.ones((1, 5, 5)), np.ones((1, 1, 3, 3)))])
     with pytest.raises(ValueError, match=f"got {len(CASES)} and 1 names"):
         plot_costs(reports, ["one"])
 

@@ -164,6 +164,13 @@ def test_kernels_stand_where_they_meet():
     }
 
 
+def test_a_pointwise_weight_may_have_two_axes():
+    x, deep, point = np.ones((2, 3, 3)), np.ones((2, 1, 2, 2)), np.arange(4.0).reshape(2, 2)
+    for variant, arrays in (("pointwise", []), ("depthwise separable", [deep])):
+        flat, whole = (play(variant, x, *arrays, w) for w in (point, point[..., None, None]))
+        assert flat == whole
+
+
 def test_a_page_is_one_piece():
     page = show_steps("standard", X[0], WEIGHT, ask=True, by="multiply")
     (trace_text,) = re.findall(r"data-trace='([^']*)'", page)

@@ -92,6 +92,8 @@ def test_a_trace_refuses_what_is_large_or_unknown():
     with pytest.raises(ValueError, match=r"takes 1,179,648 multiplies, more than 200,000"):
         trace("standard", np.zeros((8, 128, 128)), np.zeros((1, 8, 3, 3)), padding=1)
     with pytest.raises(ValueError, match="variant: must be one of standard, dilated"):
+        trace(["standard"], np.zeros((1, 3, 3)), np.zeros((1, 1, 1, 1)))
+    with pytest.raises(ValueError, match="variant: must be one of standard, dilated"):
         trace("fourier", np.zeros((1, 3, 3)), np.zeros((1, 1, 1, 1)))
     with pytest.raises(ValueError, match="weight:"):
         trace("standard", np.zeros((2, 3, 3)), np.zeros((1, 1, 1, 1)))

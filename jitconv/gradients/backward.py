@@ -42,11 +42,12 @@ class GradResult(NamedTuple):
 
 def wanted(needs: Collection[str] | None, names: Sequence[str], method: object) -> set[str]:
     """Return which gradients are wanted: all of `names`, or those in `needs`."""
-    if method not in ("auto", "direct", "tiled"):
+    if not isinstance(method, str) or method not in ("auto", "direct", "tiled"):
         raise ValueError(f"method: must be one of 'auto', 'direct', 'tiled', got {method!r}")
     if needs is None:
         return set(names)
-    if isinstance(needs, str) or not set(needs) <= set(names):
+    known = isinstance(needs, Collection) and all(name in names for name in needs)
+    if isinstance(needs, str) or not known:
         raise ValueError(f"needs: must hold some of {', '.join(map(repr, names))}, got {needs!r}")
     return set(needs)
 

@@ -116,7 +116,7 @@ def check(
     >>> check("choice", 2, grouped, at_most={"parameters": 40})
     ✗ It gives 72 parameters: K²·C·M/g = 9·4·4/2. Wanted: at most 40 parameters.
     """
-    if what not in WORDS:
+    if not isinstance(what, str) or what not in WORDS:
         raise ValueError(f"what: must be one of {', '.join(WORDS)}, got {what!r}")
     nothing = Verdict(None, "No answer yet: put yours in place of None.")
     if what == "choice":
@@ -329,6 +329,8 @@ def _fitted(answer: Any, y: np.ndarray) -> np.ndarray | None:
     """Return an array, in y's shape where axes of length 1 alone differ; None if it is none."""
     try:
         array = np.asarray(answer)
+        if np.iscomplexobj(array) or np.ma.isMaskedArray(answer):
+            return None
         array = array if array.dtype == np.float32 else array.astype(np.float64)
     except (TypeError, ValueError, OverflowError, RuntimeError):
         return None

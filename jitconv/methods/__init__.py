@@ -79,13 +79,11 @@ def both(variant: Callable[[], Costs], method: Callable[[], Costs]) -> Costs:
 
 
 def _chosen(variant: Variant, call: Call, name: str) -> Method:
-    if name == "auto":
-        for method in METHODS.values():
-            if method.takes(variant, call):
-                return method
-    if not isinstance(name, str) or name not in METHODS:
+    if not isinstance(name, str) or name not in ("auto", *METHODS):
         words = ", ".join(map(repr, ["auto", *sorted(METHODS)]))
         raise ValueError(f"method: must be one of {words}, got {name!r}")
+    if name == "auto":
+        return next(method for method in METHODS.values() if method.takes(variant, call))
     if not METHODS[name].takes(variant, call):
         able = [repr(method.name) for method in METHODS.values() if method.takes(variant, call)]
         why = METHODS[name].why_not(variant, call)

@@ -58,7 +58,7 @@ def plot_costs(
 
     Raises
     ------
-    ValueError
+    TypeError, ValueError
         If there is no report, or not a name for each.
 
     Examples
@@ -68,6 +68,10 @@ def plot_costs(
     >>> plot_costs([report]).axes[0].get_xlabel()
     'multiplies'
     """
+    for report in reports:
+        if not isinstance(report, CostReport):
+            what = type(report).__name__
+            raise TypeError(f"reports: must be CostReports, such as result.report, got {what}")
     names = [report.variant for report in reports] if names is None else list(names)
     if not reports or len(names) != len(reports):
         raise ValueError(

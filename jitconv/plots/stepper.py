@@ -98,6 +98,8 @@ def play(variant: str, x: ArrayLike, *arrays: ArrayLike, **options: Any) -> dict
     if (variant, options.get("method")) == ("standard", "winograd"):
         tile, report = play_tile(x, *arrays, **options)
         return {**tile, **_counters(report)}
+    if variant in ("pointwise", "depthwise separable"):  # a weight (M, C) is (M, C, 1, 1)
+        arrays = tuple(np.expand_dims(a, (-2, -1)) if np.ndim(a) == 2 else a for a in arrays)
     steps = trace(variant, x, *arrays, **options)  # which refuses what is no variant
     if not 0 < len(steps) <= LIMIT:
         raise ValueError(
