@@ -233,8 +233,13 @@ def _measure(options: argparse.Namespace) -> int:
     show(list(measured.COLUMNS))
     try:
         done = measure(model, *inputs, compare=options.compare, each=lambda row: show(row.cells()))
-    except RuntimeError as error:  # by which torch refuses shapes
-        raise ValueError(f"{options.model}: {error}") from error
+    except (ImportError, MemoryError, OSError):
+        raise
+    except Exception as error:  # of the model's own code; by a RuntimeError torch refuses shapes
+        if isinstance(model, (str, os.PathLike)):
+            raise
+        kind = "" if isinstance(error, RuntimeError) else f"{type(error).__name__}: "
+        raise ValueError(f"{options.model}: {kind}{error}") from error
     done = done.fold(options.depth)
     show(done.total())
     print(*["", done.title, *done.summary()] if shown else [done], sep="\n")

@@ -1154,6 +1154,19 @@ def test_what_if_is_for_one_image_however_many_were_measured():
     assert three.before.multiplies == one.before.multiplies == 36 * 8 * 27 + 8 * 36 * 5
 
 
+def test_what_runs_inside_an_operation_is_not_measured_and_that_is_said():
+    x = torch.ones(3, 3)
+
+    def branches(x):
+        for _ in range(2):
+            x = torch.cond(x.sum() > 0, lambda x: x @ x, lambda x: x, (x,))
+        return x @ x
+
+    measured = jitconv.measure(branches, x)
+    assert (measured.multiplies, measured.not_measured["cond"]) == (27, 2)
+    assert measured.remarks == [pytorch.INSIDE.format("cond")]
+
+
 def test_what_runs_later_is_not_measured_and_that_is_said():
     class Later(torch.nn.Module):
         def forward(self, x):
@@ -1276,6 +1289,9 @@ def command(shell, tmp_path, monkeypatch):
         "class Two(torch.nn.Module):\n"
         "    def forward(self, a, b):\n"
         "        return a @ b\n"
+        "class Picky(torch.nn.Module):\n"
+        "    def forward(self, a):\n"
+        "        assert len(a) == 5, 'five images'\n"
         "two, number = Two(), 3\n"
         "def stops():\n"
         "    return {}['size']\n"
@@ -1358,6 +1374,11 @@ def test_the_command_with_arrays_photos_and_levels(command, tmp_path):
     ("arguments", "message"),
     [
         (["mine"], "MODEL: must be a file.onnx or package.module:name, got 'mine'"),
+        (["mine:Picky", "--input", "1x3"], "mine:Picky: AssertionError: five images"),
+        (
+            ["mine:net", "--input", "1x3x5x5", "--json", "a.json", "--markdown", "a.json"],
+            "--json, --markdown: must be two files, got a.json for both",
+        ),
         (["mine:net"], "--input: must give the input's shape, such as 1x3x224x224"),
         (["mine:net", "--input", "3,4"], "--input: must be a shape such as 1x3x224x224 or a .npy"),
         (["mine:net", "--input", "x=1x3x5x5"], "mine:net has no input x; it has inputs in order"),

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch._ops import HigherOrderOperator
 from torch.backends import mha
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode_stack
@@ -37,6 +38,7 @@ FUSED_ELSEWHERE = (
     "has no formula: it prints less then; padded tokens, which that may skip, are computed here"
 )
 NOTHING = "nothing was calculated: what runs later, or in another thread, is not measured"
+INSIDE = "what {} runs inside is not measured, and not in FlopCounterMode's number here"
 IN_TRAINING = "in training mode: batch statistics are the framework's, and change"
 CPU = torch.device("cpu")
 HALF = (torch.float16, torch.bfloat16)
@@ -175,6 +177,8 @@ class Answers(TorchDispatchMode):
             listed[name] = listed.get(name, 0) + 1
             if packet in flop_registry:
                 besides[name] = besides.get(name, 0) + _flops(packet, args, kwargs, found)
+            elif isinstance(func, HigherOrderOperator) and listed[name] == 1:  # such as cond
+                self.measured.remarks.append(INSIDE.format(name))
         return found
 
     def place(
