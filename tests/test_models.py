@@ -165,6 +165,9 @@ def test_each_expert_of_a_mixture_is_a_row(layout, ends):
 def test_products_of_as_many_matrices_may_come_as_those_of_experts():
     measured = jitconv.measure(F.grouped_mm, torch.randn(3, 4, 8), torch.randn(3, 8, 4))
     assert [row.multiplies for row in measured.rows] == [3 * 4 * 8 * 4]
+    both = functools.partial(F.grouped_mm, offs=torch.tensor([1, 2, 3], dtype=torch.int32))
+    with pytest.raises(RuntimeError, match="both"):
+        jitconv.measure(both, torch.randn(3, 4, 8), torch.randn(3, 8, 4), compare=False)
 
 
 def test_parameters_of_experts_are_those_that_tokens_met():

@@ -526,6 +526,8 @@ def _shares(
         return NotImplemented
     if offs is None:
         return _matrices(mode, func, a, b)
+    if {a.ndim, b.ndim} not in ({2, 3}, {2}):
+        return NotImplemented
     ends, every = [0, *offs.tolist()], slice(None)
     shared = b.shape[1] if a.ndim == 3 else a.shape[0 if b.ndim == 3 else 1]
     experts = {len(offs), *(len(factor) for factor in (a, b) if factor.ndim == 3)}
