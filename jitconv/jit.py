@@ -126,8 +126,12 @@ def _call(typing_context, address, job, arguments):
 
 
 def _all_jobs(address, *arguments):
-    for job in prange(arguments[-1].shape[0]):
-        _call(address, np.intp(job), arguments)
+    jobs = arguments[-1].shape[0]
+    if jobs == 1:  # no thread is woken
+        _call(address, np.intp(0), arguments)
+    else:
+        for job in prange(jobs):
+            _call(address, np.intp(job), arguments)
 
 
 def _in_turn(function: Callable, *arguments: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import weakref
 from types import FrameType
 from typing import Any, NamedTuple
 
@@ -81,8 +82,9 @@ class Modules:
         self._known: dict[int, tuple[str, Any]] = {}  # by id; a module that is kept keeps it
         # by the address of a storage: the numbers that lie there, or a part of which was copied
         self._at: dict[int, tuple[Numbers, Part | None]] = {}
-        # by the id of a module's parameter, which may get another storage
-        self._of: dict[int, tuple[torch.Tensor, Numbers]] = {}
+        # by the id of a parameter, which may get another storage
+        self._of: dict[int, tuple[weakref.ref[torch.Tensor], Numbers]] = {}
+        self._met: dict[int, torch.Tensor] = {}  # parameters by the address of their storage
 
     def look(self) -> None:
         """Find the module that this thread is in.
@@ -110,25 +112,20 @@ class Modules:
             return
         self._known[id(module)] = path, module
         for parameter in module._parameters.values():
-            if (numbers := self._hold(parameter)) is not None:
-                self._of[id(parameter)] = parameter, numbers
+            if (storage := _storage_inside(parameter)) is not None:
+                self._met[storage._cdata] = parameter
         for name, inner in module._modules.items():
             self._meet(inner, f"{path}.{name}")
 
-    def _hold(self, parameter: torch.Tensor | None) -> Numbers | None:
-        while parameter is not None and is_functorch_wrapped_tensor(parameter):
-            parameter = get_unwrapped(parameter)
-        storage = _storage(parameter)
-        if parameter is None or storage is None:
-            return None
-        size = storage.nbytes() // parameter.itemsize
-        there = self._at.get(storage._cdata)
+    def _hold(self, parameter: torch.Tensor) -> None:
+        storage = _storage_inside(parameter)
+        size, there = storage.nbytes() // parameter.itemsize, self._at.get(storage._cdata)
         own, numbers = self._of.get(id(parameter), (None, None))
-        if own is not parameter or numbers is None or numbers.size != size:
+        if own is None or own() is not parameter or numbers is None or numbers.size != size:
             shared = there is not None and there[1] is None and there[0].size == size
             numbers = there[0] if there is not None and shared else Numbers(size)
+            self._of[id(parameter)] = weakref.ref(parameter), numbers
         self._keep(storage, numbers, None)
-        return numbers
 
     def _keep(self, storage: Any, numbers: Numbers, copied: Part | None) -> None:
         numbers.storages.append(StorageWeakRef(storage))
@@ -140,9 +137,14 @@ class Modules:
         if tensor is None or storage is None:
             return None
         there = self._at.get(storage._cdata)
-        if (there is None or there[1]) and isinstance(tensor, torch.nn.Parameter):
-            self._hold(tensor)
-            there = self._at.get(storage._cdata)
+        if there is None or there[1]:
+            parameter = self._met.get(storage._cdata) if there is None else None
+            if isinstance(tensor, torch.nn.Parameter):
+                parameter = tensor
+            inside = _storage_inside(parameter)  # it may have another by now
+            if inside is not None and inside._cdata == storage._cdata:
+                self._hold(parameter)
+                there = self._at.get(storage._cdata)
         if there is None:
             return None
         numbers, copied = there
@@ -204,6 +206,12 @@ class Modules:
             fresh = 0 if found is None else found[0].count(found[1])
             total += fresh
         return total, fresh
+
+
+def _storage_inside(parameter: torch.Tensor | None) -> Any:
+    while parameter is not None and is_functorch_wrapped_tensor(parameter):
+        parameter = get_unwrapped(parameter)
+    return _storage(parameter)
 
 
 def _storage(tensor: torch.Tensor | None) -> Any:
