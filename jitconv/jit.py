@@ -139,11 +139,16 @@ def _in_turn(function: Callable, *arguments: Any) -> None:
         function(job, *arguments)
 
 
-def _with_room(function: Callable) -> Callable:
-    # From 3.11 on CPython keeps frames in chunks of 16 KB. Where a loop's calls reach past the end
-    # of one, each call allocates and frees the next (python/cpython#142183; late releases of 3.13
-    # keep it). At some depths of the stack that doubled the time to compile. This frame asks for
-    # half a megabyte, and so its chunk has a whole one: the calls below have the other half.
+def with_room(function: Callable) -> Callable:
+    """Return a function whose calls find room for their frames.
+
+    From 3.11 on CPython keeps frames in chunks of 16 KB. Where a loop's calls reach past the end
+    of one, each call allocates and frees the next (python/cpython#142183; late releases of 3.13
+    keep it). At some depths of the stack that doubled the time to compile, and to measure a model.
+    The frame of this function asks for half a megabyte, and so its chunk has a whole one: the calls
+    below have the other half.
+    """
+
     def call(*arguments: Any) -> Any:
         return function(*arguments)
 
@@ -169,7 +174,7 @@ def _numba_njit(function: Callable, **options: Any) -> Any:
                 result.library.codegen.set_env(environment.env_name, environment)
         return made
 
-    dispatcher.compile = _with_room(compile_and_bind)
+    dispatcher.compile = with_room(compile_and_bind)
     load = dispatcher._cache.load_overload
 
     def load_and_tell(*signature: Any) -> Any:

@@ -25,6 +25,7 @@ from torch.utils.flop_counter import flop_registry
 
 from .. import gradients
 from ..costs.report import CostReport
+from ..jit import with_room
 from ..networks import Layer
 from ..variants.deformable import deform_conv2d
 from .layers import Geometry, as_data, convolve, convolve_back, multiply, timed
@@ -67,7 +68,7 @@ def run(
     if isinstance(model, torch.nn.Module):
         name, quiet = type(model).__name__, torch.no_grad()
     with measuring(compare, each, name) as measured, quiet:
-        measured.output = model(*tensors)
+        measured.output = with_room(model)(*tensors)
     if not measured.rows and not measured.not_measured:
         measured.remarks.append(NOTHING)
     if getattr(model, "training", False) is True:  # a frozen one is in no mode
