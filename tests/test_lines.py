@@ -279,7 +279,7 @@ def test_regions_are_cut_so_that_two_threads_have_as_much_to_do(C, M, size, K):
 
 def test_a_region_has_no_more_rows_than_fill_the_cache():
     rows, columns = (
-        regions.strips_of(shapes.window((500, 300), 3), False)[axis][0] for axis in (0, 1)
+        regions.strips_of(shapes.window((500, 300), 3), False, 8)[axis][0] for axis in (0, 1)
     )
     _, highest, width = regions.cut_to_cache(rows, columns, 64, False, 2**17, 4096)
     for outputs in (1, 3, 64):
