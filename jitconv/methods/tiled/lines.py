@@ -215,13 +215,14 @@ def last_pixels(factors, in_order, windows, packed, sums, enough, outputs):
     left, end = pixels % LANES, pixels // LANES * LANES
     R, multiplies, at, to = shifts.size, 0, at + end, to + end
     whole = R // LANES * LANES  # taps that fill vectors
-    for i in range(channels):  # the other taps, one by one
-        out, v = np.uintp(to + i * plane), w + np.uintp(i) * apart
-        for r in range(whole, R):
-            values, tap = np.uintp(at) + shifts[r], weight[v + taps[r]]
-            for p in range(left):
-                y[out + np.uintp(p)] += lines[values + np.uintp(p)] * tap
-                multiplies += 1
+    for first in range(0, channels, 64):  # the other taps, one by one, on sums that stay in cache
+        last = min(channels, first + 64)
+        for p in range(left):
+            for r in range(whole, R):
+                value, tap = lines[np.uintp(at + p) + shifts[r]], w + taps[r]
+                for i in range(first, last):
+                    y[np.uintp(to + i * plane + p)] += value * weight[tap + np.uintp(i) * apart]
+                    multiplies += 1
     for p in range(left):
         gather(lines, np.uintp(at + p), shifts[:whole], windows, p * R)
     i = 0
