@@ -98,26 +98,30 @@ def make_tile(CHANNELS, VECTORS):
     return tile
 
 
-def make_dots(CHANNELS):
-    """Return the loops for a pixel that is left over: taps lie across the lanes, a sum in each."""
+def make_dots(CHANNELS, PIXELS):
+    """Return the loops for pixels that are left over: taps lie across the lanes, a sum in each."""
+    SUMS = PIXELS * CHANNELS
 
     @njit
     def dots(window, first, R, weight, w, apart, sums, at):
-        # window flat: the pixel's R taps, from the first on; weight flat: channel i's from
-        # w + i * apart on; sums flat (CHANNELS, LANES), from `at` on
-        acc = registers(window, CHANNELS, 1)
+        # window flat: a pixel's R taps, from the first on, the next pixel's after them; weight
+        # flat: channel i's from w + i * apart on; sums flat (PIXELS, CHANNELS, LANES), from `at` on
+        acc = registers(window, SUMS, 1)
         for j in range(LANES):
-            for i in range(CHANNELS):
+            for i in range(SUMS):
                 acc[i, j] = sums[at + np.uintp(i * LANES) + np.uintp(j)]
         multiplies = 0
         for r in range(0, R - LANES + 1, LANES):
             for j in range(LANES):
                 tap = np.uintp(r) + np.uintp(j)
-                for i in range(CHANNELS):
-                    acc[i, j] += window[first + tap] * weight[w + np.uintp(i) * apart + tap]
-                    multiplies += 1
+                for p in range(PIXELS):
+                    value = window[first + np.uintp(p * R) + tap]
+                    for i in range(CHANNELS):
+                        factor = weight[w + np.uintp(i) * apart + tap]
+                        acc[p * CHANNELS + i, j] += value * factor
+                        multiplies += 1
         for j in range(LANES):
-            for i in range(CHANNELS):
+            for i in range(SUMS):
                 sums[at + np.uintp(i * LANES) + np.uintp(j)] = acc[i, j]
         return multiplies
 
@@ -125,10 +129,11 @@ def make_dots(CHANNELS):
 
 
 # tiles of several vectors of pixels, and of one
-long, short, dots = make_tile(MANY, WIDE), make_tile(MANY, 1), make_dots(MANY)
+long, short = make_tile(MANY, WIDE), make_tile(MANY, 1)
+dots, dots2 = make_dots(MANY, 1), make_dots(MANY, 2)
 long4, short4 = (long, short) if MANY == 4 else (make_tile(4, FOUR), make_tile(4, 1))
 long3, short3 = make_tile(3, THREE), make_tile(3, 1)
-long1, short1, dots1 = make_tile(1, ONE), make_tile(1, 1), make_dots(1)
+long1, short1, dots1 = make_tile(1, ONE), make_tile(1, 1), make_dots(1, 1)
 
 
 @njit
@@ -234,14 +239,20 @@ def last_pixels(factors, in_order, windows, packed, sums, enough, outputs):
                 for j in range(many):
                     packed[np.uintp(j * R + r)] = weight[v + np.uintp(j) * apart + taps[r]]
             source, v, a = packed, np.uintp(0), np.uintp(R)
-        for p in range(left):
+        p = 0
+        while p < left:
             q, k = np.uintp(p * R), np.uintp((i * left + p * many) * LANES)
-            if many == MANY:
+            two = many == MANY and left - p > 1
+            if two:
+                multiplies += dots2(windows, q, R, source, v, a, sums, k)
+            elif many == MANY:
                 multiplies += dots(windows, q, R, source, v, a, sums, k)
             else:
                 multiplies += dots1(windows, q, R, source, v, a, sums, k)
-            if enough:
-                add_up(sums, k, many, y, to + i * plane + p, plane)
+            p += 2 if two else 1
+        for p in range(left if enough else 0):
+            k = np.uintp((i * left + p * many) * LANES)
+            add_up(sums, k, many, y, to + i * plane + p, plane)
         i += many
     return multiplies
 
