@@ -44,6 +44,7 @@ from .registers import BYTES, LANES, MANY, REGISTERS, aligned, move, numbers, re
 # vectors of pixels in a long tile of MANY, of four, of three, and of one output channels; longer
 # ones were slower, though they fill the registers better
 WIDE, FOUR, THREE, ONE = (2, 3, 2, 4) if REGISTERS > 16 else (2, 2, 4, 8)
+PAIR = 2 if REGISTERS > 16 else 1  # pixels that are left over, together
 
 
 class Factors(NamedTuple):
@@ -130,10 +131,11 @@ def make_dots(CHANNELS, PIXELS):
 
 # tiles of several vectors of pixels, and of one
 long, short = make_tile(MANY, WIDE), make_tile(MANY, 1)
-dots, dots2 = make_dots(MANY, 1), make_dots(MANY, 2)
 long4, short4 = (long, short) if MANY == 4 else (make_tile(4, FOUR), make_tile(4, 1))
 long3, short3 = make_tile(3, THREE), make_tile(3, 1)
-long1, short1, dots1 = make_tile(1, ONE), make_tile(1, 1), make_dots(1, 1)
+long1, short1 = make_tile(1, ONE), make_tile(1, 1)
+dots, dots1 = make_dots(MANY, 1), make_dots(1, 1)
+dots2 = dots if PAIR == 1 else make_dots(MANY, 2)  # of two pixels
 
 
 @njit
@@ -242,14 +244,14 @@ def last_pixels(factors, in_order, windows, packed, sums, enough, outputs):
         p = 0
         while p < left:
             q, k = np.uintp(p * R), np.uintp((i * left + p * many) * LANES)
-            two = many == MANY and left - p > 1
-            if two:
+            some = PAIR if many == MANY and left - p >= PAIR else 1
+            if some == 2:
                 multiplies += dots2(windows, q, R, source, v, a, sums, k)
             elif many == MANY:
                 multiplies += dots(windows, q, R, source, v, a, sums, k)
             else:
                 multiplies += dots1(windows, q, R, source, v, a, sums, k)
-            p += 2 if two else 1
+            p += some
         for p in range(left if enough else 0):
             k = np.uintp((i * left + p * many) * LANES)
             add_up(sums, k, many, y, to + i * plane + p, plane)
