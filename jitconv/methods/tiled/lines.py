@@ -244,11 +244,15 @@ def last_pixels(factors, in_order, windows, packed, sums, enough, outputs):
         p = 0
         while p < left:
             q, k = np.uintp(p * R), np.uintp((i * left + p * many) * LANES)
-            some = PAIR if many == MANY and left - p >= PAIR else 1
-            if some == 2:
+            some = 1
+            if many == MANY and left - p >= PAIR:
+                some = PAIR
                 multiplies += dots2(windows, q, R, source, v, a, sums, k)
             elif many == MANY:
                 multiplies += dots(windows, q, R, source, v, a, sums, k)
+            elif left - p >= MANY:  # pixels and channels change places
+                some = MANY
+                multiplies += dots(source, v, R, windows, q, np.uintp(R), sums, k)
             else:
                 multiplies += dots1(windows, q, R, source, v, a, sums, k)
             p += some
