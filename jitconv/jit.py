@@ -76,9 +76,16 @@ class _PartCode(JITCodeLibrary):
     # A part runs only in the kernels that call it, and is compiled into each. With machine code of
     # its own besides, a first call took 7 % longer. What calls other parts is optimized in kernels
     # only, or these would be optimized once more at each level.
+    short = False
+
     def _optimize_final_module(self) -> None:
-        if not any(isinstance(library, _PartCode) for library in self._linking_libraries):
-            super()._optimize_final_module()
+        usual = numba.config.SLP_VECTORIZE
+        numba.config.SLP_VECTORIZE = usual or int(self.short)
+        try:
+            if not any(isinstance(library, _PartCode) for library in self._linking_libraries):
+                super()._optimize_final_module()
+        finally:
+            numba.config.SLP_VECTORIZE = usual
 
     def _finalize_final_module(self) -> None:
         self._finalize_dynamic_globals()
@@ -96,6 +103,12 @@ class _PartCompiler(Compiler):
         super().__init__(typing_context, target_context, *others)
         self.state.targetctx.get_executable = _entry_point
         self.state.library = _PartCode(target_context.codegen(), "part")
+
+
+class _ShortCompiler(_PartCompiler):
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.state.library.short = True
 
 
 class _Part(CPUDispatcher):
@@ -242,7 +255,11 @@ class _Jobs:
 
 
 def njit(
-    function: Callable | None = None, *, parallel: bool = False, jobs: bool = False
+    function: Callable | None = None,
+    *,
+    parallel: bool = False,
+    jobs: bool = False,
+    short: bool = False,
 ) -> Callable:
     """Compile a kernel on its first call, keep its machine code in Numba's cache, launch it safely.
 
@@ -259,6 +276,9 @@ def njit(
         Python calls it without that number, and it runs once for each row of its last argument,
         on all threads. Long kernels are ready sooner so: Numba compiles the body of a ``prange``
         four times over.
+    short : bool
+        Whether the loops of a part are so short that LLVM writes them out number by number. One
+        more pass, which Numba leaves out, then makes vectors of these; it spoils other parts.
 
     Returns
     -------
@@ -291,14 +311,15 @@ def njit(
     array([2., 2., 2.])
     """
     if function is None:
-        return functools.partial(njit, parallel=parallel, jobs=jobs)
+        return functools.partial(njit, parallel=parallel, jobs=jobs, short=short)
     options: dict[str, Any] = {"parallel": parallel, "fastmath": FASTMATH, "error_model": "numpy"}
     if not (parallel or jobs):
         # Machine code finds a function by its name, its types, and a number that each process
         # counts anew: what a factory made for other sizes must have a name of its own.
         for cell in function.__closure__ or ():
             function.__qualname__ += f"_{cell.cell_contents}"
-        kernel: Any = numba.njit(function, pipeline_class=_PartCompiler, **UNWRAPPED, **options)
+        compiler = _ShortCompiler if short else _PartCompiler
+        kernel: Any = numba.njit(function, pipeline_class=compiler, **UNWRAPPED, **options)
         if isinstance(kernel, Dispatcher):
             kernel.__class__ = _Part
         else:  # with NUMBA_DISABLE_JIT=1

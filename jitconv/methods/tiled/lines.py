@@ -72,7 +72,7 @@ class Outputs(NamedTuple):
 def make_tile(CHANNELS, VECTORS):
     """Return the loops over all taps around a tile; LLVM unrolls its extents, so they are fixed."""
 
-    @njit
+    @njit(short=True)
     def tile(lines, first, end, shifts, weight, w, taps, apart, sums, to):
         # lines flat, where pixel p meets tap r at shifts[r] + p; weight flat, where that tap of
         # channel i lies at w + i * apart + taps[r]; filled: sums flat (·, CHANNELS, PIXELS) from
@@ -103,7 +103,7 @@ def make_dots(CHANNELS, PIXELS):
     """Return the loops for pixels that are left over: taps lie across the lanes, a sum in each."""
     SUMS = PIXELS * CHANNELS
 
-    @njit
+    @njit(short=True)
     def dots(window, first, R, weight, w, apart, sums, at):
         # window flat: a pixel's R taps, from the first on, the next pixel's after them; weight
         # flat: channel i's from w + i * apart on; sums flat (PIXELS, CHANNELS, LANES), from `at` on
