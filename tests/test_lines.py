@@ -1,5 +1,6 @@
 """The loops over lines do what the direct ones do: the same outputs, the same multiplies in bounds, on any number of threads."""
 
+import math
 import os
 import re
 import subprocess
@@ -103,6 +104,16 @@ def test_the_last_pixels_meet_the_taps_of_their_phase(rng, dtype):
     report.verify()
 
 
+@pytest.mark.parametrize("channels", [1, 7, 8, 12])
+@pytest.mark.parametrize("pixels", [1, 2, 8, 9, 15, 35])
+def test_the_last_pixels_meet_all_channels(rng, channels, pixels):
+    """One by one, in pairs, or in eights with few channels; five of 21 taps fill no vector."""
+    x, weight = rng.normal(size=(2, 21, pixels, 1)), rng.normal(size=(channels, 21))
+    y, report = jitconv.pointwise_conv2d(x, weight, method="tiled")
+    np.testing.assert_allclose(y, np.einsum("mc,nchw->nmhw", weight, x), atol=1e-12)
+    assert report.verify().multiplies == y.size * 21
+
+
 @pytest.mark.skipif(numba.config.DISABLE_JIT, reason="takes too long in plain Python")
 def test_many_taps_of_the_last_pixels_round_little(rng):
     x, weight = (rng.normal(size=s).astype(np.float32) for s in ((2048, 7, 7), (8, 2048, 7, 7)))
@@ -173,6 +184,12 @@ def test_dilated_leaves_out_padding_where_it_is_much(rng):
     )
     assert near.multiplies == near.value("dense") > near.multiplies_in_bounds
     assert far.multiplies == far.value("in bounds") < far.value("dense")
+    # for few output channels, to fill more lines takes longer than what is left out
+    few, many = (
+        regions.plan(1, 256, M, 1, shapes.window((33, 33), 3, 1, 12, 12), False, 4, 1).equals
+        for M in (8, 256)
+    )
+    assert (few, many) == ("dense", "in bounds")
     # half is outside, but nine regions of four to 36 pixels would take longer
     small = jitconv.dilated_conv2d(x[:, :14, :14], weight, padding=6, dilation=6).report.verify()
     assert small.multiplies == small.value("dense") > 1.9 * small.value("in bounds")
@@ -312,48 +329,70 @@ def test_tile_extents_fit_the_registers():
         assert (rows, numbers) == (6, max(16, 4 * registers.BYTES // np.dtype(dtype).itemsize))
 
 
-@pytest.mark.skipif(
+vectors_only = pytest.mark.skipif(
     numba.config.DISABLE_JIT or numba.config.BOUNDSCHECK,
     reason="no vectors without compiled loops, or with tests in them",
 )
-def test_the_innermost_loop_is_vectors_of_multiply_adds():
+
+
+@vectors_only
+@pytest.mark.parametrize(
+    ("tile", "channels", "vectors"),
+    [
+        (lines.long, registers.MANY, lines.WIDE),
+        (lines.short, registers.MANY, 1),
+        (lines.long4, 4, lines.FOUR if registers.MANY > 4 else lines.WIDE),
+        (lines.short4, 4, 1),
+        (lines.long3, 3, lines.THREE),
+        (lines.short3, 3, 1),
+        (lines.long1, 1, lines.ONE),
+        (lines.short1, 1, 1),
+    ],
+)
+def test_the_innermost_loop_is_vectors_of_multiply_adds(tile, channels, vectors):
     """On every processor, also where LLVM would rather use halves of them."""
-    arrays = [np.zeros(2000, np.float32), np.zeros(9, np.uintp), np.zeros(99, np.float32)]
-    compiled = compiled_tile(*arrays)
+    shape = registers.registers(np.zeros(1, np.float32), channels, vectors).shape
+
+    def once(values, shifts, weight, sums):
+        w, zero = np.uintp(0), np.intp(0)
+        return tile(values, zero, shape[1], shifts, weight, w, shifts, np.uintp(9), sums, zero)
+
+    sums = np.zeros(math.prod(shape), np.float32)
+    assert multiply_adds(once, sums.size, sums) == 9 * sums.size
+
+
+@vectors_only
+@pytest.mark.parametrize(
+    ("dots", "channels", "pixels"),
+    [
+        (lines.dots, registers.MANY, 1),
+        (lines.dots2, registers.MANY, lines.PAIR),
+        (lines.dots1, 1, 1),
+    ],
+)
+def test_so_are_the_taps_of_a_pixel(dots, channels, pixels):
+    def once(window, shifts, weight, sums):
+        R, zero = registers.LANES * shifts.size, np.uintp(0)
+        return dots(window, zero, R, weight, zero, np.uintp(R), sums, zero)
+
+    sums = np.zeros(channels * pixels * registers.LANES, np.float32)
+    assert multiply_adds(once, sums.size, sums) == 9 * sums.size
+
+
+def multiply_adds(once, count, sums):
+    """Compile a part, and look at its loop; return what it counts."""
+    arrays = np.zeros(2000, np.float32), np.zeros(9, np.uintp), np.zeros(2000, np.float32)
+    compiled = numba.njit(once, fastmath={"contract"}, error_model="numpy")
+    multiplies = compiled(*arrays, sums)
     assembly = next(iter(compiled.inspect_asm().values()))
     register = {64: "zmm", 32: "ymm", 16: "xmm"}[registers.BYTES]
     blocks = re.split(r"^\.?L?BB.*:.*$", assembly, flags=re.MULTILINE)
     adds = {block: len(re.findall(rf"vfmadd\d+ps.*%{register}", block)) for block in blocks}
     innermost = max(adds, key=adds.get)
-    assert adds[innermost] >= sums_of_a_tile().nbytes // registers.BYTES
+    assert adds[innermost] >= 4 * count // registers.BYTES
     assert "gather" not in innermost
     assert "call" not in innermost
-
-
-def sums_of_a_tile():
-    return registers.registers(np.zeros(1, np.float32), registers.MANY, lines.WIDE).reshape(-1)
-
-
-def compiled_tile(values, shifts, weight):
-    @numba.njit(fastmath={"contract"}, error_model="numpy")
-    def once(values, shifts, weight, sums):
-        zero = np.intp(0)
-        return lines.long(
-            values,
-            zero,
-            sums.size // registers.MANY,
-            shifts,
-            weight,
-            np.uintp(0),
-            shifts,
-            np.uintp(9),
-            sums,
-            zero,
-        )
-
-    sums = sums_of_a_tile()
-    assert once(values, shifts, weight, sums) == sums.size * shifts.size
-    return once
+    return multiplies
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
