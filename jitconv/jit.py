@@ -76,14 +76,15 @@ class _PartCode(JITCodeLibrary):
     # A part runs only in the kernels that call it, and is compiled into each. With machine code of
     # its own besides, a first call took 7 % longer. What calls other parts is optimized in kernels
     # only, or these would be optimized once more at each level.
-    short = False
+    slp = False
 
     def _optimize_final_module(self) -> None:
+        if any(isinstance(library, _PartCode) for library in self._linking_libraries):
+            return
         usual = numba.config.SLP_VECTORIZE
-        numba.config.SLP_VECTORIZE = usual or int(self.short)
+        numba.config.SLP_VECTORIZE = usual or int(self.slp)  # Numba compiles one at a time
         try:
-            if not any(isinstance(library, _PartCode) for library in self._linking_libraries):
-                super()._optimize_final_module()
+            super()._optimize_final_module()
         finally:
             numba.config.SLP_VECTORIZE = usual
 
@@ -105,10 +106,10 @@ class _PartCompiler(Compiler):
         self.state.library = _PartCode(target_context.codegen(), "part")
 
 
-class _ShortCompiler(_PartCompiler):
+class _SlpCompiler(_PartCompiler):
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
-        self.state.library.short = True
+        self.state.library.slp = True
 
 
 class _Part(CPUDispatcher):
@@ -259,7 +260,7 @@ def njit(
     *,
     parallel: bool = False,
     jobs: bool = False,
-    short: bool = False,
+    slp: bool = False,
 ) -> Callable:
     """Compile a kernel on its first call, keep its machine code in Numba's cache, launch it safely.
 
@@ -276,9 +277,10 @@ def njit(
         Python calls it without that number, and it runs once for each row of its last argument,
         on all threads. Long kernels are ready sooner so: Numba compiles the body of a ``prange``
         four times over.
-    short : bool
-        Whether the loops of a part are so short that LLVM writes them out number by number. One
-        more pass, which Numba leaves out, then makes vectors of these; it spoils other parts.
+    slp : bool
+        Whether a part's loops are so short that LLVM writes them out number by number. Its second
+        vectorizer (superword-level parallelism), which Numba leaves out, makes vectors of these.
+        Longer parts it may spoil: Winograd's transforms took twice as long.
 
     Returns
     -------
@@ -311,14 +313,14 @@ def njit(
     array([2., 2., 2.])
     """
     if function is None:
-        return functools.partial(njit, parallel=parallel, jobs=jobs, short=short)
+        return functools.partial(njit, parallel=parallel, jobs=jobs, slp=slp)
     options: dict[str, Any] = {"parallel": parallel, "fastmath": FASTMATH, "error_model": "numpy"}
     if not (parallel or jobs):
         # Machine code finds a function by its name, its types, and a number that each process
         # counts anew: what a factory made for other sizes must have a name of its own.
         for cell in function.__closure__ or ():
             function.__qualname__ += f"_{cell.cell_contents}"
-        compiler = _ShortCompiler if short else _PartCompiler
+        compiler = _SlpCompiler if slp else _PartCompiler
         kernel: Any = numba.njit(function, pipeline_class=compiler, **UNWRAPPED, **options)
         if isinstance(kernel, Dispatcher):
             kernel.__class__ = _Part

@@ -136,15 +136,15 @@ class Modules:
         storage = _storage(tensor)
         if tensor is None or storage is None:
             return None
-        there = self._at.get(storage._cdata)
-        if there is None or there[1]:
-            parameter = self._met.get(storage._cdata) if there is None else None
-            if isinstance(tensor, torch.nn.Parameter):
-                parameter = tensor
-            inside = _storage_inside(parameter)  # it may have another by now
-            if inside is not None and inside._cdata == storage._cdata:
-                self._hold(parameter)
-                there = self._at.get(storage._cdata)
+        there, parameter = self._at.get(storage._cdata), None
+        if (there is None or there[1]) and isinstance(tensor, torch.nn.Parameter):
+            parameter = tensor
+        elif there is None:
+            parameter = self._met.get(storage._cdata)
+        inside = _storage_inside(parameter)
+        if inside is not None and inside._cdata == storage._cdata:  # else it has another by now
+            self._hold(parameter)
+            there = self._at[storage._cdata]
         if there is None:
             return None
         numbers, copied = there

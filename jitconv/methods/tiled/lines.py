@@ -44,7 +44,7 @@ from .registers import BYTES, LANES, MANY, REGISTERS, aligned, move, numbers, re
 # vectors of pixels in a long tile of MANY, of four, of three, and of one output channels; longer
 # ones were slower, though they fill the registers better
 WIDE, FOUR, THREE, ONE = (2, 3, 2, 4) if REGISTERS > 16 else (2, 2, 4, 8)
-PAIR = 2 if REGISTERS > 16 else 1  # pixels that are left over, together
+PAIR = 2 if REGISTERS > 16 else 1  # pixels that are left over, and share what is fetched
 
 
 class Factors(NamedTuple):
@@ -72,7 +72,7 @@ class Outputs(NamedTuple):
 def make_tile(CHANNELS, VECTORS):
     """Return the loops over all taps around a tile; LLVM unrolls its extents, so they are fixed."""
 
-    @njit(short=True)
+    @njit(slp=True)
     def tile(lines, first, end, shifts, weight, w, taps, apart, sums, to):
         # lines flat, where pixel p meets tap r at shifts[r] + p; weight flat, where that tap of
         # channel i lies at w + i * apart + taps[r]; filled: sums flat (·, CHANNELS, PIXELS) from
@@ -103,7 +103,7 @@ def make_dots(CHANNELS, PIXELS):
     """Return the loops for pixels that are left over: taps lie across the lanes, a sum in each."""
     SUMS = PIXELS * CHANNELS
 
-    @njit(short=True)
+    @njit(slp=True)
     def dots(window, first, R, weight, w, apart, sums, at):
         # window flat: a pixel's R taps, from the first on, the next pixel's after them; weight
         # flat: channel i's from w + i * apart on; sums flat (PIXELS, CHANNELS, LANES), from `at` on
@@ -216,8 +216,8 @@ def add_up(sums, at, channels, y, to, plane):
 def last_pixels(factors, in_order, windows, packed, sums, enough, outputs):
     # The pixels that are left, too few for a vector. in_order: a channel's taps lie side by side in
     # the weight, else they are copied to packed (MANY, R). filled: windows (left, R), what the taps
-    # meet, and sums (channels, left, LANES), of each lane, which are added to y and cleared if they
-    # are of enough taps
+    # meet, and of every MANY channels, or of one, the lanes' sums (left, ·, LANES), which are added
+    # to y and cleared if they are of enough taps
     (lines, at, shifts, weight, w, apart, taps, channels, pixels), (y, to, plane) = factors, outputs
     left, end = pixels % LANES, pixels // LANES * LANES
     R, multiplies, at, to = shifts.size, 0, at + end, to + end

@@ -28,7 +28,7 @@ UNITS = 64  # of work for threads to share, about
 def make_sums(TAPS):
     """Return the loops over some outputs of sixteen channels, for some taps."""
 
-    @njit(short=True)
+    @njit(slp=True)
     def sums(pixels, places, outputs, first, shifts, r, total):
         # pixels flat, where output p meets tap r at places[p] + shifts[r]; outputs flat (·, LANES),
         # from the first one on; total flat (·, LANES), of each tap, is added to
