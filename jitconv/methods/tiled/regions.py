@@ -19,12 +19,12 @@ LINES = 480 * 2**10  # bytes of lines, about: half of the second-level cache
 PIXELS = 4096  # of a region, about, at most
 # A 1×1 kernel has lines if a group has so many channels, and all images more than so many bytes.
 DEEP, LARGE = 64, 2**23
-# Measured, in cycles: a number of a line, a line besides, and a region. A call is cut so that the
-# times that so many threads take add up to the least.
-FILLING, LINE, UNIT, THREADS = 0.375, 60, 3000, (1, 2, 4, 8)
+# Measured, in cycles: a number of a line, a line besides, a weight that the last pixels need beside
+# others, a region. A call is cut so that the times that so many threads take add up to the least.
+FILLING, LINE, PACKING, UNIT, THREADS = 0.375, 60, 1.5, 3000, (1, 2, 4, 8)
 # Taps outside the image are left out where that saves at least SAVED of the time, or where the
 # output has at most TINY pixels and at most INSIDE of the taps lie in the image.
-SAVED, TINY, INSIDE = 0.2, 2 * LANES, 0.6
+SAVED, TINY, INSIDE = 0.15, 2 * LANES, 0.6
 
 # The fields of a strip of rows and of one of columns, and what follows from them: rows of a line,
 # numbers from one line to the next, lines of a column of taps (one for each remainder modulo SH
@@ -99,20 +99,24 @@ def vectors(pixels: int, outputs: int) -> float:
     return whole + (1.3 + each * left if left else 0)
 
 
-def cost(strips: list[list[Strip]], in_order: bool) -> float:
-    """Return about how long a tile takes for all regions, in taps of a vector, of 100 channels."""
-    total = 0.0
-    for rows in strips[0]:
-        for columns in strips[1]:
-            pixels = rows.outputs * columns.outputs
-            besides = 1.25  # for the region's lines
-            if pixels % LANES > 0 and not in_order:
-                besides += 1.5  # for laying the last pixels' weights side by side
-            total += rows.taps * columns.taps * (vectors(pixels, 100) + besides)
-    return total
+def copies_of(rows: Strip, columns: Strip, own: bool) -> int:
+    """Return how many lines a channel has."""
+    return 1 if own else max(1, columns.taps * lines_of(rows)[0])
 
 
-def strips_of(window: Window, transposed: bool) -> list[list[Strip]]:
+def cycles(
+    rows: Strip, columns: Strip, outputs: int, own: bool, height: int, width: int, parts: int = 1
+) -> float:
+    """Return about how many cycles an input channel takes in a region of so many pixels.
+
+    For each of some parts of the output channels its lines are filled anew.
+    """
+    lines = 0 if own else (height + lines_of(rows)[1]) * width * FILLING + LINE
+    tiles = outputs * rows.taps * columns.taps * vectors(height * width, outputs)
+    return copies_of(rows, columns, own) * lines + tiles / parts
+
+
+def strips_of(window: Window, transposed: bool, outputs: int) -> list[list[Strip]]:
     """Return the strips of rows and of columns, cut where leaving out taps saves time."""
     whole = [(phases if transposed else convolution)(window, axis) for axis in (0, 1)]
     if window.dilation == (1, 1) and not transposed:
@@ -121,17 +125,21 @@ def strips_of(window: Window, transposed: bool) -> list[list[Strip]]:
         [p for s in strips for p in s.inside(size)]
         for strips, size in zip(whole, window.size, strict=True)
     ]
+
+    def time(strips: list[list[Strip]], in_order: bool) -> float:
+        total = 0.0
+        for rows, columns in itertools.product(*strips):
+            total += cycles(rows, columns, outputs, False, rows.outputs, columns.outputs)
+            if rows.outputs * columns.outputs % LANES > 0 and not in_order:
+                total += PACKING * outputs * rows.taps * columns.taps
+        return total
+
     inside, pairs = (
         math.prod(sum(s.outputs * s.taps for s in strips) for strips in both)
         for both in (cut, whole)
     )
     tiny = math.prod(window.output) <= TINY and inside <= INSIDE * pairs
-    return cut if tiny or cost(cut, False) <= (1 - SAVED) * cost(whole, not transposed) else whole
-
-
-def copies_of(rows: Strip, columns: Strip, own: bool) -> int:
-    """Return how many lines a channel has."""
-    return 1 if own else max(1, columns.taps * lines_of(rows)[0])
+    return cut if tiny or time(cut, False) <= (1 - SAVED) * time(whole, not transposed) else whole
 
 
 def cut_to_cache(
@@ -171,21 +179,17 @@ def cut_for_threads(
 
     Images, groups and other strips cut all that is one region into so many pieces besides.
     """
-    halo, copies, whole = lines_of(rows)[1], copies_of(rows, columns, own), rows.outputs
+    whole = rows.outputs
     pieces *= -(-columns.outputs // width)
 
-    def cycles(height: int, parts: int) -> float:
-        # of a region and one of some parts of the output channels, for each of which lines are
-        # filled anew
-        lines = 0 if own else copies * ((height + halo) * width * FILLING + LINE)
-        tiles = outputs * rows.taps * columns.taps * vectors(height * width, outputs)
-        return channels * (lines + tiles / parts) + UNIT
+    def unit(height: int, parts: int) -> float:
+        return channels * cycles(rows, columns, outputs, own, height, width, parts) + UNIT
 
     def time(height: int) -> float:
         # of the slowest thread, for each number of threads with the best number of parts
         count, times = -(whole // -height), []
         for parts in (parts for parts in THREADS if parts <= -(-outputs // MANY)):
-            each, last = (cycles(h, parts) for h in (height, whole - (count - 1) * height))
+            each, last = (unit(h, parts) for h in (height, whole - (count - 1) * height))
             units, mean = count * pieces * parts, (each * (count - 1) + last) / count
             times.append([max(each, -(units // -threads) * mean) for threads in THREADS])
         return sum(map(min, zip(*times, strict=True)))
@@ -265,7 +269,7 @@ def plan(
     # a 1×1 kernel meets the image as it is; but many channels of a large one come faster row by row
     own = share == 1 and K == 1 and window.stride == (1, 1) and window.output == window.size
     own = own and not transposed and (CG < DEEP or N * C * H * W * itemsize <= LARGE)
-    axes, pieces = strips_of(window, transposed), []
+    axes, pieces = strips_of(window, transposed, MG), []
     others = max(1, N) * groups * len(axes[0]) * len(axes[1])
     for rows, columns in itertools.product(*axes):
         step, highest, width = cut_to_cache(rows, columns, CG, own, numbers, share * PIXELS)
