@@ -30,12 +30,12 @@ import jitconv
 from . import gradients, jit
 from .jit import njit, prange
 from .methods import METHODS
-from .methods.tiled.registers import BYTES, REGISTERS, registers
+from .methods.tiled.registers import BYTES, registers
 from .variants import VARIANTS
 
 PEERS = ("torch", "torchvision", "cv2", "scipy")
 OURS = {"conv2d", "depthwise", "forward"}  # peers of our own
-PIXELS, WIDE = (4, 6) if REGISTERS > 16 else (4, 3)  # as many sums as registers hold
+PIXELS, WIDE = (4, 6) if BYTES == 64 else (6, 2)  # as many sums as registers hold
 HEAD = ("layer", "ms", "± %", "GFLOP/s", "peak", "memory", "× direct", "× peer", "peer ms", "peer")
 
 

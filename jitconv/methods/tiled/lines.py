@@ -39,12 +39,12 @@ from ...call import Dense, empty
 from ...costs.report import Pass
 from ...jit import get_num_threads, njit
 from .regions import TAPS, Plan, plan
-from .registers import BYTES, LANES, MANY, REGISTERS, aligned, move, numbers, registers, spread
+from .registers import BLOCK, BYTES, LANES, MANY, aligned, move, numbers, registers, spread
 
 # vectors of pixels in a long tile of MANY, of four, of three, and of one output channels; longer
 # ones were slower, though they fill the registers better
-WIDE, FOUR, THREE, ONE = (2, 3, 2, 4) if REGISTERS > 16 else (2, 2, 4, 8)
-PAIR = 2 if REGISTERS > 16 else 1  # pixels that are left over, and share what is fetched
+WIDE, FOUR, THREE, ONE = (2, 3, 2, 4) if BYTES == 64 else (2, 2, 4, 8)
+PAIR = 2 if BYTES == 64 else 1  # pixels that are left over, and share what is fetched
 
 
 class Factors(NamedTuple):
@@ -86,10 +86,20 @@ def make_tile(CHANNELS, VECTORS):
                     acc[i, j] = 0
             for r in range(shifts.size):
                 values, tap = shifts[r] + np.uintp(p), taps[r] + w
-                for j in range(PIXELS):  # across the lanes of the vector registers
+                if (
+                    CHANNELS < VECTORS
+                ):  # LLVM holds all that the inner loop meets: the fewer of both
+                    for j in range(PIXELS):  # across the lanes of the vector registers
+                        for i in range(CHANNELS):
+                            factor = weight[tap + np.uintp(i) * apart]
+                            acc[i, j] += lines[values + np.uintp(j)] * factor
+                            multiplies += 1
+                else:
                     for i in range(CHANNELS):
-                        acc[i, j] += lines[values + np.uintp(j)] * weight[tap + np.uintp(i) * apart]
-                        multiplies += 1
+                        factor = weight[tap + np.uintp(i) * apart]
+                        for j in range(PIXELS):
+                            acc[i, j] += lines[values + np.uintp(j)] * factor
+                            multiplies += 1
             for j in range(PIXELS):
                 for i in range(CHANNELS):
                     sums[to + np.uintp(i * PIXELS) + np.uintp(j)] = acc[i, j]
@@ -131,11 +141,11 @@ def make_dots(CHANNELS, PIXELS):
 
 # tiles of several vectors of pixels, and of one
 long, short = make_tile(MANY, WIDE), make_tile(MANY, 1)
-long4, short4 = (long, short) if MANY == 4 else (make_tile(4, FOUR), make_tile(4, 1))
+long4, short4 = make_tile(4, FOUR), make_tile(4, 1)
 long3, short3 = make_tile(3, THREE), make_tile(3, 1)
 long1, short1 = make_tile(1, ONE), make_tile(1, 1)
-dots, dots1 = make_dots(MANY, 1), make_dots(1, 1)
-dots2 = dots if PAIR == 1 else make_dots(MANY, 2)  # of two pixels
+dots, dots1 = make_dots(BLOCK, 1), make_dots(1, 1)
+dots2 = dots if PAIR == 1 else make_dots(BLOCK, 2)  # of two pixels
 
 
 @njit
@@ -168,7 +178,7 @@ def tiles(factors, sums, bias, m, c0, outputs):
     multiplies, zero, stop, i = 0, np.intp(0), at + end, 0
     while i < channels:
         many, vectors = 1, ONE
-        if channels - i >= MANY:
+        if channels - i >= MANY and channels - i != MANY + 2:
             many, vectors = MANY, WIDE
         elif channels - i == 3 or channels - i == 6:  # six are two tiles of three
             many, vectors = 3, THREE
@@ -215,9 +225,9 @@ def add_up(sums, at, channels, y, to, plane):
 @njit
 def last_pixels(factors, in_order, windows, packed, sums, enough, outputs):
     # The pixels that are left, too few for a vector. in_order: a channel's taps lie side by side in
-    # the weight, else they are copied to packed (MANY, R). filled: windows (left, R), what the taps
-    # meet, and of every MANY channels, or of one, the lanes' sums (left, ·, LANES), which are added
-    # to y and cleared if they are of enough taps
+    # the weight, else they are copied to packed (BLOCK, R). filled: windows (left, R), what the
+    # taps meet, and of every BLOCK channels, or of one, the lanes' sums (left, ·, LANES), which are
+    # added to y and cleared if they are of enough taps
     (lines, at, shifts, weight, w, apart, taps, channels, pixels), (y, to, plane) = factors, outputs
     left, end = pixels % LANES, pixels // LANES * LANES
     R, multiplies, at, to = shifts.size, 0, at + end, to + end
@@ -234,7 +244,7 @@ def last_pixels(factors, in_order, windows, packed, sums, enough, outputs):
         gather(lines, np.uintp(at + p), shifts[:whole], windows, p * R)
     i = 0
     while i < channels and (whole > 0 or enough):  # or sums that chunks before have left
-        many = MANY if channels - i >= MANY else 1
+        many = BLOCK if channels - i >= BLOCK else 1
         source, v, a = weight, w + np.uintp(i) * apart, apart
         if not in_order:
             for r in range(whole):
@@ -245,13 +255,13 @@ def last_pixels(factors, in_order, windows, packed, sums, enough, outputs):
         while p < left:
             q, k = np.uintp(p * R), np.uintp((i * left + p * many) * LANES)
             some = 1
-            if many == MANY and left - p >= PAIR:
+            if many == BLOCK and left - p >= PAIR:
                 some = PAIR
                 multiplies += dots2(windows, q, R, source, v, a, sums, k)
-            elif many == MANY:
+            elif many == BLOCK:
                 multiplies += dots(windows, q, R, source, v, a, sums, k)
-            elif left - p >= MANY:  # pixels and channels change places
-                some = MANY
+            elif left - p >= BLOCK:  # pixels and channels change places
+                some = BLOCK
                 multiplies += dots(source, v, R, windows, q, np.uintp(R), sums, k)
             else:
                 multiplies += dots1(windows, q, R, source, v, a, sums, k)
@@ -375,13 +385,13 @@ def line_loops(job, x, weight, bias, y, transposed, regions, tables, sizes, grou
     windows, lane_sums = aligned(sizes[2], y), aligned(sizes[3], y)
     sums, packed = aligned(sizes[4], y), aligned(sizes[5], y)
     # a call without lines reads the image itself
-    jobs, blocks, own = counts.size, (MG + MANY - 1) // MANY, sizes[0] == 0
+    jobs, blocks, own = counts.size, (MG + BLOCK - 1) // BLOCK, sizes[0] == 0
     units = N * groups * parts * len(regions)
     multiplies, zero = 0, np.intp(0)
     for unit in range(units * job // jobs, units * (job + 1) // jobs):
         region, rest = regions[unit % len(regions)], unit // len(regions)
         part, g, n = rest % parts, rest // parts % groups, rest // parts // groups
-        m0, m1 = blocks * part // parts * MANY, min(MG, blocks * (part + 1) // parts * MANY)
+        m0, m1 = blocks * part // parts * BLOCK, min(MG, blocks * (part + 1) // parts * BLOCK)
         m, channels, pixels = g * MG + m0, m1 - m0, region["height"] * region["width"]
         out, corner, plane = kept, 0, pixels
         if region["contiguous"]:
@@ -419,10 +429,10 @@ def parts_of(
     `regions` has, of each region of an image, its multiplies for one output channel, and the
     numbers in its lines.
     """
-    blocks, (taps, filled) = -(-channels // MANY), np.array(regions).T
+    blocks, (taps, filled) = -(-channels // BLOCK), np.array(regions).T
 
     def longest(parts: int) -> float:
-        sizes = np.diff(np.minimum(np.arange(parts + 1) * blocks // parts * MANY, channels))
+        sizes = np.diff(np.minimum(np.arange(parts + 1) * blocks // parts * BLOCK, channels))
         # in the order of `line_loops`; filling a number takes as long as about six multiplies
         units = np.tile((np.outer(sizes, taps) + 6 * filled).ravel(), images)
         ends = units.size * np.arange(threads + 1) // threads

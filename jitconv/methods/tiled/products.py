@@ -22,9 +22,23 @@ import numpy as np
 from ...costs.report import Pass
 from ...jit import get_num_threads, njit
 from ...shapes import Window
-from .lines import ONE, WIDE, copy, fill, gather, long, long1, parts_of, short, short1
+from .lines import (
+    FOUR,
+    ONE,
+    WIDE,
+    copy,
+    fill,
+    gather,
+    long,
+    long1,
+    long4,
+    parts_of,
+    short,
+    short1,
+    short4,
+)
 from .regions import plan
-from .registers import LANES, MANY, REGISTERS, aligned, numbers, registers, transpose_rows
+from .registers import BLOCK, LANES, MANY, REGISTERS, aligned, numbers, registers, transpose_rows
 
 # channels × taps of a tile: their sums, a vector of pixels each, fill the registers
 CHANNELS, TAPS = (4, 6) if REGISTERS > 16 else (2, 3)
@@ -160,13 +174,20 @@ def turned(read, sums, target, in_order):
     shifts, zero = np.uintp(R) * rows, np.intp(0)
     while m < channels:
         a, v = np.uintp(at + m * plane), w + np.uintp(m) * apart
-        now, vectors = (MANY, WIDE) if channels - m >= MANY else (1, ONE)
+        now, vectors = 1, ONE
+        if channels - m >= MANY and channels - m != MANY + 2:
+            now, vectors = MANY, WIDE
+        elif channels - m >= 4:
+            now, vectors = 4, FOUR
         long_taps = numbers(vectors, dy.itemsize)
         middle, p = end // long_taps * long_taps, np.uintp(plane)
         k = now * middle
         if now == MANY:
             multiplies += long(windows, zero, middle, shifts, dy, a, rows, p, sums, zero)
             multiplies += short(windows, middle, end, shifts, dy, a, rows, p, sums, k)
+        elif now == 4:
+            multiplies += long4(windows, zero, middle, shifts, dy, a, rows, p, sums, zero)
+            multiplies += short4(windows, middle, end, shifts, dy, a, rows, p, sums, k)
         else:
             multiplies += long1(windows, zero, middle, shifts, dy, a, rows, p, sums, zero)
             multiplies += short1(windows, middle, end, shifts, dy, a, rows, p, sums, k)
@@ -190,7 +211,7 @@ def product_loops(job, x, dy, dweight, regions, tables, sizes, groups, cuts, par
     windows = aligned(few * most, dy)
     rows = np.arange(few).astype(np.uintp)
     jobs, own, chunks = counts.size, sizes[0] == 0, cuts.size - 1
-    block = MANY if few > 0 else CHANNELS
+    block = BLOCK if few > 0 else CHANNELS
     blocks, apart = (MG + block - 1) // block, np.uintp(CG * K)
     multiplies, units = 0, groups * chunks * parts
     for unit in range(units * job // jobs, units * (job + 1) // jobs):

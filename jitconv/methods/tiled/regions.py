@@ -11,11 +11,12 @@ import numpy as np
 
 from ...costs.report import Pass
 from ...shapes import Window
-from .registers import LANES, MANY
+from .registers import BLOCK, BYTES, LANES, MANY
 from .strips import Strip, convolution, phases
 
-TAPS = 320  # taps whose sums stay in registers before they are added to the output
-LINES = 480 * 2**10  # bytes of lines, about: half of the second-level cache
+# Taps whose sums stay in registers before they are added to the output, and bytes of lines, about:
+# half of the second-level cache, which is mostly smaller without AVX-512, and so is the first.
+TAPS, LINES = (320, 480 * 2**10) if BYTES == 64 else (160, 240 * 2**10)
 PIXELS = 4096  # of a region, about, at most
 # A 1×1 kernel has lines if a group has so many channels, and all images more than so many bytes.
 DEEP, LARGE = 64, 2**23
@@ -92,10 +93,11 @@ def lines_of(rows: Strip) -> tuple[int, int]:
 def vectors(pixels: int, outputs: int) -> float:
     """Return how many vectors take about as long as so many pixels of some output channels.
 
-    Those left over are slow, and slower where no tile of MANY channels meets them together.
+    Those left over are slow, and slower where no tile of eight channels meets them together. It is
+    the same on all processors, as is what leaves out taps, and so the count.
     """
     whole, left = divmod(pixels, LANES)
-    each = 0.05 + (2 + 0.3 * (outputs % MANY)) / outputs
+    each = 0.05 + (2 + 0.3 * (outputs % 8)) / outputs
     return whole + (1.3 + each * left if left else 0)
 
 
@@ -188,7 +190,7 @@ def cut_for_threads(
     def time(height: int) -> float:
         # of the slowest thread, for each number of threads with the best number of parts
         count, times = -(whole // -height), []
-        for parts in (parts for parts in THREADS if parts <= -(-outputs // MANY)):
+        for parts in (parts for parts in THREADS if parts <= -(-outputs // BLOCK)):
             each, last = (unit(h, parts) for h in (height, whole - (count - 1) * height))
             units, mean = count * pieces * parts, (each * (count - 1) + last) / count
             times.append([max(each, -(units // -threads) * mean) for threads in THREADS])
@@ -292,14 +294,14 @@ def plan(
         0 if own else share * (regions["step"] * lines * regions["size"]).max(),
         share * MG * (pixels * (1 - regions["contiguous"])).max(),
         left * most,
-        left * LANES * -(-MG // MANY) * MANY,
+        left * LANES * -(-MG // BLOCK) * BLOCK,
         MANY * pixels.max(),
-        MANY * most * (1 - regions["in_order"].min()),
+        BLOCK * most * (1 - regions["in_order"].min()),
     )
     outside, equals = pairs - inside, "phases" if transposed else "dense"
     if outside == 0 and (transposed or pairs < K * OH * OW):
         equals = "in bounds"
-    parts = min(-(-MG // MANY), max(1, int(sizes[1]) // numbers))
+    parts = min(-(-MG // BLOCK), max(1, int(sizes[1]) // numbers))
     multiplies = pixels * regions["TH"] * regions["TW"] * CG
     filled = lines * regions["rows"] * regions["width"] * CG * (not own)
     work = tuple(zip(multiplies.tolist(), filled.tolist(), strict=True))

@@ -31,8 +31,10 @@ def _vectors() -> tuple[int, int]:
 BYTES, REGISTERS = _vectors()
 # LLVM writes out loops over fewer numbers one by one, and takes no vectors.
 LANES = 16
-# Output channels of a tile: with two vectors of pixels each, their sums fill the registers.
-MANY = 8 if REGISTERS > 16 else 4
+# Output channels of a tile: with LANES pixels each, or two vectors, their sums, the pixels and a
+# weight fill the registers. With AVX-512 more of them were slower.
+MANY = 8 if BYTES == 64 else 6
+BLOCK = 8 if BYTES == 64 else 4  # output channels that threads share come in such blocks
 
 
 def registers(like, rows, vectors):
