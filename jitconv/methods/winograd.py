@@ -324,7 +324,7 @@ def make_product(ROWS, VECTORS, SHARE=1):
     The block is 1/SHARE of so many vectors; no row of registers is shorter than LANES numbers.
     """
 
-    @njit(slp=BYTES < 64)  # or LLVM writes out rows of two vectors number by number
+    @njit(slp=BYTES < 64)
     def products(v, at, first, tiles, u, k, some, p, to, onto):
         # v: a tile's values lie apart from the next one's, those of LANES channels in a run;
         # u flat (some, WIDTH), from k on; p flat (tiles, WIDTH), from `to` on, filled or added onto

@@ -16,7 +16,7 @@ from ...jit import get_num_threads, njit
 from . import turned
 from .lines import fill, store
 from .regions import plan
-from .registers import LANES, REGISTERS, aligned, registers
+from .registers import BYTES, LANES, REGISTERS, aligned, registers
 
 # vectors of pixels in a run of four channels, and of one
 FOUR, ONE = (6, 8) if REGISTERS > 16 else (2, 8)
@@ -28,7 +28,7 @@ WIDE, SMALL = 4, 200
 def make_run(CHANNELS, LONG):
     """Return the loops over all taps around runs of pixels of some channels."""
 
-    @njit
+    @njit(slp=BYTES < 64)
     def run(
         lines, first, beside, pixels, shifts, taps, weight, w, apart, bias, m, more, y, at, plane
     ):

@@ -29,7 +29,8 @@ def _vectors() -> tuple[int, int]:
 
 
 BYTES, REGISTERS = _vectors()
-# LLVM writes out loops over fewer numbers one by one, and takes no vectors.
+# LLVM writes out loops over fewer numbers one by one, and takes no vectors; without AVX-512, where
+# these are two vectors, it does so in some loops still, unless its other vectorizer helps (slp).
 LANES = 16
 # Output channels of a tile: with LANES pixels each, or two vectors, their sums, the pixels and a
 # weight fill the registers. With AVX-512 more of them were slower.

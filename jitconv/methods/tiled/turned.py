@@ -23,7 +23,7 @@ from ...jit import get_num_threads, njit
 from ...shapes import Window
 from .lines import inside, put, store
 from .regions import Plan, plan
-from .registers import LANES, REGISTERS, aligned, move, registers, transpose
+from .registers import BYTES, LANES, REGISTERS, aligned, move, registers, transpose
 
 SOME = 7 if REGISTERS > 16 else 6  # outputs whose sums stay in registers
 
@@ -90,7 +90,7 @@ def turn_weights(weight, first, apart, K, turned):
 def make_some(PIXELS):
     """Return the loops over all taps around a few pixels of sixteen channels."""
 
-    @njit
+    @njit(slp=BYTES < 64)
     def some(pixels, places, first, shifts, taps, weights, bias, sums):
         # pixels flat, where output p meets tap r at places[p] + shifts[r]; weights flat, where that
         # tap lies at taps[r]; bias (LANES,); filled: sums flat (·, LANES), from the first output on
