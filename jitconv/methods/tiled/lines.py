@@ -86,9 +86,8 @@ def make_tile(CHANNELS, VECTORS):
                     acc[i, j] = 0
             for r in range(shifts.size):
                 values, tap = shifts[r] + np.uintp(p), taps[r] + w
-                if (
-                    CHANNELS < VECTORS
-                ):  # LLVM holds all that the inner loop meets: the fewer of both
+                # what the inner loop runs over stays in registers: the fewer vectors of both
+                if CHANNELS < VECTORS:
                     for j in range(PIXELS):  # across the lanes of the vector registers
                         for i in range(CHANNELS):
                             factor = weight[tap + np.uintp(i) * apart]
@@ -139,9 +138,9 @@ def make_dots(CHANNELS, PIXELS):
     return dots
 
 
-# tiles of several vectors of pixels, and of one
-long, short = make_tile(MANY, WIDE), make_tile(MANY, 1)
-long4, short4 = make_tile(4, FOUR), make_tile(4, 1)
+# tiles of several vectors of pixels, and of one; without AVX-512 no tile has less than two
+long, long4 = make_tile(MANY, WIDE), make_tile(4, FOUR)
+short, short4 = (make_tile(MANY, 1), make_tile(4, 1)) if BYTES == 64 else (long, long4)
 long3, short3 = make_tile(3, THREE), make_tile(3, 1)
 long1, short1 = make_tile(1, ONE), make_tile(1, 1)
 dots, dots1 = make_dots(BLOCK, 1), make_dots(1, 1)
@@ -178,7 +177,7 @@ def tiles(factors, sums, bias, m, c0, outputs):
     multiplies, zero, stop, i = 0, np.intp(0), at + end, 0
     while i < channels:
         many, vectors = 1, ONE
-        if channels - i >= MANY and channels - i != MANY + 2:
+        if channels - i >= MANY and channels - i != MANY + 2:  # or two were left, one by one
             many, vectors = MANY, WIDE
         elif channels - i == 3 or channels - i == 6:  # six are two tiles of three
             many, vectors = 3, THREE

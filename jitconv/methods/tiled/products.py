@@ -273,7 +273,7 @@ def run(x: np.ndarray, dy: np.ndarray, window: Window, groups: int) -> tuple[np.
     cuts = _cuts(CG, min(max(1, most), int(regions["step"].min())))
     shares = groups * (cuts.size - 1)
     limit = PIXELS if MG < 64 else 3 * PIXELS // 2
-    if pixels > limit or MG < MANY or np.diff(cuts).max() * K < 2 * LANES:
+    if pixels > limit or MG < BLOCK or np.diff(cuts).max() * K < 2 * LANES:
         pixels = 0
     # measured: filling lines takes as long as two channels, filling and turning them as eight
     parts = parts_of(MG, shares, ((3, 4 if pixels else 1),), threads, 1)
