@@ -283,6 +283,20 @@ def test_regions_cover_every_output_once():
         assert 4 * sizes[0] <= 2**21
 
 
+def test_taps_left_out_are_the_same_on_every_processor(monkeypatch):
+    layers = [
+        (shapes.window((size, size), 3, 1, rate, rate), outputs)
+        for size in range(10, 50, 3)
+        for rate in (size // 3, size // 2)
+        for outputs in range(4, 40, 5)
+    ]
+    here = [regions.strips_of(window, False, outputs) for window, outputs in layers]
+    for many, block in ((8, 8), (6, 4)):
+        monkeypatch.setattr(regions, "MANY", many)
+        monkeypatch.setattr(regions, "BLOCK", block)
+        assert here == [regions.strips_of(window, False, outputs) for window, outputs in layers]
+
+
 @pytest.mark.parametrize(
     ("C", "M", "size", "K"), [(8, 8, (22, 257), 6), (256, 4, (64, 64), 3), (117, 24, (46, 51), 3)]
 )
