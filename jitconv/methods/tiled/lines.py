@@ -43,7 +43,7 @@ from .registers import BLOCK, BYTES, LANES, MANY, aligned, move, numbers, regist
 
 # vectors of pixels in a long tile of MANY, of four, of three, and of one output channels; longer
 # ones were slower, though they fill the registers better
-WIDE, FOUR, THREE, ONE = (2, 3, 2, 4) if BYTES == 64 else (2, 2, 4, 8)
+WIDE, FOUR, THREE, ONE = (2, 3, 2, 4) if BYTES == 64 else (2, 2, 2, 8)
 PAIR = 2 if BYTES == 64 else 1  # pixels that are left over, and share what is fetched
 
 
@@ -86,19 +86,11 @@ def make_tile(CHANNELS, VECTORS):
                     acc[i, j] = 0
             for r in range(shifts.size):
                 values, tap = shifts[r] + np.uintp(p), taps[r] + w
-                # what the inner loop runs over stays in registers: the fewer vectors of both
-                if CHANNELS < VECTORS:
+                for i in range(CHANNELS):
+                    factor = weight[tap + np.uintp(i) * apart]
                     for j in range(PIXELS):  # across the lanes of the vector registers
-                        for i in range(CHANNELS):
-                            factor = weight[tap + np.uintp(i) * apart]
-                            acc[i, j] += lines[values + np.uintp(j)] * factor
-                            multiplies += 1
-                else:
-                    for i in range(CHANNELS):
-                        factor = weight[tap + np.uintp(i) * apart]
-                        for j in range(PIXELS):
-                            acc[i, j] += lines[values + np.uintp(j)] * factor
-                            multiplies += 1
+                        acc[i, j] += lines[values + np.uintp(j)] * factor
+                        multiplies += 1
             for j in range(PIXELS):
                 for i in range(CHANNELS):
                     sums[to + np.uintp(i * PIXELS) + np.uintp(j)] = acc[i, j]
@@ -138,10 +130,11 @@ def make_dots(CHANNELS, PIXELS):
     return dots
 
 
-# tiles of several vectors of pixels, and of one; without AVX-512 no tile has less than two
-long, long4 = make_tile(MANY, WIDE), make_tile(4, FOUR)
-short, short4 = (make_tile(MANY, 1), make_tile(4, 1)) if BYTES == 64 else (long, long4)
-long3, short3 = make_tile(3, THREE), make_tile(3, 1)
+# tiles of several vectors of pixels, and of one; without AVX-512 none has less than two
+long, long4, long3 = make_tile(MANY, WIDE), make_tile(4, FOUR), make_tile(3, THREE)
+short, short4, short3 = long, long4, long3
+if BYTES == 64:
+    short, short4, short3 = make_tile(MANY, 1), make_tile(4, 1), make_tile(3, 1)
 long1, short1 = make_tile(1, ONE), make_tile(1, 1)
 dots, dots1 = make_dots(BLOCK, 1), make_dots(1, 1)
 dots2 = dots if PAIR == 1 else make_dots(BLOCK, 2)  # of two pixels
