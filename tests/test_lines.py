@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 import jitconv
 from jitconv import bench, shapes
+from jitconv.jit import get_num_threads
 from jitconv.methods.tiled import lines, regions, registers
 from jitconv.methods.tiled.strips import convolution, phases
 
@@ -328,6 +329,16 @@ def test_threads_share_what_takes_long():
     assert lines.parts_of(64, 1, even, 2, 3) == 4
     assert lines.parts_of(64, 1, even[:3], 2, 1) == 2
     assert lines.parts_of(64, 1, ((9, 100),) * 3, 2, 1) == 1  # to fill twice takes longer
+
+
+def test_what_is_soon_done_wakes_no_thread():
+    def jobs(size, images=1):
+        window = shapes.window((size, size), 3, 1, 1, 1)
+        return regions.plan(images, 8, 8, 1, window, False, 4, 1).jobs(100)
+
+    threads = get_num_threads()
+    assert jobs(8) == 1
+    assert jobs(32) == jobs(8, images=100) == (2 * threads if threads > 1 else 1)
 
 
 def test_tile_extents_fit_the_registers():

@@ -84,7 +84,6 @@ class Modules:
         self._at: dict[int, tuple[Numbers, Part | None]] = {}
         # by the id of a parameter, which may get another storage
         self._of: dict[int, tuple[weakref.ref[torch.Tensor], Numbers]] = {}
-        self._met: dict[int, torch.Tensor] = {}  # parameters by the address of their storage
 
     def look(self) -> None:
         """Find the module that this thread is in.
@@ -113,12 +112,11 @@ class Modules:
         self._known[id(module)] = path, module
         for parameter in module._parameters.values():
             if (storage := _storage_inside(parameter)) is not None:
-                self._met[storage._cdata] = parameter
+                self._hold(parameter, storage)
         for name, inner in module._modules.items():
             self._meet(inner, f"{path}.{name}")
 
-    def _hold(self, parameter: torch.Tensor) -> None:
-        storage = _storage_inside(parameter)
+    def _hold(self, parameter: torch.Tensor, storage: Any) -> None:
         size, there = storage.nbytes() // parameter.itemsize, self._at.get(storage._cdata)
         own, numbers = self._of.get(id(parameter), (None, None))
         if own is None or own() is not parameter or numbers is None or numbers.size != size:
@@ -136,14 +134,9 @@ class Modules:
         storage = _storage(tensor)
         if tensor is None or storage is None:
             return None
-        there, parameter = self._at.get(storage._cdata), None
+        there = self._at.get(storage._cdata)
         if (there is None or there[1]) and isinstance(tensor, torch.nn.Parameter):
-            parameter = tensor
-        elif there is None:
-            parameter = self._met.get(storage._cdata)
-        inside = _storage_inside(parameter)
-        if inside is not None and inside._cdata == storage._cdata:  # else it has another by now
-            self._hold(parameter)
+            self._hold(tensor, storage)
             there = self._at[storage._cdata]
         if there is None:
             return None

@@ -153,7 +153,7 @@ class Answers(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         answer, packet, name, moves, composed = _known(func)
-        if answer is not None and all(map(_readable, (*args, *kwargs.values()))):
+        if answer is not None and _readable(*args, *kwargs.values()):
             self.modules.look()
             attends = isinstance(self.modules.module, torch.nn.MultiheadAttention)
             self.unfused |= attends and not torch.is_grad_enabled()
@@ -273,13 +273,15 @@ def _known(func: Any) -> tuple[Callable[..., Any] | None, Any, str, bool, bool]:
     return ANSWERS.get(str(func)), packet, name, moves, composed
 
 
-def _readable(value: Any) -> bool:  # and anything but a tensor
-    return not isinstance(value, torch.Tensor) or (
+def _readable(*values: Any) -> bool:  # and anything but tensors
+    return all(
         type(value).__torch_dispatch__ is torch.Tensor.__torch_dispatch__
         and value.layout is torch.strided
         and (value.dtype in FLOATS or (value.dtype == torch.int32 and value.ndim == 1))
         and not value.is_meta
         and value.numel() > 0
+        for value in values
+        if isinstance(value, torch.Tensor)
     )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from ...call import Dense, empty
 from ...costs.report import Pass
-from ...jit import get_num_threads, njit
+from ...jit import njit
 from . import turned
 from .lines import fill, store
 from .regions import plan
@@ -131,7 +131,7 @@ def run(call: Dense) -> tuple[np.ndarray, tuple[Pass, ...]]:
 
     Of a transposed one, too, if they have one output channel each.
     """
-    (N, C, M), window, threads = call.sizes, call.window, get_num_threads()
+    (N, C, M), window = call.sizes, call.window
     y = empty("output", (N, M, *window.output), call.x.dtype)
     multiplies, turns = 0, 0
     if window.size[0] * window.size[1] >= LANES and (
@@ -143,7 +143,7 @@ def run(call: Dense) -> tuple[np.ndarray, tuple[Pass, ...]]:
     if turns < C:
         planned = plan(N, C, M, C, window, call.transposed, y.itemsize, 4)
         regions, tables, sizes, *_ = planned
-        counts = np.zeros(min(N * -(-(C - turns) // 4) * regions.size, 2 * threads), np.int64)
+        counts = np.zeros(planned.jobs(N * -(-(C - turns) // 4) * regions.size), np.int64)
         channel_loops(call.x, call.weight, call.bias, y, turns, regions, tables, sizes, counts)
         multiplies += sum(counts.tolist())
     return y, (planned.done("kernel", multiplies, N * M),)

@@ -448,10 +448,10 @@ def multiply(
 ) -> int:
     """Deal the regions out to jobs; return the count."""
     regions, tables, sizes, *_ = planned
-    N, M, threads = len(x), bias.size, get_num_threads()
+    N, M, threads = len(x), bias.size, min(planned.busy, get_num_threads())
     images = max(1, N) * groups
     parts = parts_of(M // groups, images, planned.work, threads, planned.parts)
-    counts = np.zeros(min(images * regions.size * parts, 2 * threads), np.int64)
+    counts = np.zeros(planned.jobs(images * regions.size * parts), np.int64)
     line_loops(x, weight, bias, y, transposed, regions, tables, sizes, groups, parts, counts)
     return sum(counts.tolist())
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ...costs.report import Pass
+from ...jit import get_num_threads
 from ...shapes import Window
 from .registers import BLOCK, BYTES, LANES, MANY
 from .strips import Strip, convolution, phases
@@ -26,6 +27,7 @@ FILLING, LINE, PACKING, UNIT, THREADS = 0.375, 60, 1.5, 3000, (1, 2, 4, 8)
 # Taps outside the image are left out where that saves at least SAVED of the time, or where the
 # output has at most TINY pixels and at most INSIDE of the taps lie in the image.
 SAVED, TINY, INSIDE = 0.15, 2 * LANES, 0.6
+ALONE = 50_000  # multiplies that one thread has done before another wakes up
 
 # The fields of a strip of rows and of one of columns, and what follows from them: rows of a line,
 # numbers from one line to the next, lines of a column of taps (one for each remainder modulo SH
@@ -58,6 +60,8 @@ class Plan(NamedTuple):
         pixels' taps, their sums, a block's sums, a block's taps.
     work : tuple of (int, int)
         Of each region: its multiplies for an output channel, and the numbers in its lines.
+    busy : int
+        How many threads have enough to do.
     parts : int
         Into how many the output channels are cut at least, so that the sums stay in cache.
     outside : int
@@ -70,9 +74,15 @@ class Plan(NamedTuple):
     tables: np.ndarray
     sizes: np.ndarray
     work: tuple[tuple[int, int], ...]
+    busy: int
     parts: int
     outside: int
     equals: str
+
+    def jobs(self, units: int) -> int:
+        """Return how many jobs share so many units, some for each thread."""
+        threads = min(self.busy, get_num_threads())
+        return min(units, 2 * threads if threads > 1 else 1)
 
     def done(self, name: str, multiplies: int, channels: int) -> Pass:
         """Return a pass that multiplied every pair for so many pairs of channels."""
@@ -305,4 +315,6 @@ def plan(
     multiplies = pixels * regions["TH"] * regions["TW"] * CG
     filled = lines * regions["rows"] * regions["width"] * CG * (not own)
     work = tuple(zip(multiplies.tolist(), filled.tolist(), strict=True))
-    return Plan(regions, tables, np.array(sizes, np.intp), work, parts, outside, equals)
+    # filling a number takes as long as about six multiplies
+    busy = 1 + N * int(M * multiplies.sum() + 6 * groups * filled.sum()) // ALONE
+    return Plan(regions, tables, np.array(sizes, np.intp), work, busy, parts, outside, equals)

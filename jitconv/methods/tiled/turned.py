@@ -19,7 +19,7 @@ import functools
 import numpy as np
 
 from ...call import Dense
-from ...jit import get_num_threads, njit
+from ...jit import njit
 from ...shapes import Window
 from .lines import inside, put, store
 from .regions import Plan, plan
@@ -195,7 +195,6 @@ def run(call: Dense, channels: int, y: np.ndarray) -> tuple[Plan, int]:
     N, window = call.sizes[0], call.window
     planned = planned_beside(*call.sizes, window, call.transposed, y.itemsize)
     regions, tables, sizes, *_ = planned
-    units, threads = N * (channels // LANES) * regions.size, get_num_threads()
-    counts = np.zeros(min(units, 2 * threads), np.int64)
+    counts = np.zeros(planned.jobs(N * (channels // LANES) * regions.size), np.int64)
     turned_loops(call.x, call.weight, call.bias, y, channels, regions, tables, sizes, counts)
     return planned, sum(counts.tolist())
