@@ -8,6 +8,8 @@ endif
 PY := .venv/$(BIN)/python
 PY_OLDEST := .venv-oldest/$(BIN)/python
 
+# by files, whose tests need the same loops: each process compiles its own
+SHARED := -m pytest -n logical --maxprocesses 4 --dist loadfile
 SPHINX := $(PY) -m sphinx -c docs -j auto -q -W --keep-going
 
 .PHONY: help setup demo figures notebooks site translations test check check-oldest bench format clean
@@ -46,7 +48,7 @@ translations: setup  ## bring docs/locale up to date with the pages, and list wh
 	-.venv/$(BIN)/sphinx-intl stat --locale-dir docs/locale --language ko
 
 test: setup  ## the tests, compiled
-	$(PY) -m pytest
+	$(PY) $(SHARED)
 
 check: setup  ## lint, imports, types, doctests, the notebooks; the tests in plain Python, with bounds checks, on one thread, at length; the site
 	$(PY) -m ruff check .
@@ -54,16 +56,16 @@ check: setup  ## lint, imports, types, doctests, the notebooks; the tests in pla
 	.venv/$(BIN)/lint-imports
 	$(PY) -m mypy
 	$(PY) -m pytest --doctest-modules jitconv
-	PYTHONWARNINGS=error,ignore::DeprecationWarning $(PY) -m pytest --nbval notebooks
-	$(PY) -m pytest -m slow
-	NUMBA_DISABLE_JIT=1 $(PY) -m pytest
-	NUMBA_NUM_THREADS=1 NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=.cache/boundscheck $(PY) -m pytest
-	NUMBA_NUM_THREADS=1 $(PY) -m pytest
+	PYTHONWARNINGS=error,ignore::DeprecationWarning $(PY) $(SHARED) --nbval notebooks
+	$(PY) $(SHARED) -m slow
+	NUMBA_DISABLE_JIT=1 $(PY) $(SHARED)
+	NUMBA_NUM_THREADS=1 NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=.cache/boundscheck $(PY) $(SHARED)
+	NUMBA_NUM_THREADS=1 $(PY) $(SHARED)
 	HYPOTHESIS_PROFILE=thorough $(PY) -m pytest tests/test_properties.py
 	$(MAKE) site
 
 check-oldest: .venv-oldest/installed  ## the tests, with the oldest versions that pyproject.toml allows, in .venv-oldest
-	NUMBA_CACHE_DIR=.cache/oldest $(PY_OLDEST) -m pytest
+	NUMBA_CACHE_DIR=.cache/oldest $(PY_OLDEST) $(SHARED)
 .venv-oldest/installed: pyproject.toml constraints/oldest.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 13) and "NumPy 1.26 needs Python 3.10 to 3.12: make check-oldest PYTHON=…")'
 	$(PYTHON) -m venv .venv-oldest
