@@ -75,11 +75,12 @@ if hasattr(os, "register_at_fork"):
 class _PartCode(JITCodeLibrary):
     # A part runs only in the kernels that call it, and is compiled into each. With machine code of
     # its own besides, a first call took 7 % longer. What calls other parts is optimized in kernels
-    # only, or these would be optimized once more at each level.
-    slp = False
+    # only, or these would be optimized once more at each level; what is inlined, where it goes.
+    slp = inline = False
 
     def _optimize_final_module(self) -> None:
-        if any(isinstance(library, _PartCode) for library in self._linking_libraries):
+        parts = [library for library in self._linking_libraries if isinstance(library, _PartCode)]
+        if self.inline or not all(part.inline for part in parts):
             return
         usual = numba.config.SLP_VECTORIZE
         numba.config.SLP_VECTORIZE = usual or int(self.slp)  # Numba compiles one at a time
@@ -100,16 +101,21 @@ def _entry_point(library: Any, function: Any, environment: Any) -> Any:
 
 
 class _PartCompiler(Compiler):
+    slp = inline = False
+
     def __init__(self, typing_context: Any, target_context: Any, *others: Any) -> None:
         super().__init__(typing_context, target_context, *others)
         self.state.targetctx.get_executable = _entry_point
-        self.state.library = _PartCode(target_context.codegen(), "part")
+        library = self.state.library = _PartCode(target_context.codegen(), "part")
+        library.slp, library.inline = self.slp, self.inline
 
 
 class _SlpCompiler(_PartCompiler):
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
-        self.state.library.slp = True
+    slp = True
+
+
+class _InlineCompiler(_PartCompiler):
+    inline = True
 
 
 class _Part(CPUDispatcher):
@@ -261,6 +267,7 @@ def njit(
     parallel: bool = False,
     jobs: bool = False,
     slp: bool = False,
+    inline: bool = False,
 ) -> Callable:
     """Compile a kernel on its first call, keep its machine code in Numba's cache, launch it safely.
 
@@ -281,6 +288,9 @@ def njit(
         Whether a part's loops are so short that LLVM writes them out number by number. Its second
         vectorizer (superword-level parallelism), which Numba leaves out, makes vectors of these.
         Longer parts it may spoil: Winograd's transforms took twice as long.
+    inline : bool
+        Whether a part is written into each part that calls it. LLVM then knows the constants that
+        it is given there, and unrolls loops over them; Numba comes through its code only once.
 
     Returns
     -------
@@ -313,14 +323,15 @@ def njit(
     array([2., 2., 2.])
     """
     if function is None:
-        return functools.partial(njit, parallel=parallel, jobs=jobs, slp=slp)
+        return functools.partial(njit, parallel=parallel, jobs=jobs, slp=slp, inline=inline)
     options: dict[str, Any] = {"parallel": parallel, "fastmath": FASTMATH, "error_model": "numpy"}
     if not (parallel or jobs):
         # Machine code finds a function by its name, its types, and a number that each process
         # counts anew: what a factory made for other sizes must have a name of its own.
         for cell in function.__closure__ or ():
             function.__qualname__ += f"_{cell.cell_contents}"
-        compiler = _SlpCompiler if slp else _PartCompiler
+        compiler = _SlpCompiler if slp else _InlineCompiler if inline else _PartCompiler
+        options["forceinline"] = inline
         kernel: Any = numba.njit(function, pipeline_class=compiler, **UNWRAPPED, **options)
         if isinstance(kernel, Dispatcher):
             kernel.__class__ = _Part

@@ -149,7 +149,7 @@ assert set(itertools.chain(*(v.keywords for v in VARIANTS.values()))) <= {
 }
 
 
-def njit(function=None, *, parallel=False, jobs=False, slp=False):
+def njit(function=None, *, parallel=False, jobs=False, slp=False, inline=False):
     """Stand in for `jit.njit` where loops are changed and run in plain Python."""
     if function is None:
         return functools.partial(njit, jobs=jobs)

@@ -16,7 +16,15 @@ from hypothesis import strategies as st
 import jitconv
 from jitconv import bench, shapes
 from jitconv.jit import get_num_threads
-from jitconv.methods.tiled import lines, regions, registers
+from jitconv.methods.tiled import (
+    channels,
+    lines,
+    products,
+    regions,
+    registers,
+    turned,
+    turned_products,
+)
 from jitconv.methods.tiled.strips import convolution, phases
 
 TILED = [name for name, (_, v) in calls.FUNCTIONS.items() if "tiled" in calls.methods(v)]
@@ -272,9 +280,9 @@ def listed(strips):
 
 
 def test_regions_cover_every_output_once():
-    for size, channels in (((1, 1), 3), ((3, 90000), 2), ((200, 200), 70), ((2000, 16), 1)):
+    for size, C in (((1, 1), 3), ((3, 90000), 2), ((200, 200), 70), ((2000, 16), 1)):
         window = shapes.window(size, 3, 1, 1, 1)
-        cut, _, sizes, *_, equals = regions.plan(1, channels, 5, 1, window, False, 4, 1)
+        cut, _, sizes, *_, equals = regions.plan(1, C, 5, 1, window, False, 4, 1)
         covered = np.zeros(size, int)
         for region in cut:
             oh, ow, height, width = (region[name] for name in ("oh", "ow", "height", "width"))
@@ -344,12 +352,12 @@ def test_what_is_soon_done_wakes_no_thread():
 def test_tile_extents_fit_the_registers():
     assert registers.BYTES in (16, 32, 64)
     tiles = [(4, lines.FOUR), (3, lines.THREE), (1, lines.ONE)]
-    for channels, vectors in [(registers.MANY, lines.WIDE), *tiles]:
+    for many, vectors in [(registers.MANY, lines.WIDE), *tiles]:
         numbers = max(registers.LANES, vectors * registers.BYTES // 4)
         assert numbers % registers.LANES == 0
         across = numbers * 4 // registers.BYTES  # vectors
         # beside the sums, the pixels or the weights of a tap, and one of the others
-        assert (channels + 1) * (across + 1) - max(channels, across) <= registers.REGISTERS
+        assert (many + 1) * (across + 1) - max(many, across) <= registers.REGISTERS
     for dtype in (np.float32, np.float64):
         rows, numbers = registers.registers(np.zeros(1, dtype), 6, 4).shape
         assert (rows, numbers) == (6, max(16, 4 * registers.BYTES // np.dtype(dtype).itemsize))
@@ -405,6 +413,64 @@ def test_so_are_the_taps_of_a_pixel(dots, channels, pixels):
     assert multiply_adds(once, sums) == 9 * sums.size
 
 
+@vectors_only
+@pytest.mark.parametrize(
+    ("part", "rows"),
+    [
+        (products.many, products.CHANNELS * products.TAPS),
+        (products.thin, products.CHANNELS),
+        (products.many1, products.TAPS),
+        (products.thin1, 1),
+    ],
+)
+def test_so_are_the_products_of_a_weights_gradient(part, rows):
+    def once(values, shifts, weight, sums):
+        zero, end = np.uintp(0), registers.LANES
+        return part(weight, zero, np.uintp(9), values, zero, shifts, zero, end, sums)
+
+    sums = np.zeros(rows * registers.LANES, np.float32)
+    assert multiply_adds(once, sums) == sums.size
+
+
+@vectors_only
+@pytest.mark.parametrize(
+    ("run", "channels", "vectors"),
+    [(channels.run_four, 4, channels.FOUR), (channels.run_one, 1, channels.ONE)],
+)
+def test_so_are_runs_of_pixels_of_depthwise_channels(run, channels, vectors):
+    pixels = registers.registers(np.zeros(1, np.float32), channels, vectors).shape[1]
+
+    def once(values, shifts, weight, sums):
+        z, step = np.uintp(0), np.uintp(9)
+        read = (values, z, step, pixels, shifts, shifts, weight, z, step)
+        return run(*read, weight, z, step, sums, z, np.uintp(pixels))
+
+    sums = np.zeros(channels * pixels, np.float32)
+    assert multiply_adds(once, sums) == 9 * sums.size
+
+
+@vectors_only
+@pytest.mark.parametrize(("part", "pixels"), [(turned.some, turned.SOME), (turned.single, 1)])
+def test_so_are_pixels_of_sixteen_channels(part, pixels):
+    def once(values, shifts, weight, sums):
+        return part(values, shifts[:pixels], 0, shifts, shifts, weight, weight, sums)
+
+    sums = np.zeros(pixels * registers.LANES, np.float32)
+    assert multiply_adds(once, sums) == 9 * sums.size
+
+
+@vectors_only
+@pytest.mark.parametrize(
+    ("part", "taps"), [(turned_products.some, turned_products.TAPS), (turned_products.single, 1)]
+)
+def test_so_are_the_products_of_sixteen_channels(part, taps):
+    def once(values, shifts, weight, sums):
+        return part(values, shifts, weight, 0, shifts, np.uintp(0), sums)
+
+    sums = np.zeros(taps * registers.LANES, np.float32)
+    assert multiply_adds(once, sums) == 9 * sums.size
+
+
 def multiply_adds(once, sums):
     """Compile a part, and look at its loop; return what it counts."""
     arrays = np.zeros(2000, np.float32), np.zeros(9, np.uintp), np.zeros(2000, np.float32)
@@ -418,6 +484,7 @@ def multiply_adds(once, sums):
     assert adds[innermost] >= sums.nbytes // registers.BYTES
     assert "gather" not in innermost
     assert "call" not in innermost
+    assert "vextractps" not in assembly  # the sums are stored as vectors too
     return multiplies
 
 

@@ -318,41 +318,45 @@ def transform_weights(weight, CG, m, width, c0, some, kernels, u, to):
     return multiplies
 
 
-def make_product(ROWS, VECTORS, SHARE=1):
-    """Return the loops of the 36 products, for ROWS tiles × a block of output channels.
+@njit(inline=True)
+def products(acc, WIDTH, v, at, first, tiles, u, k, some, p, to, onto):
+    # The loops of the 36 products, for ROWS tiles × a block of WIDTH output channels, in acc
+    # (ROWS, WIDTH or more). v: a tile's values lie apart from the next one's, those of LANES
+    # channels in a run; u flat (some, WIDTH), from k on; p flat (tiles, WIDTH), from `to` on,
+    # filled or added onto
+    ROWS, apart, multiplies, zero = len(acc), min(LANES, some), 0, p.dtype.type(0)
+    for _ in range(36):
+        for tile in range(first, tiles - ROWS + 1, ROWS):
+            for j in range(WIDTH):
+                for i in range(ROWS):
+                    acc[i, j] = 0
+            row = np.uintp(k)
+            for c in range(0, some, LANES):
+                value = np.uintp(at + c // LANES * 36 * V_STEP + tile * apart)
+                for _ in range(min(LANES, some - c)):
+                    for j in range(WIDTH):  # across the lanes of the vector registers
+                        for i in range(ROWS):
+                            acc[i, j] += v[value + np.uintp(i * apart)] * u[row + np.uintp(j)]
+                            multiplies += 1
+                    value += np.uintp(1)
+                    row += np.uintp(WIDTH)
+            for j in range(WIDTH):
+                for i in range(ROWS):
+                    q = np.uintp(to + (tile + i) * WIDTH) + np.uintp(j)
+                    p[q] = (p[q] if onto else zero) + acc[i, j]
+        at, k, to = at + V_STEP, k + U_STEP, to + P_STEP
+    return multiplies
 
-    The block is 1/SHARE of so many vectors; no row of registers is shorter than LANES numbers.
-    """
+
+def make_product(ROWS, VECTORS, SHARE=1):
+    """Return the loops for so many tiles and a share of so many vectors, which LLVM unrolls."""
 
     @njit(slp=BYTES < 64)
-    def products(v, at, first, tiles, u, k, some, p, to, onto):
-        # v: a tile's values lie apart from the next one's, those of LANES channels in a run;
-        # u flat (some, WIDTH), from k on; p flat (tiles, WIDTH), from `to` on, filled or added onto
-        acc, apart = registers(p, ROWS, VECTORS), min(LANES, some)
-        WIDTH, multiplies, zero = acc.shape[1] // SHARE, 0, p.dtype.type(0)
-        for _ in range(36):
-            for tile in range(first, tiles - ROWS + 1, ROWS):
-                for j in range(WIDTH):
-                    for i in range(ROWS):
-                        acc[i, j] = 0
-                row = np.uintp(k)
-                for c in range(0, some, LANES):
-                    value = np.uintp(at + c // LANES * 36 * V_STEP + tile * apart)
-                    for _ in range(min(LANES, some - c)):
-                        for j in range(WIDTH):  # across the lanes of the vector registers
-                            for i in range(ROWS):
-                                acc[i, j] += v[value + np.uintp(i * apart)] * u[row + np.uintp(j)]
-                                multiplies += 1
-                        value += np.uintp(1)
-                        row += np.uintp(WIDTH)
-                for j in range(WIDTH):
-                    for i in range(ROWS):
-                        q = np.uintp(to + (tile + i) * WIDTH) + np.uintp(j)
-                        p[q] = (p[q] if onto else zero) + acc[i, j]
-            at, k, to = at + V_STEP, k + U_STEP, to + P_STEP
-        return multiplies
+    def sized(v, at, first, tiles, u, k, some, p, to, onto):
+        acc = registers(p, ROWS, VECTORS)
+        return products(acc, acc.shape[1] // SHARE, v, at, first, tiles, u, k, some, p, to, onto)
 
-    return products
+    return sized
 
 
 wide, wide1 = make_product(4, VECTORS), make_product(1, VECTORS)

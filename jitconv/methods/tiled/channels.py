@@ -16,7 +16,7 @@ from ...jit import njit
 from . import turned
 from .lines import fill, store
 from .regions import plan
-from .registers import BYTES, LANES, REGISTERS, aligned, registers
+from .registers import BYTES, LANES, REGISTERS, aligned, move, registers
 
 # vectors of pixels in a run of four channels, and of one
 FOUR, ONE = (6, 8) if REGISTERS > 16 else (2, 8)
@@ -51,9 +51,10 @@ def make_run(CHANNELS, LONG):
                         value = lines[values + np.uintp(i) * beside + np.uintp(j)]
                         many[i, j] += value * weight[tap + np.uintp(i) * apart]
                         multiplies += 1
-            for j in range(PIXELS):
-                for i in range(CHANNELS):
-                    y[at + np.uintp(p) + np.uintp(i) * plane + np.uintp(j)] = many[i, j]
+            for i in range(CHANNELS):
+                for j in range(0, PIXELS, LANES):
+                    to = at + np.uintp(p) + np.uintp(i) * plane + np.uintp(j)
+                    move(many, i * PIXELS + j, 1, y, to)
             p += PIXELS
         while p + LANES <= pixels:
             for j in range(LANES):
@@ -66,9 +67,8 @@ def make_run(CHANNELS, LONG):
                         value = lines[values + np.uintp(i) * beside + np.uintp(j)]
                         few[i, j] += value * weight[tap + np.uintp(i) * apart]
                         multiplies += 1
-            for j in range(LANES):
-                for i in range(CHANNELS):
-                    y[at + np.uintp(p) + np.uintp(i) * plane + np.uintp(j)] = few[i, j]
+            for i in range(CHANNELS):
+                move(few, i * LANES, 1, y, at + np.uintp(p) + np.uintp(i) * plane)
             p += LANES
         for i in range(CHANNELS):  # pixels too few for a vector
             line, k = first + np.uintp(i) * beside, w + np.uintp(i) * apart

@@ -69,65 +69,73 @@ class Outputs(NamedTuple):
     plane: int
 
 
+@njit(inline=True)
+def tile(acc, lines, first, end, shifts, weight, w, taps, apart, sums, to):
+    # The loops over all taps around a tile, acc (CHANNELS, PIXELS). lines flat, where pixel p meets
+    # tap r at shifts[r] + p; weight flat, where that tap of channel i lies at
+    # w + i * apart + taps[r]; filled: sums flat (·, CHANNELS, PIXELS) from `to` on, whole tiles of
+    # the pixels from the first on
+    (CHANNELS, PIXELS), multiplies, to = acc.shape, 0, np.uintp(to)
+    for p in range(first, end - PIXELS + 1, PIXELS):
+        for i in range(CHANNELS):
+            for j in range(PIXELS):
+                acc[i, j] = 0
+        for r in range(shifts.size):
+            values, tap = shifts[r] + np.uintp(p), taps[r] + w
+            for i in range(CHANNELS):
+                factor = weight[tap + np.uintp(i) * apart]
+                for j in range(PIXELS):  # across the lanes of the vector registers
+                    acc[i, j] += lines[values + np.uintp(j)] * factor
+                    multiplies += 1
+        for k in range(0, CHANNELS * PIXELS, LANES):
+            move(acc, k, 1, sums, to + np.uintp(k))
+        to += np.uintp(CHANNELS * PIXELS)
+    return multiplies
+
+
 def make_tile(CHANNELS, VECTORS):
-    """Return the loops over all taps around a tile; LLVM unrolls its extents, so they are fixed."""
+    """Return the loops around a tile of such extents, which LLVM unrolls."""
 
     @njit(slp=True)
-    def tile(lines, first, end, shifts, weight, w, taps, apart, sums, to):
-        # lines flat, where pixel p meets tap r at shifts[r] + p; weight flat, where that tap of
-        # channel i lies at w + i * apart + taps[r]; filled: sums flat (·, CHANNELS, PIXELS) from
-        # `to` on, whole tiles of the pixels from the first on
+    def sized(lines, first, end, shifts, weight, w, taps, apart, sums, to):
         acc = registers(lines, CHANNELS, VECTORS)
-        PIXELS = acc.shape[1]
-        multiplies, to = 0, np.uintp(to)
-        for p in range(first, end - PIXELS + 1, PIXELS):
-            for j in range(PIXELS):
-                for i in range(CHANNELS):
-                    acc[i, j] = 0
-            for r in range(shifts.size):
-                values, tap = shifts[r] + np.uintp(p), taps[r] + w
-                for i in range(CHANNELS):
-                    factor = weight[tap + np.uintp(i) * apart]
-                    for j in range(PIXELS):  # across the lanes of the vector registers
-                        acc[i, j] += lines[values + np.uintp(j)] * factor
-                        multiplies += 1
-            for j in range(PIXELS):
-                for i in range(CHANNELS):
-                    sums[to + np.uintp(i * PIXELS) + np.uintp(j)] = acc[i, j]
-            to += np.uintp(CHANNELS * PIXELS)
-        return multiplies
+        return tile(acc, lines, first, end, shifts, weight, w, taps, apart, sums, to)
 
-    return tile
+    return sized
+
+
+@njit(inline=True)
+def dot_products(acc, PIXELS, window, first, R, weight, w, apart, sums, at):
+    # The loops for pixels that are left over: taps lie across the lanes of acc (SUMS, LANES), a sum
+    # in each. window flat: a pixel's R taps, from the first on, the next pixel's after them; weight
+    # flat: channel i's from w + i * apart on; sums flat (PIXELS, CHANNELS, LANES), from `at` on
+    SUMS, CHANNELS, multiplies = len(acc), len(acc) // PIXELS, 0
+    for k in range(0, SUMS * LANES, LANES):
+        move(sums, at + np.uintp(k), 1, acc, k)
+    for r in range(0, R - LANES + 1, LANES):
+        for p in range(PIXELS):
+            values = first + np.uintp(p * R) + np.uintp(r)
+            for i in range(CHANNELS):
+                factors = w + np.uintp(i) * apart + np.uintp(r)
+                for j in range(LANES):
+                    value, factor = window[values + np.uintp(j)], weight[factors + np.uintp(j)]
+                    acc[p * CHANNELS + i, j] += value * factor
+                    multiplies += 1
+    for k in range(0, SUMS * LANES, LANES):
+        move(acc, k, 1, sums, at + np.uintp(k))
+    return multiplies
 
 
 def make_dots(CHANNELS, PIXELS):
-    """Return the loops for pixels that are left over: taps lie across the lanes, a sum in each."""
+    """Return the loops for so many pixels that are left over, at a time."""
     SUMS = PIXELS * CHANNELS
 
     @njit(slp=True)
-    def dots(window, first, R, weight, w, apart, sums, at):
-        # window flat: a pixel's R taps, from the first on, the next pixel's after them; weight
-        # flat: channel i's from w + i * apart on; sums flat (PIXELS, CHANNELS, LANES), from `at` on
+    def sized(window, first, R, weight, w, apart, sums, at):
         acc = registers(window, SUMS, 1)
-        for j in range(LANES):
-            for i in range(SUMS):
-                acc[i, j] = sums[at + np.uintp(i * LANES) + np.uintp(j)]
-        multiplies = 0
-        for r in range(0, R - LANES + 1, LANES):
-            for j in range(LANES):
-                tap = np.uintp(r) + np.uintp(j)
-                for p in range(PIXELS):
-                    value = window[first + np.uintp(p * R) + tap]
-                    for i in range(CHANNELS):
-                        factor = weight[w + np.uintp(i) * apart + tap]
-                        acc[p * CHANNELS + i, j] += value * factor
-                        multiplies += 1
-        for j in range(LANES):
-            for i in range(SUMS):
-                sums[at + np.uintp(i * LANES) + np.uintp(j)] = acc[i, j]
-        return multiplies
+        return dot_products(acc, PIXELS, window, first, R, weight, w, apart, sums, at)
 
-    return dots
+    return sized
 
 
 # tiles of several vectors of pixels, and of one; without AVX-512 none has less than two

@@ -38,7 +38,17 @@ from .lines import (
     short4,
 )
 from .regions import plan
-from .registers import BLOCK, LANES, MANY, REGISTERS, aligned, numbers, registers, transpose_rows
+from .registers import (
+    BLOCK,
+    LANES,
+    MANY,
+    REGISTERS,
+    aligned,
+    move,
+    numbers,
+    registers,
+    transpose_rows,
+)
 
 # channels × taps of a tile: their sums, a vector of pixels each, fill the registers
 CHANNELS, TAPS = (4, 6) if REGISTERS > 16 else (2, 3)
@@ -46,35 +56,39 @@ PIXELS = 1100  # of a region whose lines are turned, at most; half as many again
 SHARE = 160  # taps, at most, that a job fills lines for; twice as many where pixels are few
 
 
+@njit(inline=True)
+def products(acc, TAPS, dy, at, plane, lines, base, shifts, r, end, sums):
+    # The loops over the pixels of a region, for some channels and taps, acc (SUMS, LANES). dy flat:
+    # channel i's pixels from at + i * plane on; lines flat: where tap r + t meets pixel p at
+    # base + shifts[r + t] + p; filled: sums flat (CHANNELS, TAPS, LANES)
+    SUMS, CHANNELS, multiplies = len(acc), len(acc) // TAPS, 0
+    for i in range(SUMS):
+        for j in range(LANES):
+            acc[i, j] = 0
+    for p in range(0, end - LANES + 1, LANES):
+        for t in range(TAPS):
+            values = base + shifts[r + np.uintp(t)] + np.uintp(p)
+            for i in range(CHANNELS):
+                factors = at + np.uintp(i) * plane + np.uintp(p)
+                for j in range(LANES):
+                    value, factor = lines[values + np.uintp(j)], dy[factors + np.uintp(j)]
+                    acc[i * TAPS + t, j] += value * factor
+                    multiplies += 1
+    for k in range(0, SUMS * LANES, LANES):
+        move(acc, k, 1, sums, k)
+    return multiplies
+
+
 def make_products(CHANNELS, TAPS):
-    """Return the loops over the pixels of a region, for some channels and taps."""
+    """Return the loops for so many channels and taps, which LLVM unrolls."""
     SUMS = CHANNELS * TAPS
 
-    @njit
-    def products(dy, at, plane, lines, base, shifts, r, end, sums):
-        # dy flat: channel i's pixels from at + i * plane on; lines flat: where tap r + t meets
-        # pixel p at base + shifts[r + t] + p; filled: sums flat (CHANNELS, TAPS, LANES)
+    @njit(slp=True)
+    def sized(dy, at, plane, lines, base, shifts, r, end, sums):
         acc = registers(dy, SUMS, 1)
-        multiplies = 0
-        for j in range(LANES):
-            for i in range(SUMS):
-                acc[i, j] = 0
-        for p in range(0, end - LANES + 1, LANES):
-            value, tap = at + np.uintp(p), base + np.uintp(p)
-            for j in range(LANES):
-                for i in range(CHANNELS):
-                    for t in range(TAPS):
-                        acc[i * TAPS + t, j] += (
-                            dy[value + np.uintp(i) * plane + np.uintp(j)]
-                            * lines[tap + shifts[r + np.uintp(t)] + np.uintp(j)]
-                        )
-                        multiplies += 1
-        for j in range(LANES):
-            for i in range(SUMS):
-                sums[np.uintp(i * LANES) + np.uintp(j)] = acc[i, j]
-        return multiplies
+        return products(acc, TAPS, dy, at, plane, lines, base, shifts, r, end, sums)
 
-    return products
+    return sized
 
 
 many, thin = make_products(CHANNELS, TAPS), make_products(CHANNELS, 1)

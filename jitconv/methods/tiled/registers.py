@@ -102,7 +102,7 @@ def _vector(context, builder, kind, array, index, size):
 def move(source, at, step, target, to):
     """Copy LANES numbers, a constant step apart in source; LLVM would copy them one by one."""
     at, to = int(at), int(to)
-    target[to : to + LANES] = source[at : at + step * LANES : step]
+    target.reshape(-1)[to : to + LANES] = source.reshape(-1)[at : at + step * LANES : step]
 
 
 @type_callable(move)

@@ -66,40 +66,33 @@ def interleave_loops(job, x, G, beside, jobs):
             c += channels
 
 
-def make_sample(CHANNELS):
-    """Return the loops over pixels that sample some channels whose pixels lie side by side."""
-
-    @njit
-    def sample(image, at, W, place, corners, beside, square, lines, to, apart):
-        # image flat ((H + 3) * (W + 3), CHANNELS) from `at` on; place (pixels,), corners (4, ·);
-        # beside flat (BLOCK, CHANNELS); lines flat: channel i's samples from to + i * apart on
-        right, below = np.uintp(CHANNELS), np.uintp(CHANNELS * (W + 3))
-        multiplies, blocks = 0, (place.size + BLOCK - 1) // BLOCK
-        for block in range(blocks):
-            begin, end = place.size * block // blocks, place.size * (block + 1) // blocks
-            for p in range(begin, end):
-                first, j = np.uintp(at + place[p] * CHANNELS), np.uintp((p - begin) * CHANNELS)
-                a, b, c, d = corners[0, p], corners[1, p], corners[2, p], corners[3, p]
-                for i in range(CHANNELS):  # across the lanes
-                    k = first + np.uintp(i)
-                    above = a * image[k] + b * image[k + right]
-                    under = c * image[k + below] + d * image[k + below + right]
-                    beside[j + np.uintp(i)] = above + under
-                    multiplies += 4
-            line, count = to + begin, end - begin
-            if CHANNELS >= LANES:
-                for i in range(0, CHANNELS, LANES):
-                    turn_back(beside, i, CHANNELS, count, square, lines, line + i * apart, apart)
-            else:
-                for p in range(count):
-                    for i in range(CHANNELS):
-                        lines[np.uintp(line + i * apart + p)] = beside[np.uintp(p * CHANNELS + i)]
-        return multiplies
-
-    return sample
-
-
-most, four, one = make_sample(MOST), make_sample(FOUR), make_sample(1)
+@njit(inline=True)
+def sample(CHANNELS, image, at, W, place, corners, beside, square, lines, to, apart):
+    # Some channels whose pixels lie side by side: image flat ((H + 3) * (W + 3), CHANNELS) from
+    # `at` on; place (pixels,), corners (4, ·); beside flat (BLOCK, CHANNELS); filled: lines
+    # flat, channel i's samples from to + i * apart on
+    right, below = np.uintp(CHANNELS), np.uintp(CHANNELS * (W + 3))
+    multiplies, blocks = 0, (place.size + BLOCK - 1) // BLOCK
+    for block in range(blocks):
+        begin, end = place.size * block // blocks, place.size * (block + 1) // blocks
+        for p in range(begin, end):
+            first, j = np.uintp(at + place[p] * CHANNELS), np.uintp((p - begin) * CHANNELS)
+            a, b, c, d = corners[0, p], corners[1, p], corners[2, p], corners[3, p]
+            for i in range(CHANNELS):  # across the lanes
+                k = first + np.uintp(i)
+                above = a * image[k] + b * image[k + right]
+                under = c * image[k + below] + d * image[k + below + right]
+                beside[j + np.uintp(i)] = above + under
+                multiplies += 4
+        line, count = to + begin, end - begin
+        if CHANNELS >= LANES:
+            for i in range(0, CHANNELS, LANES):
+                turn_back(beside, i, CHANNELS, count, square, lines, line + i * apart, apart)
+        else:
+            for p in range(count):
+                for i in range(CHANNELS):
+                    lines[np.uintp(line + i * apart + p)] = beside[np.uintp(p * CHANNELS + i)]
+    return multiplies
 
 
 @njit
@@ -144,11 +137,11 @@ def fill(image, n, offset, mask, geometry, C, corner, size, taps, space, lines, 
             at, to, apart = c * (H + 3) * (W + 3), (c * K + t) * area, K * area
             given = (image, at, W, place, corners, beside, square, lines, to, apart)
             if some == MOST:
-                corner_values += most(*given)
+                corner_values += sample(MOST, *given)
             elif some == FOUR:
-                corner_values += four(*given)
+                corner_values += sample(FOUR, *given)
             else:
-                corner_values += one(*given)
+                corner_values += sample(1, *given)
             if mask.size > 0:
                 for i in range(some):
                     line = np.uintp(to + i * apart)

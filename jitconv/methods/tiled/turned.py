@@ -90,7 +90,7 @@ def turn_weights(weight, first, apart, K, turned):
 def make_some(PIXELS):
     """Return the loops over all taps around a few pixels of sixteen channels."""
 
-    @njit(slp=BYTES < 64)
+    @njit(slp=BYTES < 64 or PIXELS == 1)  # one is written out number by number everywhere
     def some(pixels, places, first, shifts, taps, weights, bias, sums):
         # pixels flat, where output p meets tap r at places[p] + shifts[r]; weights flat, where that
         # tap lies at taps[r]; bias (LANES,); filled: sums flat (·, LANES), from the first output on
