@@ -1,6 +1,5 @@
 """The loops over lines do what the direct ones do: the same outputs, the same multiplies in bounds, on any number of threads."""
 
-import math
 import os
 import re
 import subprocess
@@ -300,8 +299,7 @@ def test_taps_left_out_are_the_same_on_every_processor(monkeypatch):
         for outputs in range(4, 40, 5)
     ]
     here = [regions.strips_of(window, False, outputs) for window, outputs in layers]
-    for many, block in ((8, 8), (6, 4)):
-        monkeypatch.setattr(regions, "MANY", many)
+    for block in (8, 4):
         monkeypatch.setattr(regions, "BLOCK", block)
         assert here == [regions.strips_of(window, False, outputs) for window, outputs in layers]
 
@@ -385,13 +383,14 @@ vectors_only = pytest.mark.skipif(
 )
 def test_the_innermost_loop_is_vectors_of_multiply_adds(tile, channels, vectors):
     """On every processor, also where LLVM would rather use halves of them."""
-    shape = registers.registers(np.zeros(1, np.float32), channels, vectors).shape
+    pixels = registers.registers(np.zeros(1, np.float32), channels, vectors).shape[1]
 
     def once(values, shifts, weight, sums):
-        w, zero = np.uintp(0), np.intp(0)
-        return tile(values, zero, shape[1], shifts, weight, w, shifts, np.uintp(9), sums, zero)
+        w, apart = np.uintp(0), np.uintp(9)
+        factors = lines.Factors(values, 0, shifts, weight, w, apart, shifts, channels, pixels)
+        return tile(factors, 0, pixels, 0, weight, 0, 0, lines.Outputs(sums, 0, pixels))
 
-    sums = np.zeros(math.prod(shape), np.float32)
+    sums = np.zeros(channels * pixels, np.float32)
     assert multiply_adds(once, sums) == 9 * sums.size
 
 

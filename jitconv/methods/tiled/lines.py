@@ -70,26 +70,32 @@ class Outputs(NamedTuple):
 
 
 @njit(inline=True)
-def tile(acc, lines, first, end, shifts, weight, w, taps, apart, sums, to):
-    # The loops over all taps around a tile, acc (CHANNELS, PIXELS). lines flat, where pixel p meets
-    # tap r at shifts[r] + p; weight flat, where that tap of channel i lies at
-    # w + i * apart + taps[r]; filled: sums flat (·, CHANNELS, PIXELS) from `to` on, whole tiles of
-    # the pixels from the first on
-    (CHANNELS, PIXELS), multiplies, to = acc.shape, 0, np.uintp(to)
+def tile(acc, factors, first, end, i0, bias, m, c0, outputs):
+    # The loops over all taps around a tile, acc (CHANNELS, PIXELS), of whole tiles of the pixels
+    # from the first on, and of the channels from number i0 on: bias from m on; sums of the first
+    # input channels begin with the bias, those of others are added to y
+    (lines, at, shifts, weight, w, apart, taps, _, _), (y, to, plane) = factors, outputs
+    (CHANNELS, PIXELS), multiplies, zero = acc.shape, 0, y.dtype.type(0)
+    w, to = w + np.uintp(i0) * apart, to + i0 * plane
     for p in range(first, end - PIXELS + 1, PIXELS):
         for i in range(CHANNELS):
+            begin = zero if c0 > 0 else bias[np.uintp(m + i0 + i)]
             for j in range(PIXELS):
-                acc[i, j] = 0
+                acc[i, j] = begin
         for r in range(shifts.size):
-            values, tap = shifts[r] + np.uintp(p), taps[r] + w
+            values, tap = shifts[r] + np.uintp(at + p), taps[r] + w
             for i in range(CHANNELS):
                 factor = weight[tap + np.uintp(i) * apart]
                 for j in range(PIXELS):  # across the lanes of the vector registers
                     acc[i, j] += lines[values + np.uintp(j)] * factor
                     multiplies += 1
-        for k in range(0, CHANNELS * PIXELS, LANES):
-            move(acc, k, 1, sums, to + np.uintp(k))
-        to += np.uintp(CHANNELS * PIXELS)
+        for i in range(CHANNELS):
+            target = np.uintp(to + i * plane + p)
+            if c0 > 0:
+                for j in range(PIXELS):
+                    acc[i, j] += y[target + np.uintp(j)]
+            for j in range(0, PIXELS, LANES):
+                move(acc, i * PIXELS + j, 1, y, target + np.uintp(j))
     return multiplies
 
 
@@ -97,9 +103,9 @@ def make_tile(CHANNELS, VECTORS):
     """Return the loops around a tile of such extents, which LLVM unrolls."""
 
     @njit(slp=True)
-    def sized(lines, first, end, shifts, weight, w, taps, apart, sums, to):
-        acc = registers(lines, CHANNELS, VECTORS)
-        return tile(acc, lines, first, end, shifts, weight, w, taps, apart, sums, to)
+    def sized(factors, first, end, i0, bias, m, c0, outputs):
+        acc = registers(factors.lines, CHANNELS, VECTORS)
+        return tile(acc, factors, first, end, i0, bias, m, c0, outputs)
 
     return sized
 
@@ -155,27 +161,10 @@ def put(value, target, at, count):
 
 
 @njit
-def add(sums, channels, long_pixels, middle, end, bias, m, c0, y, at, plane):
-    # sums flat, of long tiles up to the middle pixel, then of short ones, onto y flat: from `at`
-    # on, a plane further for the next channel; those of the first input channels onto the bias
-    p, source = np.intp(0), np.uintp(0)
-    while p < end:
-        pixels = long_pixels if p < middle else LANES
-        for i in range(channels):
-            target, b = np.uintp(at + p + i * plane), bias[np.uintp(m + i)]
-            for j in range(pixels):
-                before = y[target + np.uintp(j)] if c0 > 0 else b
-                y[target + np.uintp(j)] = before + sums[source + np.uintp(j)]
-            source += np.uintp(pixels)
-        p += pixels
-
-
-@njit
-def tiles(factors, sums, bias, m, c0, outputs):
-    # All pixels that fill vectors, before number `end`; sums, c0: see `add`; bias from m on
-    (lines, at, shifts, weight, w, apart, taps, channels, pixels), (y, to, plane) = factors, outputs
-    end = pixels // LANES * LANES
-    multiplies, zero, stop, i = 0, np.intp(0), at + end, 0
+def tiles(factors, bias, m, c0, outputs):
+    # all pixels that fill vectors; bias, c0: see `tile`
+    channels, multiplies, zero, i = factors.channels, 0, np.intp(0), 0
+    end = factors.pixels // LANES * LANES
     while i < channels:
         many, vectors = 1, ONE
         if channels - i >= MANY and channels - i != MANY + 2:  # or two were left, one by one
@@ -184,22 +173,20 @@ def tiles(factors, sums, bias, m, c0, outputs):
             many, vectors = 3, THREE
         elif channels - i >= 4:
             many, vectors = 4, FOUR
-        size = numbers(vectors, y.itemsize)  # pixels of a long tile
-        whole, v = end // size * size, w + np.uintp(i) * apart
-        middle, k = at + whole, many * whole  # where short tiles begin, and their sums
+        size = numbers(vectors, bias.itemsize)  # pixels of a long tile
+        middle = end // size * size  # where short tiles begin
         if many == MANY:
-            multiplies += long(lines, at, middle, shifts, weight, v, taps, apart, sums, zero)
-            multiplies += short(lines, middle, stop, shifts, weight, v, taps, apart, sums, k)
+            multiplies += long(factors, zero, middle, i, bias, m, c0, outputs)
+            multiplies += short(factors, middle, end, i, bias, m, c0, outputs)
         elif many == 4:
-            multiplies += long4(lines, at, middle, shifts, weight, v, taps, apart, sums, zero)
-            multiplies += short4(lines, middle, stop, shifts, weight, v, taps, apart, sums, k)
+            multiplies += long4(factors, zero, middle, i, bias, m, c0, outputs)
+            multiplies += short4(factors, middle, end, i, bias, m, c0, outputs)
         elif many == 3:
-            multiplies += long3(lines, at, middle, shifts, weight, v, taps, apart, sums, zero)
-            multiplies += short3(lines, middle, stop, shifts, weight, v, taps, apart, sums, k)
+            multiplies += long3(factors, zero, middle, i, bias, m, c0, outputs)
+            multiplies += short3(factors, middle, end, i, bias, m, c0, outputs)
         else:
-            multiplies += long1(lines, at, middle, shifts, weight, v, taps, apart, sums, zero)
-            multiplies += short1(lines, middle, stop, shifts, weight, v, taps, apart, sums, k)
-        add(sums, many, size, whole, end, bias, m + i, c0, y, to + i * plane, plane)
+            multiplies += long1(factors, zero, middle, i, bias, m, c0, outputs)
+            multiplies += short1(factors, middle, end, i, bias, m, c0, outputs)
         i += many
     return multiplies
 
@@ -277,13 +264,13 @@ def last_pixels(factors, in_order, windows, packed, sums, enough, outputs):
 def some_taps(factors, in_order, bias, m, c0, last, waiting, buffers, outputs):
     # all pixels of some output channels, for the taps of some input channels, from number c0 up to,
     # perhaps, the last; returns the count, and how many taps now wait in the lanes' sums
-    left, (sums, windows, packed, lane_sums) = factors.pixels % LANES, buffers
-    if c0 == 0:  # the last pixels are their bias yet, and the lanes' sums zero; `add` does others
+    left, (windows, lane_sums, packed) = factors.pixels % LANES, buffers
+    if c0 == 0:  # the last pixels are their bias yet, and the lanes' sums zero
         (y, to, plane), waiting = outputs, 0
         for i in range(factors.channels):
             put(bias[m + i], y, to + i * plane + factors.pixels - left, left)
         put(y.dtype.type(0), lane_sums, np.intp(0), factors.channels * left * LANES)
-    multiplies = tiles(factors, sums, bias, m, c0, outputs)
+    multiplies = tiles(factors, bias, m, c0, outputs)
     if left > 0:
         waiting += factors.shifts.size // LANES * LANES
         enough = waiting >= LANES * TAPS or (waiting > 0 and last)
@@ -382,8 +369,7 @@ def line_loops(job, x, weight, bias, y, transposed, regions, tables, sizes, grou
     per_m, per_c = (K, MG * K) if transposed else (CG * K, K)  # from channel to channel
     flat_x, flat_w, flat_y = x.reshape(x.size), weight.reshape(weight.size), y.reshape(y.size)
     lines, kept = aligned(sizes[0], y), aligned(sizes[1] + LANES, y)
-    windows, lane_sums = aligned(sizes[2], y), aligned(sizes[3], y)
-    sums, packed = aligned(sizes[4], y), aligned(sizes[5], y)
+    buffers = aligned(sizes[2], y), aligned(sizes[3], y), aligned(sizes[4], y)
     # a call without lines reads the image itself
     jobs, blocks, own = counts.size, (MG + BLOCK - 1) // BLOCK, sizes[0] == 0
     units = N * groups * parts * len(regions)
@@ -397,8 +383,7 @@ def line_loops(job, x, weight, bias, y, transposed, regions, tables, sizes, grou
         if region["contiguous"]:
             out, plane = flat_y, OH * OW
             corner = ((n * M + m) * OH + region["oh"]) * OW + region["ow"]
-        buffers, outputs = (sums, windows, packed, lane_sums), Outputs(out, corner, plane)
-        waiting = 0
+        outputs, waiting = Outputs(out, corner, plane), 0
         for c0 in range(0, CG, region["step"]):
             some, c = min(region["step"], CG - c0), n * C + g * CG + c0
             R = some * region["TH"] * region["TW"]

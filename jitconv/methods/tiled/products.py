@@ -22,33 +22,9 @@ import numpy as np
 from ...costs.report import Pass
 from ...jit import get_num_threads, njit
 from ...shapes import Window
-from .lines import (
-    FOUR,
-    ONE,
-    WIDE,
-    copy,
-    fill,
-    gather,
-    long,
-    long1,
-    long4,
-    parts_of,
-    short,
-    short1,
-    short4,
-)
+from .lines import Factors, Outputs, copy, fill, gather, parts_of, put, tiles
 from .regions import plan
-from .registers import (
-    BLOCK,
-    LANES,
-    MANY,
-    REGISTERS,
-    aligned,
-    move,
-    numbers,
-    registers,
-    transpose_rows,
-)
+from .registers import BLOCK, LANES, REGISTERS, aligned, move, registers, transpose_rows
 
 # channels × taps of a tile: their sums, a vector of pixels each, fill the registers
 CHANNELS, TAPS = (4, 6) if REGISTERS > 16 else (2, 3)
@@ -159,54 +135,18 @@ def turn_lines(lines, base, shifts, pixels, windows):
 
 
 @njit
-def add_tiles(sums, channels, long_taps, middle, end, dweight, w, apart, taps, in_order):
-    # sums flat, of long tiles up to the middle tap, then of short ones, onto dweight flat, where
-    # they lie in order, or each where taps say
-    r, k = np.intp(0), np.uintp(0)
-    while r < end:
-        some = long_taps if r < middle else LANES
-        for i in range(channels):
-            first = w + np.uintp(i) * apart
-            if in_order:
-                first += taps[np.uintp(r)]
-                for j in range(some):
-                    dweight[first + np.uintp(j)] += sums[k + np.uintp(j)]
-            else:
-                for j in range(some):
-                    dweight[first + taps[np.uintp(r + j)]] += sums[k + np.uintp(j)]
-            k += np.uintp(some)
-        r += some
-
-
-@njit
-def turned(read, sums, target, in_order):
-    # windows flat (pixels, R): what each tap meets, in whole vectors; rows: 0, 1, 2 … of them;
-    # dy flat: channel i's pixels from at + i * plane on; dweight flat: tap r of channel i at
-    # w + i * apart + taps[r]
-    (windows, R, rows, dy, at, plane, channels), (dweight, w, apart, taps) = read, target
-    end, multiplies, m = R // LANES * LANES, 0, np.intp(0)
-    shifts, zero = np.uintp(R) * rows, np.intp(0)
-    while m < channels:
-        a, v = np.uintp(at + m * plane), w + np.uintp(m) * apart
-        now, vectors = 1, ONE
-        if channels - m >= MANY and channels - m != MANY + 2:
-            now, vectors = MANY, WIDE
-        elif channels - m >= 4:
-            now, vectors = 4, FOUR
-        long_taps = numbers(vectors, dy.itemsize)
-        middle, p = end // long_taps * long_taps, np.uintp(plane)
-        k = now * middle
-        if now == MANY:
-            multiplies += long(windows, zero, middle, shifts, dy, a, rows, p, sums, zero)
-            multiplies += short(windows, middle, end, shifts, dy, a, rows, p, sums, k)
-        elif now == 4:
-            multiplies += long4(windows, zero, middle, shifts, dy, a, rows, p, sums, zero)
-            multiplies += short4(windows, middle, end, shifts, dy, a, rows, p, sums, k)
-        else:
-            multiplies += long1(windows, zero, middle, shifts, dy, a, rows, p, sums, zero)
-            multiplies += short1(windows, middle, end, shifts, dy, a, rows, p, sums, k)
-        add_tiles(sums, now, long_taps, middle, end, dweight, v, apart, taps, in_order)
-        m += now
+def turned(factors, taps, sums, outputs, in_order):
+    # The gradients of whole vectors of taps: factors are windows, what each tap of a pixel meets,
+    # and dy; outputs dweight, where they lie in order, or each where taps say
+    (R, M), (dweight, w, apart) = (factors.pixels, factors.channels), outputs
+    if in_order:
+        return tiles(factors, sums, 0, 1, Outputs(dweight, w + np.intp(taps[0]), apart))
+    end = R // LANES * LANES
+    put(dweight.dtype.type(0), sums, 0, M * R)
+    multiplies = tiles(factors, sums, 0, 1, Outputs(sums, 0, R))
+    for i in range(M):
+        for r in range(end):
+            dweight[np.uintp(w + i * apart) + taps[r]] += sums[np.uintp(i * R + r)]
     return multiplies
 
 
@@ -221,7 +161,7 @@ def product_loops(job, x, dy, dweight, regions, tables, sizes, groups, cuts, par
     flat_x, flat_dy, flat_dw = x.reshape(x.size), dy.reshape(dy.size), dweight.reshape(dweight.size)
     lines, kept = aligned(sizes[0], dy), aligned(sizes[1] + LANES, dy)
     most = np.diff(cuts).max() * K
-    sums = aligned(max(CHANNELS * TAPS * LANES, MANY * most), dy)
+    sums = aligned(max(CHANNELS * TAPS * LANES, MG * most if few > 0 else 0), dy)
     windows = aligned(few * most, dy)
     rows = np.arange(few).astype(np.uintp)
     jobs, own, chunks = counts.size, sizes[0] == 0, cuts.size - 1
@@ -251,15 +191,17 @@ def product_loops(job, x, dy, dweight, regions, tables, sizes, groups, cuts, par
                         k, begin = m * pixels, at + m * plane
                         copy(flat_dy, begin, OW, 1, kept, k, width, width, region["height"])
                     source, plane, at = kept, pixels, 0
-                target = (flat_dw, np.uintp(m0 * CG * K + c0 * K), apart, taps)
+                a, p, w, channels = np.uintp(at), np.uintp(plane), m0 * CG * K + c0 * K, m1 - m0
                 if few > 0:
                     turn_lines(values, base, shifts, pixels, windows)
-                    read = (windows, R, rows[:pixels], source, at, plane, m1 - m0)
-                    multiplies += turned(read, sums, target, region["in_order"] == 1)
+                    now = rows[:pixels]  # a window of R taps for each
+                    begins = np.uintp(R) * now
+                    factors = Factors(windows, 0, begins, source, a, p, now, channels, R)
+                    outputs = Outputs(flat_dw, w, CG * K)
+                    multiplies += turned(factors, taps, sums, outputs, region["in_order"] == 1)
                     first = R // LANES * LANES  # the other taps are too few for a vector
-                a, p = np.uintp(at), np.uintp(plane)
-                read = (source, a, p, values, base, shifts, m1 - m0, pixels)
-                multiplies += straight(read, first, sums, target)
+                read = (source, a, p, values, base, shifts, channels, pixels)
+                multiplies += straight(read, first, sums, (flat_dw, np.uintp(w), apart, taps))
     counts[job] = multiplies
 
 

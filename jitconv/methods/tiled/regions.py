@@ -12,7 +12,7 @@ import numpy as np
 from ...costs.report import Pass
 from ...jit import get_num_threads
 from ...shapes import Window
-from .registers import BLOCK, BYTES, LANES, MANY
+from .registers import BLOCK, BYTES, LANES
 from .strips import Strip, convolution, phases
 
 # Taps whose sums stay in registers before they are added to the output, and bytes of lines, about:
@@ -55,9 +55,9 @@ class Plan(NamedTuple):
     tables : numpy.ndarray (2, kinds, R)
         Of each kind of region and each tap of some channels: how far it lies from a line's first
         pixel, and from the weight's first number.
-    sizes : numpy.ndarray (6,)
+    sizes : numpy.ndarray (5,)
         Numbers that a job's buffers hold: lines, sums of a region that is not contiguous, the last
-        pixels' taps, their sums, a block's sums, a block's taps.
+        pixels' taps, their sums, a block's taps.
     work : tuple of (int, int)
         Of each region: its multiplies for an output channel, and the numbers in its lines.
     busy : int
@@ -305,7 +305,6 @@ def plan(
         share * MG * (pixels * (1 - regions["contiguous"])).max(),
         left * most,
         left * LANES * -(-MG // BLOCK) * BLOCK,
-        MANY * pixels.max(),
         BLOCK * most * (1 - regions["in_order"].min()),
     )
     outside, equals = pairs - inside, "phases" if transposed else "dense"

@@ -180,9 +180,9 @@ def sample_loops(
     C, MG, R, pixels = CG * groups, M // groups, CG * KH * KW, height * width
     flat_w, flat_y = weight.reshape(weight.size), y.reshape(y.size)
     area = (pixels // LANES + 1) * LANES  # of a line
-    lines, sums = aligned(groups * R * area, y), aligned(MANY * pixels, y)
+    lines, space = aligned(groups * R * area, y), workspace(pixels, y)
     windows, lane_sums = aligned(LANES * TAPS, y), aligned(LANES * LANES * (MG + MANY), y)
-    buffers, space = (sums, windows, aligned(0, y), lane_sums), workspace(pixels, y)
+    buffers = windows, lane_sums, aligned(0, y)
     taps, apart = np.arange(TAPS).astype(np.uintp), np.uintp(R)
     shifts = taps * np.uintp(area)
     across, down = (OW + width - 1) // width, (OH + height - 1) // height
