@@ -537,6 +537,11 @@ def halo(window: Window, axis: int) -> Pair:
     (int, int)
         Pixels before and after.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If the axis is neither.
+
     References
     ----------
     Document §2, 수용 영역.
@@ -546,6 +551,7 @@ def halo(window: Window, axis: int) -> Pair:
     >>> halo(window(100, 5), 0), halo(window(100, 3, dilation=4), 0), halo(window(100, 4), 0)
     ((2, 2), (4, 4), (2, 1))
     """
+    axis = _axis(axis)
     reach = effective_kernel_size(window.kernel[axis], window.dilation[axis])
     return reach // 2, reach - reach // 2 - 1
 
@@ -565,6 +571,11 @@ def transposed_halo(window: Window, axis: int) -> Pair:
     (int, int)
         Pixels before, and none after.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If the axis is neither.
+
     References
     ----------
     Document §3.
@@ -574,6 +585,7 @@ def transposed_halo(window: Window, axis: int) -> Pair:
     >>> transposed_halo(transposed_window(100, 4, stride=2), 0)
     (1, 0)
     """
+    axis = _axis(axis)
     reach = effective_kernel_size(window.kernel[axis], window.dilation[axis])
     return (reach - 1) // window.stride[axis], 0
 
@@ -603,7 +615,7 @@ def blocks(window: Window, axis: int, chunks: Sequence[int], margin: int = 0) ->
     Raises
     ------
     TypeError, ValueError
-        If the chunks are no integers, negative, or do not add up to the axis.
+        If the axis is neither, or the chunks are no integers, negative, or do not add up to it.
 
     References
     ----------
@@ -616,6 +628,7 @@ def blocks(window: Window, axis: int, chunks: Sequence[int], margin: int = 0) ->
     Block(outputs=2, pixels=(0, 4), padding=(1, 0), output_padding=0)
     Block(outputs=3, pixels=(0, 7), padding=(0, 0), output_padding=0)
     """
+    axis = _axis(axis)
     size, stride, outputs = window.size[axis], window.stride[axis], window.output[axis]
     (before, _), (low, high) = window.padding[axis], halo(window, axis)
     reach = low + high + 1
@@ -658,7 +671,7 @@ def transposed_blocks(window: Window, axis: int, chunks: Sequence[int]) -> list[
     Raises
     ------
     TypeError, ValueError
-        If the chunks are no integers, negative, or do not add up to the axis.
+        If the axis is neither, or the chunks are no integers, negative, or do not add up to it.
 
     References
     ----------
@@ -671,6 +684,7 @@ def transposed_blocks(window: Window, axis: int, chunks: Sequence[int]) -> list[
     Block(outputs=5, pixels=(0, 3), padding=(1, 2), output_padding=0)
     Block(outputs=7, pixels=(0, 4), padding=(2, 1), output_padding=0)
     """
+    axis = _axis(axis)
     size, stride, outputs = window.size[axis], window.stride[axis], window.output[axis]
     (crop, _), (low, _) = window.padding[axis], transposed_halo(window, axis)
     chunks = _chunks(chunks, size)
@@ -686,6 +700,13 @@ def transposed_blocks(window: Window, axis: int, chunks: Sequence[int]) -> list[
         found.append(Block(end - begin, (0, edge - held), crops, max(-rest, 0)))
         begin, start = end, edge
     return found
+
+
+def _axis(axis: int) -> int:
+    axis = checks.integer("axis", axis, 0)
+    if axis > 1:
+        raise ValueError(f"axis: must be 0, the height, or 1, the width, got {axis}")
+    return axis
 
 
 def _chunks(chunks: Sequence[int], size: int) -> list[int]:

@@ -141,6 +141,17 @@ CASES = {  # name: (call, error, what the message must hold)
         ValueError,
         "nested pairs \\(\\(top, bottom\\), \\(left, right\\)\\)",
     ),
+    "a third axis": (lambda: shapes.halo(shapes.window(8, 3), 2), ValueError, "axis: must be 0"),
+    "no axis": (
+        lambda: shapes.blocks(shapes.window(8, 3), "h", (4, 4)),
+        TypeError,
+        "axis: must be",
+    ),
+    "chunks of another axis": (
+        lambda: shapes.blocks(shapes.window(8, 3), 0, (4, 5)),
+        ValueError,
+        "chunks: must add up to the 8 pixels",
+    ),
     "half nested": (lambda: jitconv.conv2d(X, W, padding=(1, (1, 2))), ValueError, "nested pairs"),
     "negative side": (
         lambda: jitconv.conv2d(X, W, padding=((0, -1), (0, 0))),
