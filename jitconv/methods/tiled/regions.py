@@ -19,8 +19,9 @@ from .strips import Strip, convolution, phases
 # half of the second-level cache, which is mostly smaller without AVX-512, and so is the first.
 TAPS, LINES = (320, 480 * 2**10) if BYTES == 64 else (160, 240 * 2**10)
 PIXELS = 4096  # of a region, about, at most
-# A 1×1 kernel has lines if a group has so many channels, and all images more than so many bytes.
-DEEP, LARGE = 64, 2**23
+# A 1×1 kernel has lines if a group has so many channels, and all images more than so many bytes or
+# the group so many output channels (with AVX-512 that was not measured).
+DEEP, LARGE, OUTPUTS = 64, 2**23, 2**31 if BYTES == 64 else 256
 # Measured, in cycles: a number of a line, a line besides, a weight that the last pixels need beside
 # others, a region. A call is cut so that the times that so many threads take add up to the least.
 FILLING, LINE, PACKING, UNIT, THREADS = 0.375, 60, 1.5, 3000, (1, 2, 4, 8)
@@ -278,9 +279,10 @@ def plan(
     (KH, KW), (H, W), (OH, OW) = window.kernel, window.size, window.output
     CG, MG, K = C // groups, M // groups, KH * KW
     numbers, per_c = LINES // itemsize // share, MG * K if transposed else K
-    # a 1×1 kernel meets the image as it is; but many channels of a large one come faster row by row
+    # a 1×1 kernel meets the image as it is; but many channels may come faster row by row
     own = share == 1 and K == 1 and window.stride == (1, 1) and window.output == window.size
-    own = own and not transposed and (CG < DEEP or N * C * H * W * itemsize <= LARGE)
+    small = MG < OUTPUTS and N * C * H * W * itemsize <= LARGE
+    own = own and not transposed and (CG < DEEP or small)
     axes, pieces = strips_of(window, transposed, MG), []
     others = max(1, N) * groups * len(axes[0]) * len(axes[1])
     for rows, columns in itertools.product(*axes):
