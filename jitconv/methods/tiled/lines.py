@@ -17,8 +17,8 @@ notebook 11 comes one by one:
    Once fetched, a vector of pixels serves every channel of the tile, and a weight every pixel.
    Where a region's last pixels are too few for a vector, sixteen taps of a pixel fill it instead
    (`dots`); taps that are too few for that, too, are multiplied one by one.
-3. *Add.* After a few hundred taps the sums are added to the output. Short sums keep float32 errors
-   small.
+3. *Add.* The sums of the first few hundred taps begin with the bias, and are stored; those of the
+   next are added to the output. Short sums keep float32 errors small.
 
 The dense variants differ in nothing but which outputs make a region, and `strips` says it. All of
 a standard convolution is one region, cut where its lines would leave the cache. A transposed one
