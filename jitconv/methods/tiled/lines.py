@@ -38,7 +38,7 @@ import numpy as np
 from ...call import Dense, empty
 from ...costs.report import Pass
 from ...jit import get_num_threads, njit
-from .regions import TAPS, Plan, plan
+from .regions import NUMBER, TAPS, Plan, plan
 from .registers import BLOCK, BYTES, LANES, MANY, aligned, move, numbers, registers, spread
 
 # vectors of pixels in a long tile of MANY, of four, of three, and of one output channels; longer
@@ -418,8 +418,8 @@ def parts_of(
 
     def longest(parts: int) -> float:
         sizes = np.diff(np.minimum(np.arange(parts + 1) * blocks // parts * BLOCK, channels))
-        # in the order of `line_loops`; filling a number takes as long as about six multiplies
-        units = np.tile((np.outer(sizes, taps) + 6 * filled).ravel(), images)
+        # in the order of `line_loops`
+        units = np.tile((np.outer(sizes, taps) + NUMBER * filled).ravel(), images)
         ends = units.size * np.arange(threads + 1) // threads
         # measured: threads with one region of an image each are slower than if all share each
         alone = 1.05 if images == 1 < len(regions) and units.size <= threads else 1.0

@@ -28,6 +28,7 @@ FILLING, LINE, PACKING, UNIT, THREADS = 0.375, 60, 1.5, 3000, (1, 2, 4, 8)
 # Taps outside the image are left out where that saves at least SAVED of the time, or where the
 # output has at most TINY pixels and at most INSIDE of the taps lie in the image.
 SAVED, TINY, INSIDE = 0.15, 2 * LANES, 0.6
+NUMBER = 6  # multiplies that take about as long as filling a number of a line
 ALONE = 50_000  # multiplies that one thread has done before another wakes up
 
 # The fields of a strip of rows and of one of columns, and what follows from them: rows of a line,
@@ -316,6 +317,5 @@ def plan(
     multiplies = pixels * regions["TH"] * regions["TW"] * CG
     filled = lines * regions["rows"] * regions["width"] * CG * (not own)
     work = tuple(zip(multiplies.tolist(), filled.tolist(), strict=True))
-    # filling a number takes as long as about six multiplies
-    busy = 1 + N * int(M * multiplies.sum() + 6 * groups * filled.sum()) // ALONE
+    busy = 1 + N * int(M * multiplies.sum() + NUMBER * groups * filled.sum()) // ALONE
     return Plan(regions, tables, np.array(sizes, np.intp), work, busy, parts, outside, equals)
