@@ -372,10 +372,13 @@ vectors_only = pytest.mark.skipif(
     ("tile", "channels", "vectors"),
     [
         (lines.long, registers.MANY, lines.WIDE),
+        (lines.two, registers.MANY, 2),
         (lines.short, registers.MANY, 1),
         (lines.long4, 4, lines.FOUR),
+        (lines.two4, 4, 2),
         (lines.short4, 4, 1),
         (lines.long3, 3, lines.THREE),
+        (lines.two3, 3, 2),
         (lines.short3, 3, 1),
         (lines.long1, 1, lines.ONE),
         (lines.short1, 1, 1),

@@ -20,8 +20,8 @@ from .strips import Strip, convolution, phases
 TAPS, LINES = (320, 480 * 2**10) if BYTES == 64 else (160, 240 * 2**10)
 PIXELS = 4096  # of a region, about, at most
 # A 1×1 kernel has lines if a group has so many channels, and all images more than so many bytes or
-# the group so many output channels (with AVX-512 that was not measured).
-DEEP, LARGE, OUTPUTS = 64, 2**23, 2**31 if BYTES == 64 else 256
+# the group so many output channels.
+DEEP, LARGE, OUTPUTS = 64, 2**23, 256
 # Measured, in cycles: a number of a line, a line besides, a weight that the last pixels need beside
 # others, a region. A call is cut so that the times that so many threads take add up to the least.
 FILLING, LINE, PACKING, UNIT, THREADS = 0.375, 60, 1.5, 3000, (1, 2, 4, 8)

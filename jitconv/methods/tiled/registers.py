@@ -41,16 +41,15 @@ BLOCK = 8 if BYTES == 64 else 4  # output channels that threads share come in su
 def registers(like, rows, vectors):
     """Return an uninitialised array that LLVM keeps in registers.
 
-    Its shape is (rows, numbers), as many numbers as so many vectors of like's type hold, rounded up
-    to a multiple of LANES.
+    Its shape is (rows, `numbers`), for so many vectors of like's type.
     """
     return np.empty((rows, numbers(vectors, like.itemsize)), like.dtype)
 
 
 @register_jitable
 def numbers(vectors: int, itemsize: int) -> int:
-    """Return how many numbers so many vectors hold, rounded up to a multiple of LANES."""
-    return -(-vectors * BYTES // itemsize // LANES) * LANES
+    """Return how many numbers so many vectors hold, in whole LANES, and one LANES at least."""
+    return max(1, vectors * BYTES // itemsize // LANES) * LANES
 
 
 @type_callable(registers)
