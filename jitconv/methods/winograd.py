@@ -359,7 +359,7 @@ def make_product(ROWS, VECTORS, SHARE=1):
     return sized
 
 
-wide, wide1 = make_product(4, VECTORS), make_product(1, VECTORS)
+wide5, wide, wide1 = (make_product(rows, VECTORS) for rows in (5, 4, 1))
 thin, half = make_product(4, 1), make_product(TILES, 1, 2)
 
 
@@ -388,8 +388,11 @@ def rest(v, at, first, tiles, u, k, some, width, sums, p, to, onto):
 def multiply(v, at, some, tiles, u, k, width, sums, p, to, onto):
     # a band: 36 times v (tiles, some) · u (some, width) -> p (tiles, width)
     done, multiplies = tiles // 4 * 4, 0
-    if width == numbers(VECTORS, p.itemsize):
-        multiplies += wide(v, at, 0, tiles, u, k, some, p, to, onto)
+    if width == numbers(VECTORS, p.itemsize):  # by fives, where one by one some would be left
+        fives = 5 * min(tiles % 4, tiles // 5)
+        done = fives + (tiles - fives) // 4 * 4
+        multiplies += wide5(v, at, 0, fives, u, k, some, p, to, onto)
+        multiplies += wide(v, at, fives, done, u, k, some, p, to, onto)
         return multiplies + wide1(v, at, done, tiles, u, k, some, p, to, onto)
     if width == LANES:
         multiplies += thin(v, at, 0, tiles, u, k, some, p, to, onto)

@@ -42,7 +42,7 @@ from .regions import NUMBER, TAPS, Plan, plan
 from .registers import BLOCK, BYTES, LANES, MANY, aligned, move, numbers, registers, spread
 
 # vectors of pixels in a long tile of MANY, of four, of three, and of one output channels
-WIDE, FOUR, THREE, ONE = (3, 3, 3, 4) if BYTES == 64 else (2, 2, 2, 8)
+WIDE, FOUR, THREE, ONE = (3, 3, 2, 4) if BYTES == 64 else (2, 2, 2, 8)
 PAIR = 2 if BYTES == 64 else 1  # pixels that are left over, and share what is fetched
 
 
@@ -143,12 +143,12 @@ def make_dots(CHANNELS, PIXELS):
     return sized
 
 
-# tiles of three vectors of pixels, of two, and of one; without AVX-512 all have two
+# tiles of several vectors of pixels, and of one; without AVX-512 none has less than two
 long, long4, long3 = make_tile(MANY, WIDE), make_tile(4, FOUR), make_tile(3, THREE)
-two, two4, two3 = short, short4, short3 = long, long4, long3
+two, short, short4, short3 = long, long, long4, long3
 if BYTES == 64:
-    two, two4, two3 = make_tile(MANY, 2), make_tile(4, 2), make_tile(3, 2)
-    short, short4, short3 = make_tile(MANY, 1), make_tile(4, 1), make_tile(3, 1)
+    two, short = make_tile(MANY, 2), make_tile(MANY, 1)
+    short4, short3 = make_tile(4, 1), make_tile(3, 1)
 long1, short1 = make_tile(1, ONE), make_tile(1, 1)
 dots, dots1 = make_dots(BLOCK, 1), make_dots(1, 1)
 dots2 = dots if PAIR == 1 else make_dots(BLOCK, 2)  # of two pixels
@@ -176,24 +176,22 @@ def tiles(factors, bias, m, c0, outputs):
             many, vectors = 4, FOUR
         size = numbers(vectors, bias.itemsize)  # pixels of a long tile
         # four vectors are two tiles of two, rather than one of three and a slow one of one
-        twos = -whole % 3 if size == 3 * LANES and whole > 1 else 0
-        a = (end - 2 * twos * LANES) // size * size
-        b = a + 2 * twos * LANES
+        twos = -whole % 3 if many == MANY and size == 3 * LANES and whole > 1 else 0
+        a = (end - 2 * twos * LANES) // size * size  # where tiles of two vectors begin
+        b = a + 2 * twos * LANES  # and of one
         if many == MANY:
             multiplies += long(factors, zero, a, i, bias, m, c0, outputs)
             multiplies += two(factors, a, b, i, bias, m, c0, outputs)
             multiplies += short(factors, b, end, i, bias, m, c0, outputs)
         elif many == 4:
             multiplies += long4(factors, zero, a, i, bias, m, c0, outputs)
-            multiplies += two4(factors, a, b, i, bias, m, c0, outputs)
-            multiplies += short4(factors, b, end, i, bias, m, c0, outputs)
+            multiplies += short4(factors, a, end, i, bias, m, c0, outputs)
         elif many == 3:
             multiplies += long3(factors, zero, a, i, bias, m, c0, outputs)
-            multiplies += two3(factors, a, b, i, bias, m, c0, outputs)
-            multiplies += short3(factors, b, end, i, bias, m, c0, outputs)
+            multiplies += short3(factors, a, end, i, bias, m, c0, outputs)
         else:
             multiplies += long1(factors, zero, a, i, bias, m, c0, outputs)
-            multiplies += short1(factors, b, end, i, bias, m, c0, outputs)
+            multiplies += short1(factors, a, end, i, bias, m, c0, outputs)
         i += many
     return multiplies
 

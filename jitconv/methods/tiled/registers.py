@@ -32,8 +32,8 @@ BYTES, REGISTERS = _vectors()
 # LLVM writes out loops over fewer numbers one by one, and takes no vectors; without AVX-512, where
 # these are two vectors, it does so in some loops still, unless its other vectorizer helps (slp).
 LANES = 16
-# Output channels of a tile: with LANES pixels each, or two vectors, their sums, the pixels and a
-# weight fill the registers. With AVX-512 more of them were slower.
+# Output channels of a tile: with two vectors of pixels each, or three with AVX-512, their sums, the
+# pixels and a weight fill the registers.
 MANY = 8 if BYTES == 64 else 6
 BLOCK = 8 if BYTES == 64 else 4  # output channels that threads share come in such blocks
 
