@@ -1,14 +1,14 @@
 """Every variant fills lines; one loop multiplies them.
 
 The textbook loops fetch an input and an output from memory for every multiply. Here the same
-multiplies are done on numbers that stay in the processor's registers, in three steps, to which
-notebook 11 comes one by one:
+multiplies are done on numbers that stay in the processor's registers, in three steps, which
+notebook 11 builds one by one:
 
 1. *Fill.* For each input channel and each column of taps the image's rows are copied once, shifted
    to where that column meets them, zeros where it meets padding. Such a line holds, as one run of
    memory, what a tap meets in all outputs of a region, row after row; the tap below it meets the
    same line, some rows further. A 1×1 kernel without stride or padding needs no copy: the image is
-   its own line (but a large one with many channels comes faster by lines).
+   its own line (but a large one with many channels is faster with lines).
 2. *Multiply.* The sums of some output channels × some neighbouring pixels, a tile, stay in
    registers while the loop goes over all taps (c, kh, kw):
 
@@ -20,12 +20,12 @@ notebook 11 comes one by one:
 3. *Add.* The sums of the first few hundred taps begin with the bias, and are stored; those of the
    next are added to the output. Short sums keep float32 errors small.
 
-The dense variants differ in nothing but which outputs make a region, and `strips` says it. All of
+The dense variants differ in nothing but which outputs make a region; `strips` tells that. All of
 a standard convolution is one region, cut where its lines would leave the cache. A transposed one
 has stride² of them, its phases: each is a small convolution of the image, and they interleave.
 Dilated and transposed ones are also cut where their taps leave the image, if that saves time.
 Depthwise ones share the lines, but not this loop, since no two output channels read the same:
-`channels` has theirs, and `turned` that for wide kernels and small images.
+`channels` has theirs, and `turned` another for wide kernels and small images.
 """
 
 from __future__ import annotations
@@ -70,9 +70,9 @@ class Outputs(NamedTuple):
 
 @njit(inline=True)
 def tile(acc, factors, first, end, i0, bias, m, c0, outputs):
-    # The loops over all taps around a tile, acc (CHANNELS, PIXELS), of whole tiles of the pixels
-    # from the first on, and of the channels from number i0 on: bias from m on; sums of the first
-    # input channels begin with the bias, those of others are added to y
+    # For whole tiles of the pixels from the first up to the end, and channels from number i0 on,
+    # whose bias lies at m + i0: the sums over all taps, acc (CHANNELS, PIXELS). Those of the first
+    # input channels begin with the bias; those of others are added to y
     (lines, at, shifts, weight, w, apart, taps, _, _), (y, to, plane) = factors, outputs
     (CHANNELS, PIXELS), multiplies, zero = acc.shape, 0, y.dtype.type(0)
     w, to = w + np.uintp(i0) * apart, to + i0 * plane
@@ -143,7 +143,8 @@ def make_dots(CHANNELS, PIXELS):
     return sized
 
 
-# tiles of several vectors of pixels, and of one; without AVX-512 none has less than two
+# Tiles of several vectors of pixels, and of one. Without AVX-512 LANES pixels are two vectors, and
+# a tile of fewer would be no shorter.
 long, long4, long3 = make_tile(MANY, WIDE), make_tile(4, FOUR), make_tile(3, THREE)
 two, short, short4, short3 = long, long, long4, long3
 if BYTES == 64:
@@ -168,7 +169,7 @@ def tiles(factors, bias, m, c0, outputs):
     end = whole * LANES
     while i < channels:
         many, vectors = 1, ONE
-        if channels - i >= MANY and channels - i != MANY + 2:  # or two were left, one by one
+        if channels - i >= MANY and channels - i != MANY + 2:  # else two would be left
             many, vectors = MANY, WIDE
         elif channels - i == 3 or channels - i == 6:  # six are two tiles of three
             many, vectors = 3, THREE
@@ -218,8 +219,8 @@ def add_up(sums, at, channels, y, to, plane):
 def last_pixels(factors, in_order, windows, packed, sums, enough, outputs):
     # The pixels that are left, too few for a vector. in_order: a channel's taps lie side by side in
     # the weight, else they are copied to packed (BLOCK, R). filled: windows (left, R), what the
-    # taps meet, and of every BLOCK channels, or of one, the lanes' sums (left, ·, LANES), which are
-    # added to y and cleared if they are of enough taps
+    # taps meet, and sums, of every BLOCK channels, or of one, (left, ·, LANES), which are added to
+    # y and cleared if they are of enough taps
     (lines, at, shifts, weight, w, apart, taps, channels, pixels), (y, to, plane) = factors, outputs
     left, end = pixels % LANES, pixels // LANES * LANES
     R, multiplies, at, to = shifts.size, 0, at + end, to + end
@@ -235,7 +236,7 @@ def last_pixels(factors, in_order, windows, packed, sums, enough, outputs):
     for p in range(left):
         gather(lines, np.uintp(at + p), shifts[:whole], windows, p * R)
     i = 0
-    while i < channels and (whole > 0 or enough):  # or sums that chunks before have left
+    while i < channels and (whole > 0 or enough):  # or sums that earlier chunks left
         many = BLOCK if channels - i >= BLOCK else 1
         source, v, a = weight, w + np.uintp(i) * apart, apart
         if not in_order:
@@ -252,7 +253,7 @@ def last_pixels(factors, in_order, windows, packed, sums, enough, outputs):
                 multiplies += dots2(windows, q, R, source, v, a, sums, k)
             elif many == BLOCK:
                 multiplies += dots(windows, q, R, source, v, a, sums, k)
-            elif left - p >= BLOCK:  # pixels and channels change places
+            elif left - p >= BLOCK:  # pixels and channels swap roles
                 some = BLOCK
                 multiplies += dots(source, v, R, windows, q, np.uintp(R), sums, k)
             else:
@@ -267,11 +268,11 @@ def last_pixels(factors, in_order, windows, packed, sums, enough, outputs):
 
 @njit
 def some_taps(factors, in_order, bias, m, c0, last, waiting, buffers, outputs):
-    # all pixels of some output channels, for the taps of some input channels, from number c0 up to,
-    # perhaps, the last; returns the count, and how many taps now wait in the lanes' sums
+    # all pixels of some output channels, for the taps of some input channels from number c0 on, the
+    # last or not; returns the count, and how many taps now wait in the lanes' sums
     left, (windows, lane_sums, packed) = factors.pixels % LANES, buffers
-    if c0 == 0:  # the last pixels are their bias yet, and the lanes' sums zero
-        (y, to, plane), waiting = outputs, 0
+    if c0 == 0:  # as yet the last pixels are their bias, and the lanes' sums zero
+        y, to, plane = outputs
         for i in range(factors.channels):
             put(bias[m + i], y, to + i * plane + factors.pixels - left, left)
         put(y.dtype.type(0), lane_sums, np.intp(0), factors.channels * left * LANES)
@@ -289,26 +290,24 @@ def copy(source, at, pitch, step, target, to, width, count, rows):
     # rows of `count` numbers, `step` apart, from source, where rows are pitch apart, to target,
     # where they are width apart; up to LANES - 1 numbers after each are overwritten. Wider steps
     # than two are rare, and fetched one by one
-    end, whole = at + step * ((count + LANES - 1) // LANES * LANES), rows if step <= 2 else 0
-    while whole > 0 and end + (whole - 1) * pitch > source.size:
-        whole -= 1  # a row whose last vector would reach out of source
-    for i in range(whole):
-        a, b = np.uintp(at + i * pitch), np.uintp(to + i * width)
+    most = (count + LANES - 1) // LANES if step <= 2 else 0
+    for i in range(rows):
+        a, b, vectors = at + i * pitch, to + i * width, most
+        while vectors > 0 and a + vectors * LANES * step > source.size:
+            vectors -= 1  # the last would reach out of source
         if step == 1:
-            for first in range(0, count, LANES):
-                move(source, a + np.uintp(first), 1, target, b + np.uintp(first))
+            for k in range(0, vectors * LANES, LANES):
+                move(source, np.uintp(a + k), 1, target, np.uintp(b + k))
         else:
-            for first in range(0, count, LANES):
-                move(source, a + np.uintp(2 * first), 2, target, b + np.uintp(first))
-    for i in range(whole, rows):
-        a, b = np.uintp(at + i * pitch), np.uintp(to + i * width)
-        for j in range(count):
-            target[b + np.uintp(j)] = source[a + np.uintp(j) * np.uintp(step)]
+            for k in range(0, vectors * LANES, LANES):
+                move(source, np.uintp(a + 2 * k), 2, target, np.uintp(b + k))
+        for j in range(vectors * LANES, count):
+            target[np.uintp(b + j)] = source[np.uintp(a + j * step)]
 
 
 @njit
 def inside(first, step, count, end):
-    # of `count` numbers, `step` apart from the first on, those from 0 up to the end
+    # of `count` numbers, `step` apart from the first on, the range of those from 0 up to the end
     begin, stop = -first, end - first
     if step > 1:  # division is slow
         begin, stop = -(first // step), -(-stop // step)
@@ -419,12 +418,12 @@ def parts_of(
     `regions` has, of each region of an image, its multiplies for one output channel, and the
     numbers in its lines.
     """
-    blocks, (taps, filled) = -(-channels // BLOCK), np.array(regions).T
+    blocks, (multiplies, filled) = -(-channels // BLOCK), np.array(regions).T
 
     def longest(parts: int) -> float:
         sizes = np.diff(np.minimum(np.arange(parts + 1) * blocks // parts * BLOCK, channels))
         # in the order of `line_loops`
-        units = np.tile((np.outer(sizes, taps) + NUMBER * filled).ravel(), images)
+        units = np.tile((np.outer(sizes, multiplies) + NUMBER * filled).ravel(), images)
         ends = units.size * np.arange(threads + 1) // threads
         # measured: threads with one region of an image each are slower than if all share each
         alone = 1.05 if images == 1 < len(regions) and units.size <= threads else 1.0
