@@ -48,12 +48,15 @@ def turn(x, channel, H, W, region, square, pixels):
                 transpose(x, channel * plane + p, plane, 4 * plane, pixels, to, LANES)
             else:
                 transpose(x, channel * plane + p, plane, 4 * plane, square, 0, LANES)
-                for q in range(first, min(first + LANES, stop)):
-                    k, to = pixel - p + q - first, row + q % SW * part + q // SW * LANES
+                lane, to = first % SW, row + first % SW * part + first // SW * LANES
+                for k in range(pixel - p, pixel - p + min(LANES, stop - first)):
                     move(square, k * LANES, 1, pixels, to)
-        for q in range(columns):
-            if q < begin or q >= stop:
-                put(zero, pixels, row + q % SW * part + q // SW * LANES, LANES)
+                    lane, to = lane + 1, to + part
+                    if lane == SW:
+                        lane, to = 0, to + LANES - SW * part
+        for k in range(columns - (stop - begin)):  # beside the image
+            q = k if k < begin else k + stop - begin
+            put(zero, pixels, row + q % SW * part + q // SW * LANES, LANES)
     return part
 
 
