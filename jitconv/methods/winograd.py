@@ -388,7 +388,7 @@ def rest(v, at, first, tiles, u, k, some, width, sums, p, to, onto):
 def multiply(v, at, some, tiles, u, k, width, sums, p, to, onto):
     # a band: 36 times v (tiles, some) · u (some, width) -> p (tiles, width)
     done, multiplies = tiles // 4 * 4, 0
-    if width == numbers(VECTORS, p.itemsize):  # by fives, where one by one some would be left
+    if width == numbers(VECTORS, p.itemsize):  # else some would be left, one by one
         fives = 5 * min(tiles % 4, tiles // 5)
         done = fives + (tiles - fives) // 4 * 4
         multiplies += wide5(v, at, 0, fives, u, k, some, p, to, onto)
